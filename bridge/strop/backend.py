@@ -1,0 +1,171 @@
+"""What a simulator must offer, and how strop finds it: the entry-point group `strop.backends`.
+
+A backend is a class registered under its name; strop loads it when it is asked for, so that `import strop` stays
+light and a broken plug-in breaks nothing but itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import BackendError, BackendMissingError
+from strop.graph import Graph
+
+GROUP = "strop.backends"
+
+# Backends that strop ships with, and the extra that installs their simulator.
+EXTRAS = {"brian2": "brian2", "brian2-standalone": "brian2", "nengo": "nengo", "nir": "nir"}
+
+
+class Runner(ABC):
+    """A graph that was built once and can be run on any number of chunks of frames."""
+
+    @abstractmethod
+    def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Stream one chunk through the network.
+
+        Parameters
+        ----------
+        signals : mapping of input name to array, shape (n, *signal_shape)
+            Encoded frames, from `strop.encode.encode`: bool spikes, or float64 values for analogue encodings.
+
+        Returns
+        -------
+        dict of population name to bool array, shape (n, *shape)
+            What every population answered to each frame.
+        """
+
+    def close(self) -> None:
+        """Release what the simulator holds. May be called more than once."""
+        return None
+
+
+class Backend(ABC):
+    """One simulator. Subclasses are registered under the entry-point group `strop.backends`.
+
+    Attributes
+    ----------
+    name : str
+        What users call it, the name of its entry point.
+    summary : str
+        One line for `strop backends`.
+    encodings : tuple of str
+        Input encodings that it can run.
+    frame_interval : int
+        Steps between two frames; 1 where a unit that fired can take the next frame's input at once.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    encodings: ClassVar[tuple[str, ...]] = ("host",)
+    frame_interval: ClassVar[int] = 1
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str:
+        """Return the simulator's name and version, or raise `ImportError` if it is not installed."""
+
+    @abstractmethod
+    def build(self, graph: Graph, **options: Any) -> Any:
+        """Return the simulator's native objects for `graph`, for the user's own script."""
+
+    @abstractmethod
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Build `graph` and return a runner that streams chunks of frames through it."""
+
+    def check(self, graph: Graph) -> None:
+        """Raise `BackendError` if this backend cannot run `graph`; the default looks at the encodings."""
+        for node in graph.inputs:
+            if node.encoding not in self.encodings:
+                raise BackendError(
+                    f"{self.name} cannot run the encoding {node.encoding!r} of input {node.name!r}; "
+                    f"it can run: {', '.join(self.encodings)}"
+                )
+
+    def refuse_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `BackendError` if any option is left that the backend does not know."""
+        if options:
+            raise BackendError(f"{self.name} does not know the option(s) {', '.join(sorted(options))}")
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What `strop backends` shows of one registered backend.
+
+    Attributes
+    ----------
+    name : str
+    available : bool
+    version : str
+        Simulator and version, or the empty string.
+    summary : str
+    encodings : tuple of str
+    problem : str
+        Why it cannot be used and what to do, or the empty string.
+    """
+
+    name: str
+    available: bool
+    version: str
+    summary: str
+    encodings: tuple[str, ...]
+    problem: str
+
+
+def backend_names() -> list[str]:
+    """Return the names of all registered backends, `reference` first."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)}, key=lambda name: (name != "reference", name))
+
+
+def get_backend(name: str) -> Backend:
+    """Return the backend registered as `name`, ready to use.
+
+    Raises
+    ------
+    BackendMissingError
+        If no such backend is registered, its simulator is not installed, or its module does not import.
+    """
+    entries = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not entries:
+        known = ", ".join(backend_names())
+        raise BackendMissingError(f"there is no backend {name!r}; known are: {known}" + _install_advice(name))
+    distributions = {entry.value for entry in entries}
+    if len(distributions) > 1:
+        raise BackendError(f"the backend name {name!r} is registered twice: {', '.join(sorted(distributions))}")
+    try:
+        backend = entries[0].load()()
+        backend.version()
+    except ImportError as error:
+        missing = f"the backend {name!r} cannot be used: {error}"
+        raise BackendMissingError(missing + _install_advice(name)) from error
+    except Exception as error:
+        raise BackendMissingError(f"the backend {name!r} is broken: {type(error).__name__}: {error}") from error
+    if not isinstance(backend, Backend):
+        raise BackendMissingError(f"the backend {name!r} is broken: {entries[0].value} is no strop.backend.Backend")
+    return backend
+
+
+def _install_advice(name: str) -> str:
+    extra = EXTRAS.get(name) or ("pynn" if name.startswith("pynn-") else None)
+    return f". Install it with: pip install 'strop[{extra}]'" if extra else ""
+
+
+def backend_status(name: str) -> BackendStatus:
+    """Return what can be said of a registered backend; never raises for a broken one."""
+    try:
+        backend = get_backend(name)
+    except BackendError as error:
+        return BackendStatus(name, False, "", "", (), str(error))
+    return BackendStatus(name, True, backend.version(), backend.summary, backend.encodings, "")
+
+
+def available_backends() -> list[str]:
+    """Return the names of the backends that can be used here, `reference` first."""
+    return [name for name in backend_names() if backend_status(name).available]

@@ -1,0 +1,32 @@
+"""The IR between Keras and the simulators: frozen nodes, linear operators, and the graph that holds them.
+
+The flow is Keras -> `strop.lowering` -> `Graph` -> a backend. Nothing here knows of Keras or of a simulator.
+"""
+
+from strop.graph.compose import compose
+from strop.graph.convolution import Convolution, SumPool, Window
+from strop.graph.network import Graph
+from strop.graph.nodes import ENCODINGS, READOUT_KINDS, Input, Population, Projection, Readout
+from strop.graph.operators import Composed, Dense, Operator, Scale, Select, Sparse, stages_of, structure
+
+__all__ = [
+    "ENCODINGS",
+    "READOUT_KINDS",
+    "Composed",
+    "Convolution",
+    "Dense",
+    "Graph",
+    "Input",
+    "Operator",
+    "Population",
+    "Projection",
+    "Readout",
+    "Scale",
+    "Select",
+    "Sparse",
+    "SumPool",
+    "Window",
+    "compose",
+    "stages_of",
+    "structure",
+]

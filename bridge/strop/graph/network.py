@@ -1,0 +1,231 @@
+"""`Graph`: the backend-neutral spiking network, validated when it is made and never changed after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from strop.errors import GraphError
+from strop.graph.nodes import Input, Population, Projection, Readout
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A feed-forward network of threshold populations.
+
+    Parameters
+    ----------
+    inputs, populations, projections, readouts : tuples of nodes
+        `populations` in topological order.
+    outputs : tuple of str
+        Populations or read-outs that answer, in the order of the model's outputs.
+    name : str
+
+    Notes
+    -----
+    `depth` of a population is the longest path from an input, and every projection's delay is
+    `depth(target) - depth(source)`: all spikes of one frame reach a population in the same step, and because units
+    keep no history a new frame may enter at every step. Frame n is answered by population P at step
+    `n + depth(P)`.
+    """
+
+    inputs: tuple[Input, ...]
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    readouts: tuple[Readout, ...] = ()
+    outputs: tuple[str, ...] = ()
+    name: str = "network"
+    depths: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        for what in ("inputs", "populations", "projections", "readouts", "outputs"):
+            set_(self, what, tuple(getattr(self, what)))
+        self._check_names()
+        set_(self, "depths", MappingProxyType(self._find_depths()))
+        self._check_projections()
+        self._check_readouts()
+
+    # Checks -----------------------------------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        names = [node.name for node in (*self.inputs, *self.populations, *self.readouts)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise GraphError(f"names must be unique; given more than once: {', '.join(twice)}")
+        if not self.inputs or not self.populations:
+            raise GraphError("a graph needs at least one input and one population")
+
+    def _find_depths(self) -> dict[str, int]:
+        depths = {node.name: 0 for node in self.inputs}
+        order = {population.name: n for n, population in enumerate(self.populations)}
+        for population in self.populations:
+            sources = [p.source for p in self.projections if p.target == population.name]
+            if not sources:
+                raise GraphError(f"population {population.name!r} has no incoming projection")
+            for source in sources:
+                if source not in depths and source in order:
+                    raise GraphError(
+                        f"populations must be in topological order, without cycles: {population.name!r} "
+                        f"is fed by {source!r}, which does not stand before it"
+                    )
+                if source not in depths:
+                    raise GraphError(f"projection {source} -> {population.name}: there is no node {source!r}")
+            depths[population.name] = 1 + max(depths[source] for source in sources)
+        return depths
+
+    def _check_projections(self) -> None:
+        populations = {population.name: population for population in self.populations}
+        for p in self.projections:
+            what = f"projection {p.source} -> {p.target}"
+            if p.target not in populations:
+                raise GraphError(f"{what}: there is no population {p.target!r}")
+            if p.operator.shape_in != self.signal_shape(p.source):
+                raise GraphError(
+                    f"{what}: the operator takes {p.operator.shape_in}, the source gives "
+                    f"{self.signal_shape(p.source)}"
+                )
+            if p.operator.shape_out != populations[p.target].shape:
+                raise GraphError(
+                    f"{what}: the operator gives {p.operator.shape_out}, the target has the shape "
+                    f"{populations[p.target].shape}"
+                )
+            delay = self.depths[p.target] - self.depths[p.source]
+            if p.delay != delay:
+                raise GraphError(f"{what}: the delay must be {delay} (the difference of depths), got {p.delay}")
+
+    def _check_readouts(self) -> None:
+        populations = {population.name for population in self.populations}
+        for readout in self.readouts:
+            for source, operator in zip(readout.sources, readout.operators, strict=True):
+                if source not in populations:
+                    raise GraphError(f"read-out {readout.name!r} reads {source!r}, which is no population")
+                if operator.shape_in != self.signal_shape(source):
+                    raise GraphError(f"read-out {readout.name!r} does not fit the shape of {source!r}")
+        known = populations | {readout.name for readout in self.readouts}
+        unknown = [name for name in self.outputs if name not in known]
+        if unknown or not self.outputs:
+            raise GraphError(f"outputs must name populations or read-outs; unknown: {unknown or 'none given'}")
+
+    # Questions --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_nodes(
+        cls,
+        inputs: Iterable[Input],
+        populations: Iterable[Population],
+        connections: Iterable[tuple[str, str, Any]],
+        readouts: Iterable[Readout] = (),
+        outputs: Iterable[str] = (),
+        name: str = "network",
+    ) -> Graph:
+        """Make a graph from `(source, target, operator)` triples; the delays follow from the depths."""
+        inputs, populations, connections = tuple(inputs), tuple(populations), tuple(connections)
+        depths = {node.name: 0 for node in inputs}
+        for population in populations:
+            before = [depths.get(source, 0) for source, target, _ in connections if target == population.name]
+            depths[population.name] = 1 + max(before, default=0)
+        projections = tuple(
+            Projection(source, target, operator, max(1, depths.get(target, 1) - depths.get(source, 0)))
+            for source, target, operator in connections
+        )
+        return cls(inputs, populations, projections, tuple(readouts), tuple(outputs), name)
+
+    @cached_property
+    def _nodes(self) -> dict[str, Input | Population]:
+        return {node.name: node for node in (*self.inputs, *self.populations)}
+
+    def population(self, name: str) -> Population:
+        """Return the population of that name, or raise `GraphError`."""
+        node = self._nodes.get(name)
+        if not isinstance(node, Population):
+            raise GraphError(f"there is no population {name!r}; there are: {', '.join(self.population_names)}")
+        return node
+
+    @property
+    def population_names(self) -> tuple[str, ...]:
+        """Names of all populations, in topological order."""
+        return tuple(population.name for population in self.populations)
+
+    def signal_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of what the input or population of that name sends in one step."""
+        node = self._nodes[name]
+        return node.signal_shape if isinstance(node, Input) else node.shape
+
+    @cached_property
+    def _incoming(self) -> dict[str, tuple[Projection, ...]]:
+        return {
+            population.name: tuple(p for p in self.projections if p.target == population.name)
+            for population in self.populations
+        }
+
+    def incoming(self, population: str) -> tuple[Projection, ...]:
+        """Projections that end at `population`."""
+        return self._incoming[population]
+
+    def depth(self, name: str) -> int:
+        """Longest path, in steps, from an input to the node of that name."""
+        return self.depths[name]
+
+    @property
+    def total_depth(self) -> int:
+        """Steps from a frame to its last answer."""
+        return max(self.depths.values())
+
+    @cached_property
+    def host_populations(self) -> frozenset[str]:
+        """Populations that a simulator does not evaluate under the `host` encoding: those that inputs alone feed."""
+        analogue = {node.name for node in self.inputs if node.encoding == "host"}
+        return frozenset(
+            population.name
+            for population in self.populations
+            if {p.source for p in self.incoming(population.name)} <= analogue
+        )
+
+    @property
+    def neurons(self) -> int:
+        """Number of units in all populations."""
+        return sum(population.size for population in self.populations)
+
+    @cached_property
+    def synapses(self) -> int:
+        """Number of single synapses that all projections expand to."""
+        return sum(p.operator.synapse_count for p in self.projections)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weight values that the graph stores, convolutions unexpanded."""
+        return sum(_stored(p.operator) for p in self.projections)
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph to a `.strop` file, whole or not at all; see `strop.store`."""
+        from strop.store import save_graph
+
+        save_graph(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Graph:
+        """Read a graph from a `.strop` file; see `strop.store`."""
+        from strop.store import load_graph
+
+        return load_graph(path)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Graph {self.name!r}: {len(self.populations)} populations, {self.neurons} neurons, "
+            f"depth {self.total_depth}>"
+        )
+
+
+def _stored(operator: Any) -> int:
+    """Number of values that an operator keeps."""
+    total = 0
+    for name in ("weight", "kernel", "index", "factor"):
+        values = getattr(operator, name, None)
+        total += 0 if values is None else math.prod(values.shape)
+    return total + sum(_stored(stage) for stage in getattr(operator, "stages", ()))

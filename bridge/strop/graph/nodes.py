@@ -1,0 +1,172 @@
+"""Nodes of a graph: inputs, populations of threshold units, projections between them, read-outs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from strop.errors import GraphError
+from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
+
+ENCODINGS = ("host", "bitplane", "binary", "current")
+READOUT_KINDS = ("key", "softmax", "linear", "spikes")
+_NAME = re.compile(r"[^\s\x00-\x1f]+\Z")
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise GraphError(f"{what} needs a name without blanks, got {name!r}")
+
+
+def _broadcast(what: str, values: Any, shape: Shape) -> FloatArray:
+    array = as_float64(what, values)
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise GraphError(f"{what} of shape {array.shape} does not fit units of shape {shape}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """Where frames enter.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+        Shape of a frame as the user gives it, without batch axis.
+    encoding : {"host", "bitplane", "binary", "current"}
+        How a frame becomes spikes or currents; see DESIGN section 6 and `strop.encode`.
+    bits : int
+        Number of planes of the `bitplane` encoding; plane k carries bit k, and a frame of all planes is 1.0.
+    level : float
+        Threshold of the `binary` encoding: a value is a spike iff it is >= level.
+    """
+
+    name: str
+    shape: Shape
+    encoding: str = "host"
+    bits: int = 8
+    level: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_name("Input", self.name)
+        object.__setattr__(self, "shape", as_shape(f"input {self.name!r}", self.shape))
+        if self.encoding not in ENCODINGS:
+            raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {self.encoding!r}")
+        if not 1 <= self.bits <= 24:
+            raise GraphError(f"input {self.name!r}: bits must lie in 1..24, got {self.bits}")
+
+    @property
+    def signal_shape(self) -> Shape:
+        """Shape of what leaves the input in one step: the frame, or its bit planes side by side as channels."""
+        if self.encoding != "bitplane":
+            return self.shape
+        return (*self.shape[:-1], self.shape[-1] * self.bits)
+
+    @property
+    def spiking(self) -> bool:
+        """Whether what leaves the input is spikes, so that a simulator can carry it over synapses."""
+        return self.encoding in ("bitplane", "binary")
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Memoryless binary threshold units: a spike iff `bias + input >= threshold`, then all is forgotten.
+
+    Unit j spikes at step t iff `a_j(t) >= threshold_j` with
+    `a_j(t) = bias_j + sum over incoming projections p of (W_p s_src(t - delay_p))_j`.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+        Channels last, without batch axis.
+    threshold, bias : float or array that broadcasts to `shape`
+        Dimensionless, as in Keras.
+    """
+
+    name: str
+    shape: Shape
+    threshold: FloatArray
+    bias: FloatArray
+
+    def __post_init__(self) -> None:
+        _check_name("Population", self.name)
+        shape = as_shape(f"population {self.name!r}", self.shape)
+        object.__setattr__(self, "shape", shape)
+        for what in ("threshold", "bias"):
+            values = _broadcast(f"{what} of population {self.name!r}", getattr(self, what), shape)
+            object.__setattr__(self, what, values)
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """All synapses from one node to one population.
+
+    Parameters
+    ----------
+    source, target : str
+        Names of an input or population, and of a population.
+    operator : Operator
+    delay : int
+        In steps, at least 1; in a valid graph `depth(target) - depth(source)`.
+    """
+
+    source: str
+    target: str
+    operator: Operator
+    delay: int = 1
+
+    def __post_init__(self) -> None:
+        if self.delay < 1:
+            raise GraphError(f"projection {self.source} -> {self.target}: delay must be >= 1, got {self.delay}")
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """The decode behind the last spikes, done off the simulator: `logits = bias + sum_k operators[k](sources[k])`.
+
+    Parameters
+    ----------
+    name : str
+    kind : {"key", "softmax", "linear", "spikes"}
+        "key": softmax of the products with an n-hot key (Whetstone's Softmax_Decode); "softmax": softmax of a linear
+        layer; "linear": the logits as they are; "spikes": spikes rearranged (a Flatten or Reshape at the end).
+    sources : tuple of str
+        Populations that it reads.
+    operators : tuple of Operator
+        One per source, all with the same `shape_out`.
+    bias : float or array that broadcasts to the output's shape
+    """
+
+    name: str
+    kind: str
+    sources: tuple[str, ...]
+    operators: tuple[Operator, ...]
+    bias: FloatArray = field(default_factory=lambda: np.zeros(()))
+
+    def __post_init__(self) -> None:
+        _check_name("Readout", self.name)
+        object.__setattr__(self, "sources", tuple(self.sources))
+        object.__setattr__(self, "operators", tuple(self.operators))
+        if self.kind not in READOUT_KINDS:
+            raise GraphError(f"kind of read-out {self.name!r} must be one of {', '.join(READOUT_KINDS)}")
+        if not self.sources or len(self.sources) != len(self.operators):
+            raise GraphError(f"read-out {self.name!r} needs one operator for each of its sources")
+        if len({operator.shape_out for operator in self.operators}) != 1:
+            raise GraphError(f"the operators of read-out {self.name!r} differ in their output shapes")
+        object.__setattr__(self, "bias", _broadcast(f"bias of read-out {self.name!r}", self.bias, self.shape))
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one decoded frame."""
+        return self.operators[0].shape_out

@@ -1,0 +1,77 @@
+"""The training side of strop: spiking activations, sharpeners and the decoder, on Keras 3.
+
+A network is trained with smooth activations, which a sharpener turns into thresholds on the way (the
+Whetstone method, arXiv:1810.11521); what comes out is what `strop.lower` takes.
+
+>>> import keras, strop.keras as sk
+>>> model = keras.Sequential([
+...     keras.Input((28, 28)),
+...     keras.layers.Flatten(),
+...     keras.layers.Dense(256), sk.SpikingBReLU(),
+...     keras.layers.Dense(100), sk.SpikingBReLU(),
+...     sk.SoftmaxDecode(sk.key_generator(10, 100, seed=0)),
+... ])
+>>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+>>> model.fit(x, y, epochs=30, callbacks=[sk.SimpleSharpener(start_epoch=5)])
+>>> model.save("net.keras")
+
+Models load again with nothing but this module imported; those that name the layers of the original Whetstone
+(`Spiking_BRelu`, `Spiking_Sigmoid`, `Softmax_Decode`) open as the layers here.
+"""
+
+from __future__ import annotations
+
+try:
+    import keras
+except ImportError as error:  # Keras itself, or the TensorFlow that it runs on
+    raise ImportError(
+        f"strop.keras needs Keras 3 and TensorFlow ({error}); install them with: pip install 'strop[keras]'"
+    ) from error
+
+if int(keras.__version__.split(".", 1)[0]) < 3:
+    raise ImportError(
+        f"strop.keras needs Keras 3, found {keras.__version__}; update it with: pip install 'strop[keras]'"
+    )
+
+from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
+from strop.keras.adaptive import AdaptiveSharpener
+from strop.keras.decoder import SoftmaxDecode, key_generator
+from strop.keras.logger import SharpeningLogger
+from strop.keras.scheduled import ScheduledSharpener, SimpleSharpener
+from strop.keras.sharpener import Sharpener
+from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
+
+Spiking_BRelu = SpikingBReLU
+Spiking_Sigmoid = SpikingSigmoid
+Softmax_Decode = SoftmaxDecode
+
+LEGACY_OBJECTS: dict[str, type] = {
+    "Spiking_BRelu": SpikingBReLU,
+    "Spiking_Sigmoid": SpikingSigmoid,
+    "Softmax_Decode": SoftmaxDecode,
+}
+"""What the class names in files of the original Whetstone stand for."""
+
+# Only names that nobody else registered: a user's own layer of the same name keeps it.
+for _name, _layer in LEGACY_OBJECTS.items():
+    keras.saving.get_custom_objects().setdefault(_name, _layer)
+
+__all__ = [
+    "LEGACY_OBJECTS",
+    "AdaptiveSharpener",
+    "ScheduledSharpener",
+    "Sharpener",
+    "SharpeningLogger",
+    "SimpleSharpener",
+    "SoftmaxDecode",
+    "Softmax_Decode",
+    "SpikingActivation",
+    "SpikingBReLU",
+    "SpikingSigmoid",
+    "Spiking_BRelu",
+    "Spiking_Sigmoid",
+    "get_sharpness",
+    "key_generator",
+    "set_sharpness",
+    "spiking_layers",
+]

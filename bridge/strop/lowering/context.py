@@ -1,0 +1,226 @@
+"""What lowering has built so far, and the record that lets Keras's spikes be compared with the graph's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from strop.graph import Graph, Input, Operator, Population, Readout, Select
+from strop.lowering.refusal import Refusal
+from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """Where Keras shows the spikes of a population.
+
+    Attributes
+    ----------
+    visit : int
+        Number of the layer call, in the order in which the model is walked, whose output shows them.
+    population : str
+    channels_first : bool
+        Whether Keras's tensor has its channels on the first axis.
+    levels : tuple of two arrays
+        Keras's values are `shift + scale * spike`, for (scale, shift).
+    """
+
+    visit: int
+    population: str
+    channels_first: bool
+    levels: tuple[FloatArray, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """What the float32 bound of a population needs besides its operators.
+
+    Attributes
+    ----------
+    offset_size : array that broadcasts to the population's shape
+        Sum of the absolute values that the bias was added up from.
+    roundings : int
+        Roundings on top of the summed terms.
+    """
+
+    offset_size: FloatArray
+    roundings: int
+
+
+@dataclass(frozen=True, eq=False)
+class Lowering:
+    """A graph, and how it relates to the Keras model that it was lowered from."""
+
+    graph: Graph
+    observations: tuple[Observation, ...]
+    roundings: dict[str, Rounding]
+
+
+@dataclass
+class Context:
+    """Collects nodes while a model is walked; handlers see it as their second argument."""
+
+    path: str = ""
+    visit: int = -1
+    inputs: list[Input] = field(default_factory=list)
+    populations: list[Population] = field(default_factory=list)
+    connections: list[tuple[str, str, Operator]] = field(default_factory=list)
+    readouts: list[Readout] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    roundings: dict[str, Rounding] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
+
+    def unique(self, name: str) -> str:
+        """Return `name`, with a number behind it if it is taken (a shared layer is called more than once)."""
+        name = "_".join(name.split())
+        candidate, number = name, 2
+        while candidate in self._names:
+            candidate, number = f"{name}_{number}", number + 1
+        self._names.add(candidate)
+        return candidate
+
+    def spiking(self, signal: Signal, threshold: float) -> Signal:
+        """Turn a signal into spikes: a population that fires where `signal >= threshold`."""
+        if signal.pooled is not None:
+            return self._pooled_spikes(signal, signal.pooled, threshold)
+        return self._populate(self.path, signal, np.asarray(threshold))
+
+    def _populate(self, name: str, signal: Signal, threshold: FloatArray, *, observed: bool = True) -> Signal:
+        """Add a population for an affine signal; return its spikes as a signal."""
+        name = self.unique(name)
+        self.populations.append(Population(name, signal.shape, threshold, signal.offset))
+        identity = Select(signal.shape, flat_index(signal.shape))
+        for term in signal.terms:
+            self.connections.append((term.source, name, term.operator or identity))
+        self.roundings[name] = Rounding(signal.offset_size, signal.roundings)
+        if observed:
+            self._observe(name, signal.channels_first)
+        return bits((Term(name),), signal.shape, signal.channels_first)
+
+    def _observe(self, population: str, channels_first: bool, scale: FloatArray = ONE, shift: FloatArray = ZERO) -> None:
+        self.observations.append(Observation(self.visit, population, channels_first, (scale, shift)))
+
+    # Max pooling ------------------------------------------------------------------------------------------------
+    #
+    # With h(x) = [x >= t] and a maximum over a window: h(max a_i) = OR h(a_i), because max a_i >= t iff some a_i >= t.
+    # Behind a factor g < 0: g max a_i + b >= t  iff  g a_i + b >= t for every i: AND. With g = 0 it is [b >= t].
+
+    def pooled_bits(self, signal: Signal, windows: Operator) -> Signal:
+        """Max-pool a two-valued signal: OR of its bits where `scale > 0`, AND where `scale < 0`; one population."""
+        levels = signal.levels
+        assert levels is not None
+        scale = _common(windows, levels.scale)
+        shift = _common(windows, levels.shift)
+        if scale is None or shift is None:
+            raise Refusal(
+                "it pools spikes that a layer before it scaled differently within one window",
+                "pool the spikes before they are normalised or padded",
+            )
+        source = bits(levels.terms, signal.shape, signal.channels_first)
+        result = self._combine(self.path, source, windows, scale)
+        name = result.terms[0].source
+        # Where the scale is zero both values are the same and Keras shows nothing of the bit.
+        if scale.all():
+            self._observe(name, signal.channels_first, scale, shift)
+        return result if levels.plain else result.scaled(scale, shift)
+
+    def _pooled_spikes(self, signal: Signal, pooled: Pooled, threshold: float) -> Signal:
+        """Carry the threshold to the far side of a max pool: threshold first, then OR (AND where the scale is < 0)."""
+        shape = pooled.base.shape
+        scale = _spread(pooled.windows, pooled.scale)
+        shift = _spread(pooled.windows, pooled.shift)
+        if scale is None or shift is None:
+            raise Refusal(
+                "a normalisation between an overlapping max pool and this activation differs from place to place",
+                "normalise per channel, or put the activation before the pooling",
+            )
+        scale, shift = np.broadcast_to(scale, shape), np.broadcast_to(shift, shape)
+        size = _spread(pooled.windows, pooled.shift_size)
+        before = pooled.base
+        if not (scale == 1.0).all() or shift.any():
+            before = before.scaled(scale, shift, np.abs(shift) if size is None else size)
+        before_pool = self._populate(f"{self.path}/before_pool", before, np.asarray(threshold), observed=False)
+        roundings = self.roundings[name := before_pool.terms[0].source]
+        self.roundings[name] = Rounding(roundings.offset_size, roundings.roundings + pooled.roundings)
+        signs = np.broadcast_to(pooled.scale, signal.shape)
+        result = self._combine(self.path, before_pool, pooled.windows, signs)
+        result = replace_order(result, signal.channels_first)
+        self._observe(result.terms[0].source, signal.channels_first)
+        return result
+
+    def _combine(self, name: str, source: Signal, windows: Operator, scale: FloatArray) -> Signal:
+        """Add a population that is the OR of its window where `scale > 0`, the AND where `scale < 0`."""
+        members = windows.apply(np.ones((1, *windows.shape_in)))[0]
+        threshold = np.where(scale < 0, members - 0.5, 0.5)
+        return self._populate(name, source.linear(windows), threshold, observed=False)
+
+    # End of the model -------------------------------------------------------------------------------------------
+
+    def finish(self, name: str, signal: Signal) -> None:
+        """Make `signal` an output of the graph."""
+        signal = signal.in_keras_order()
+        if signal.pooled is not None:
+            raise Refusal("the model ends in a max pool of values that are not spikes", "end it in a spiking activation")
+        analogue = [term.source for term in signal.terms if any(term.source == node.name for node in self.inputs)]
+        if analogue:
+            raise Refusal(
+                f"the output reads the input {analogue[0]!r} without a spiking activation in between",
+                "let every path from an input to an output pass a spiking activation",
+            )
+        plain = signal.levels is not None and signal.levels.plain and signal.decoded is None
+        if plain and len(signal.terms) == 1 and signal.terms[0].operator is None:
+            self.outputs.append(signal.terms[0].source)
+            return
+        kind = "spikes" if plain else signal.decoded or "linear"
+        identity = Select(signal.shape, flat_index(signal.shape))
+        readout = Readout(
+            self.unique(name),
+            kind,
+            tuple(term.source for term in signal.terms),
+            tuple(term.operator or identity for term in signal.terms),
+            signal.offset,
+        )
+        self.readouts.append(readout)
+        self.outputs.append(readout.name)
+
+    def lowering(self, name: str) -> Lowering:
+        """Return the graph that was collected, and the record."""
+        graph = Graph.from_nodes(
+            self.inputs, self.populations, self.connections, self.readouts, self.outputs, "_".join(name.split())
+        )
+        return Lowering(graph, tuple(self.observations), dict(self.roundings))
+
+
+def bits(terms: tuple[Term, ...], shape: Shape, channels_first: bool) -> Signal:
+    """Return the signal of spikes that are only moved about."""
+    return Signal(shape, terms, channels_first=channels_first, levels=Levels(terms))
+
+
+def replace_order(signal: Signal, channels_first: bool) -> Signal:
+    """Return the spikes of `signal` with another statement about Keras's order of axes."""
+    return bits(signal.terms, signal.shape, channels_first)
+
+
+def _common(windows: Operator, values: FloatArray) -> FloatArray | None:
+    """Return the one value that the members of each window share, shape `windows.shape_out`; None if they differ."""
+    if values.size == 1:
+        return np.broadcast_to(values.reshape(()), windows.shape_out)
+    pre, post, _ = windows.to_coo()
+    flat = np.broadcast_to(values, windows.shape_in).reshape(-1)
+    result = np.zeros(windows.size_out)
+    result[post] = flat[pre]
+    return result.reshape(windows.shape_out) if (result[post] == flat[pre]).all() else None
+
+
+def _spread(windows: Operator, values: FloatArray) -> FloatArray | None:
+    """Return for each window member the value that its windows share, shape `windows.shape_in`; None if they differ."""
+    if values.size == 1:
+        return values.reshape(())
+    pre, post, _ = windows.to_coo()
+    flat = np.broadcast_to(values, windows.shape_out).reshape(-1)
+    result = np.zeros(windows.size_in)
+    result[pre] = flat[post]
+    return result.reshape(windows.shape_in) if (result[pre] == flat[post]).all() else None
+

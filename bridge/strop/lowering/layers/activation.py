@@ -1,0 +1,78 @@
+"""Activations: as layers, as `activation=` arguments, and the decoder at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from strop.errors import NotSharpenedError
+from strop.graph import Dense
+from strop.keras import SoftmaxDecode
+from strop.keras.activations import SpikingActivation
+from strop.lowering.context import Context
+from strop.lowering.refusal import Refusal
+from strop.lowering.rules import handles
+from strop.lowering.signal import Signal
+
+
+@handles(SpikingActivation)
+def _spiking(layer: Any, context: Context, signal: Signal) -> Signal:
+    sharpness = float(layer.sharpness)
+    if sharpness != 1.0:
+        raise NotSharpenedError(
+            f"layer {context.path!r} ({type(layer).__name__}) is sharpened to {sharpness:.4g}, not to 1: its outputs "
+            "are not single bits. Finish sharpening, or call strop.keras.set_sharpness(model, 1.0)"
+        )
+    return context.spiking(signal, float(layer.threshold))
+
+
+def activate(layer: Any, context: Context, signal: Signal) -> Signal:
+    """Apply the `activation=` argument of a layer (or the function of an Activation layer) to its signal."""
+    activation = layer.activation
+    if activation is None or activation is keras.activations.linear:
+        return signal
+    if isinstance(activation, SpikingActivation):
+        return _spiking(activation, context, signal)
+    if activation is keras.activations.softmax:
+        return _softmax(signal, -1)
+    name = getattr(activation, "__name__", type(activation).__name__)
+    raise Refusal(
+        f"its activation {name!r} is not a threshold",
+        "train with strop.keras.SpikingBReLU or SpikingSigmoid instead",
+    )
+
+
+@handles(keras.layers.Activation)
+def _activation(layer: Any, context: Context, signal: Signal) -> Signal:
+    return activate(layer, context, signal)
+
+
+@handles(keras.layers.Softmax)
+def _softmax_layer(layer: Any, context: Context, signal: Signal) -> Signal:
+    if not isinstance(layer.axis, int):
+        raise Refusal(f"its softmax runs over the axes {layer.axis}", "use axis=-1")
+    return _softmax(signal, layer.axis)
+
+
+def _softmax(signal: Signal, axis: int) -> Signal:
+    signal = signal.in_keras_order()
+    if axis not in (-1, len(signal.shape)):
+        raise Refusal(f"its softmax runs over axis {axis}", "use axis=-1")
+    if signal.pooled is not None:
+        raise Refusal("its input was max-pooled before any activation", "put the activation before the pooling")
+    return Signal(signal.shape, signal.terms, signal.offset, signal.offset_size, signal.roundings, decoded="softmax")
+
+
+@handles(SoftmaxDecode)
+def _softmax_decode(layer: Any, context: Context, signal: Signal) -> Signal:
+    """Softmax of `(2 s - 1) . (2 key^T - 1)` (Whetstone 0.9, `Softmax_Decode.call`)."""
+    rescaled = 2.0 * np.asarray(layer.key, dtype=np.float64).T - 1.0
+    signal = signal.in_keras_order()
+    if signal.shape[-1] != len(rescaled):
+        raise Refusal(f"its key has {len(rescaled)} neurons, its input {signal.shape[-1]}")
+    decoded = signal.linear(Dense(2.0 * rescaled, signal.shape[:-1])).biased(-rescaled.sum(axis=0))
+    return Signal(
+        decoded.shape, decoded.terms, decoded.offset, decoded.offset_size, decoded.roundings, decoded="key"
+    )

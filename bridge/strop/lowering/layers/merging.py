@@ -1,0 +1,86 @@
+"""Layers with several inputs: sums are projections into one population, concatenation is offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from typing import Any
+
+import keras
+import numpy as np
+
+from strop.lowering.context import Context
+from strop.lowering.refusal import Refusal
+from strop.lowering.rules import handles
+from strop.lowering.signal import Levels, Signal, rearrange, total
+
+
+def _listed(signals: Any) -> list[Signal]:
+    return list(signals) if isinstance(signals, (list, tuple)) else [signals]
+
+
+def _in_one_order(signals: Sequence[Signal]) -> list[Signal]:
+    """Return the signals with one order of axes: as they are stored if all agree, else as Keras has them."""
+    if all(signal.channels_first for signal in signals):
+        return list(signals)
+    return [signal.in_keras_order() for signal in signals]
+
+
+def _refuse_pooled(signals: Sequence[Signal]) -> None:
+    if any(signal.pooled is not None for signal in signals):
+        raise Refusal(
+            "one of its inputs was max-pooled before any activation", "put the activation before the pooling"
+        )
+
+
+_SYMBOLIC_ADD = type(keras.ops.add(keras.KerasTensor((1,)), keras.KerasTensor((1,)))._keras_history.operation)
+
+
+@handles(keras.layers.Add, _SYMBOLIC_ADD)
+def _add(layer: Any, context: Context, signals: Any) -> Signal:
+    signals = _in_one_order(_listed(signals))
+    _refuse_pooled(signals)
+    if len(signals) == 1:
+        return signals[0]
+    shape = np.broadcast_shapes(*(signal.shape for signal in signals))
+    return total([rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in signals])
+
+
+def _aligned(index: Any, shape: tuple[int, ...]) -> Any:
+    return index.reshape((1,) * (len(shape) - index.ndim) + index.shape)
+
+
+@handles(keras.layers.Concatenate)
+def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
+    signals = _in_one_order(_listed(signals))
+    _refuse_pooled(signals)
+    axis = signals[0].axis(layer.axis)
+    ends = np.cumsum([signal.shape[axis] for signal in signals])
+    placed = []
+    for signal, end in zip(signals, ends, strict=True):
+        margins = [(0, 0)] * len(signal.shape)
+        margins[axis] = (int(end - signal.shape[axis]), int(ends[-1] - end))
+        placed.append(rearrange(signal, lambda index, m=margins: np.pad(index, m, constant_values=-1)))
+    return replace(
+        total(placed), roundings=max(signal.roundings for signal in signals), levels=_joined_levels(placed)
+    )
+
+
+def _joined_levels(placed: Sequence[Signal]) -> Levels | None:
+    """Return the levels of a concatenation, each place having those of the one signal that fills it."""
+    if any(signal.levels is None for signal in placed):
+        return None
+    levels = [signal.levels for signal in placed if signal.levels is not None]
+    terms = tuple(term for level in levels for term in level.terms)
+    if all(level.plain for level in levels):
+        return Levels(terms)
+    # Padding by `select` left scale and shift zero outside a signal's own place, except where they were plain.
+    scale, shift = np.zeros(placed[0].shape), np.zeros(placed[0].shape)
+    for signal, level in zip(placed, levels, strict=True):
+        own = np.zeros(signal.shape, dtype=bool)
+        for term in level.terms:
+            own |= True if term.operator is None else term.operator.apply(np.ones((1, *term.operator.shape_in)))[0] > 0
+        scale = np.where(own, level.scale, scale)
+        shift = np.where(own, level.shift, shift)
+    return Levels(terms, scale, shift)

@@ -1,0 +1,97 @@
+"""Pooling: maxima of spikes are OR, averages are linear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from strop.graph import Composed, Operator, Select, Sparse, SumPool, compose
+from strop.lowering.context import Context
+from strop.lowering.layers.linear import same_padding, spatial_input
+from strop.lowering.refusal import Refusal
+from strop.lowering.rules import handles
+from strop.lowering.signal import Pooled, Signal, flat_index
+
+
+def _windows(layer: Any, signal: Signal) -> SumPool:
+    size, strides = tuple(layer.pool_size), tuple(layer.strides)
+    spatial = signal.shape[:-1]
+    padding = ((0, 0),) * len(spatial)
+    if layer.padding == "same":
+        padding = same_padding(spatial, size, strides, (1,) * len(spatial))
+    return SumPool(signal.shape, size, strides, padding)
+
+
+def _whole(layer: Any, signal: Signal) -> Operator:
+    """Return the window of a global pool, its result with or without the pooled axes."""
+    spatial = signal.shape[:-1]
+    pool = SumPool(signal.shape, spatial, spatial, ((0, 0),) * len(spatial))
+    if layer.keepdims:
+        return pool
+    operator = compose(pool, Select(pool.shape_out, flat_index((signal.shape[-1],))))
+    assert operator is not None
+    return operator
+
+
+def _maximum(context: Context, signal: Signal, windows: Operator) -> Signal:
+    if signal.levels is not None:
+        return context.pooled_bits(signal, windows)
+    if signal.pooled is None:
+        return _pooled(signal, windows, signal.channels_first)
+    if (signal.pooled.scale == 1.0).all() and not signal.pooled.shift.any():
+        # A maximum of maxima is one maximum over the union of the windows.
+        return _pooled(signal.pooled.base, _union(signal.pooled.windows, windows), signal.channels_first)
+    raise Refusal(
+        "it pools values that were max-pooled and normalised before, without an activation in between",
+        "put a spiking activation between the two pools",
+    )
+
+
+def _pooled(base: Signal, windows: Operator, channels_first: bool) -> Signal:
+    return Signal(
+        windows.shape_out, (), channels_first=channels_first, roundings=base.roundings, pooled=Pooled(base, windows)
+    )
+
+
+def _union(first: Operator, second: Operator) -> Operator:
+    """Return the windows of two max pools in a row, each member counted once."""
+    both = Composed((first, second))
+    pre, post, _ = both.to_coo()
+    return Sparse(both.shape_in, both.shape_out, pre, post, np.ones(len(pre)))
+
+
+def _average(signal: Signal, windows: Operator) -> Signal:
+    members = windows.apply(np.ones((1, *windows.shape_in)))[0]
+    return signal.linear(windows).scaled(1.0 / members)
+
+
+@handles(keras.layers.MaxPooling2D)
+def _max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    return _maximum(context, signal, _windows(layer, signal))
+
+
+@handles(keras.layers.GlobalMaxPooling2D)
+def _global_max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    return _without_axes(layer, _maximum(context, signal, _whole(layer, signal)))
+
+
+@handles(keras.layers.AveragePooling2D)
+def _average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    return _average(signal, _windows(layer, signal))
+
+
+@handles(keras.layers.GlobalAveragePooling2D)
+def _global_average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    return _without_axes(layer, _average(signal, _whole(layer, signal)))
+
+
+def _without_axes(layer: Any, signal: Signal) -> Signal:
+    """A vector of channels has no order of axes left."""
+    return signal if layer.keepdims else replace(signal, channels_first=False)

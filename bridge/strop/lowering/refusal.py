@@ -1,0 +1,19 @@
+"""How a handler says no: a `Refusal` inside, an `UnsupportedLayerError` that names the layer outside."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """Raised by a handler that cannot carry a layer over exactly.
+
+    Parameters
+    ----------
+    reason : str
+        A clause that goes on after "layer 'x' (Class):".
+    advice : str
+        What to do instead.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.advice = reason, advice

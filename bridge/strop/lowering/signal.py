@@ -1,0 +1,259 @@
+"""What flows along a Keras model while it is lowered: a symbolic tensor, affine in the spikes before it.
+
+A layer's handler takes signals and gives signals. Linear layers only rewrite the signal; a spiking activation turns
+it into a population. Three kinds of value are told apart, because max pooling treats them differently:
+
+* *affine*: `offset + sum_k operators[k](sources[k])`;
+* *two-valued*: affine, and known to be `shift + scale * bit` with single bits, which a max pool turns into OR or AND;
+* *pooled*: the maximum over windows of an affine signal, waiting for the activation that commutes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.graph import Operator, Scale, Select, compose
+from strop.lowering.refusal import Refusal
+
+FloatArray = npt.NDArray[np.float64]
+Shape = tuple[int, ...]
+ZERO = np.zeros(())
+ONE = np.ones(())
+
+# Roundings that Keras spends on a batch normalisation, a division or a scaling, on top of the sums.
+ELEMENTWISE_ROUNDINGS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One summand: an operator (None: identity) on what the node named `source` sends."""
+
+    source: str
+    operator: Operator | None = None
+
+    def then(self, operator: Operator | None) -> Term:
+        """Return the term with one more operator behind it."""
+        return Term(self.source, compose(self.operator, operator))
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Says that a signal takes two values: `shift + scale * bit`, its bits being spikes that were moved about."""
+
+    terms: tuple[Term, ...]
+    scale: FloatArray = field(default_factory=lambda: ONE)
+    shift: FloatArray = field(default_factory=lambda: ZERO)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the values are the bits themselves."""
+        return bool((self.scale == 1.0).all() and (self.shift == 0.0).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """Says that a signal is `shift + scale * max over windows of base`.
+
+    `windows` maps a frame of the base's shape to the signal's shape, with a weight of one for each member of a window.
+    """
+
+    base: Signal
+    windows: Operator
+    scale: FloatArray = field(default_factory=lambda: ONE)
+    shift: FloatArray = field(default_factory=lambda: ZERO)
+    shift_size: FloatArray = field(default_factory=lambda: ZERO)
+    roundings: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A symbolic tensor, without batch axis.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Channels last, also where Keras sees channels first.
+    terms : tuple of Term
+    offset : float64 array that broadcasts to `shape`
+    offset_size : float64 array
+        Sum of the absolute values that `offset` was added up from: what float32 may have cancelled.
+    roundings : int
+        Roundings that Keras spends on elementwise steps and biases, for the float32 bound.
+    channels_first : bool
+        Whether Keras's tensor has its channels on the first axis.
+    levels : Levels or None
+    pooled : Pooled or None
+    decoded : str or None
+        Kind of the softmax that was taken; nothing may follow it.
+    """
+
+    shape: Shape
+    terms: tuple[Term, ...]
+    offset: FloatArray = field(default_factory=lambda: ZERO)
+    offset_size: FloatArray = field(default_factory=lambda: ZERO)
+    roundings: int = 0
+    channels_first: bool = False
+    levels: Levels | None = None
+    pooled: Pooled | None = None
+    decoded: str | None = None
+
+    @property
+    def keras_shape(self) -> Shape:
+        """Shape of a frame of Keras's tensor."""
+        return (self.shape[-1], *self.shape[:-1]) if self.channels_first else self.shape
+
+    def axis(self, keras_axis: int) -> int:
+        """Return the axis of `shape` that an axis of Keras's tensor (batch axis counted) stands for."""
+        rank = len(self.shape)
+        axis = keras_axis - 1 if keras_axis > 0 else keras_axis + rank
+        if not 0 <= axis < rank:
+            raise Refusal(f"axis {keras_axis} does not exist in frames of shape {self.keras_shape}")
+        return (axis - 1) % rank if self.channels_first else axis
+
+    def linear(self, operator: Operator) -> Signal:
+        """Return the signal behind a linear operator that does more than move values about."""
+        if self.pooled is not None:
+            raise Refusal(
+                "its input was max-pooled before any activation, and a maximum of values that are not spikes "
+                "cannot be carried over",
+                "put the spiking activation before or right behind the pooling",
+            )
+        return replace(
+            self,
+            shape=operator.shape_out,
+            terms=tuple(term.then(operator) for term in self.terms),
+            offset=_mapped(operator, self.offset),
+            offset_size=_mapped(operator.absolute(), self.offset_size),
+            # Sums over spikes are counted from the operators of the graph; an offset is summed on top of them.
+            roundings=self.roundings + (operator.terms if self.offset.any() else 0),
+            levels=None,
+        )
+
+    def select(self, operator: Select) -> Signal:
+        """Return the signal behind an index map, which keeps its kind."""
+        if operator.shape_in == operator.shape_out and operator.is_reshape:
+            return self
+
+        def moved(values: FloatArray) -> FloatArray:
+            return _mapped(operator, values) if values.any() else values
+
+        levels, pooled = self.levels, self.pooled
+        padded = bool((operator.index < 0).any())
+        if levels is not None:
+            scale = levels.scale if levels.plain and padded else _mapped(operator, levels.scale)
+            terms = tuple(term.then(operator) for term in levels.terms)
+            levels = Levels(terms, scale, moved(levels.shift))
+        if pooled is not None:
+            if padded:
+                raise Refusal(
+                    "it pads values that were max-pooled before any activation",
+                    "put the spiking activation before the pooling",
+                )
+            windows = compose(pooled.windows, operator)
+            assert windows is not None
+            pooled = replace(
+                pooled,
+                windows=windows,
+                scale=_mapped(operator, pooled.scale),
+                shift=moved(pooled.shift),
+                shift_size=moved(pooled.shift_size),
+            )
+        return replace(
+            self,
+            shape=operator.shape_out,
+            terms=tuple(term.then(operator) for term in self.terms),
+            offset=moved(self.offset),
+            offset_size=moved(self.offset_size),
+            levels=levels,
+            pooled=pooled,
+        )
+
+    def scaled(self, scale: FloatArray, shift: FloatArray = ZERO, shift_size: FloatArray | None = None) -> Signal:
+        """Return `scale * self + shift`, elementwise; `shift_size` as `offset_size`."""
+        size = np.abs(shift) if shift_size is None else shift_size
+        levels, pooled = self.levels, self.pooled
+        if levels is not None:
+            levels = Levels(levels.terms, levels.scale * scale, levels.shift * scale + shift)
+        if pooled is not None:
+            pooled = replace(
+                pooled,
+                scale=pooled.scale * scale,
+                shift=pooled.shift * scale + shift,
+                shift_size=pooled.shift_size * np.abs(scale) + size,
+                roundings=pooled.roundings + ELEMENTWISE_ROUNDINGS,
+            )
+            return replace(self, pooled=pooled)
+        operator = Scale(self.shape, scale)
+        return replace(
+            self,
+            terms=tuple(term.then(operator) for term in self.terms),
+            offset=self.offset * scale + shift,
+            offset_size=self.offset_size * np.abs(scale) + size,
+            roundings=self.roundings + ELEMENTWISE_ROUNDINGS,
+            levels=levels,
+        )
+
+    def biased(self, bias: FloatArray) -> Signal:
+        """Return `self + bias`."""
+        if not bias.any():
+            return self
+        return replace(
+            self,
+            offset=self.offset + bias,
+            offset_size=self.offset_size + np.abs(bias),
+            roundings=self.roundings + 1,
+            levels=None,
+        )
+
+    def in_keras_order(self) -> Signal:
+        """Return the signal with its axes as Keras has them, channels-first tensors permuted."""
+        if not self.channels_first:
+            return self
+        rank = len(self.shape)
+        return replace(self.select(permutation(self.shape, (rank - 1, *range(rank - 1)))), channels_first=False)
+
+    def in_channels_last(self) -> Signal:
+        """Return the signal, whose Keras tensor a layer reads as channels first, with its channels on the last axis."""
+        if self.channels_first:
+            return self
+        order = (*range(1, len(self.shape)), 0)
+        return replace(self.select(permutation(self.shape, order)), channels_first=True)
+
+
+def _mapped(operator: Operator, values: FloatArray) -> FloatArray:
+    """Apply an operator to one frame of values that broadcast to its input."""
+    if not values.any():
+        return ZERO
+    return operator.apply(np.broadcast_to(values, operator.shape_in)[None])[0]
+
+
+def flat_index(shape: Shape) -> npt.NDArray[np.int64]:
+    """Return the flat index of every value of a frame."""
+    return np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64).reshape(shape)
+
+
+def permutation(shape: Shape, order: Sequence[int]) -> Select:
+    """Return the index map that transposes frames of `shape`."""
+    return Select(shape, flat_index(shape).transpose(order))
+
+
+def rearrange(signal: Signal, change: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> Signal:
+    """Return the signal after an index map, given by what it does to the array of flat indices (-1: zero)."""
+    return signal.select(Select(signal.shape, change(flat_index(signal.shape))))
+
+
+def total(signals: Sequence[Signal]) -> Signal:
+    """Return the sum of signals of one shape."""
+    first = signals[0]
+    return Signal(
+        shape=first.shape,
+        terms=tuple(term for signal in signals for term in signal.terms),
+        offset=sum((signal.offset for signal in signals), start=ZERO),
+        offset_size=sum((signal.offset_size for signal in signals), start=ZERO),
+        roundings=sum(signal.roundings for signal in signals) + len(signals),
+        channels_first=first.channels_first,
+    )

@@ -1,0 +1,70 @@
+"""Walking a Keras 3 model call by call, whatever flows along it.
+
+The same walk serves the lowering, which sends symbolic signals through the model, and the probe, which sends real
+frames through it to see what Keras itself answers at every layer; so the two can never disagree about the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import keras
+
+from strop.errors import UnsupportedLayerError
+
+# Called with (layer or operation, its path, positional arguments, keyword arguments); returns the call's outputs.
+Visitor = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") -> list[Any]:
+    """Send `values`, one per input of `model`, through it; return what reaches its outputs.
+
+    Nested models are entered, and a layer that is shared is visited once for each call.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If the model was not built, or is a subclassed model, whose graph cannot be seen.
+    """
+    where = path.rstrip("/") or model.name
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise UnsupportedLayerError(
+                f"model {where!r} was never built, so its shapes are unknown: call model.build() or give it an Input"
+            )
+        for layer in model.layers:
+            values = keras.tree.flatten(_enter(layer, visit, path, tuple(values), {}))
+        return values
+    # Every functional model is a Function: the public name of its graph is `inputs`, `outputs` and `operations`.
+    if not hasattr(model, "operations") or not hasattr(model, "_run_through_graph"):
+        raise UnsupportedLayerError(
+            f"model {where!r} ({type(model).__name__}) is a subclassed model, so its layers cannot be followed: "
+            "rebuild it as a Sequential or functional model"
+        )
+    if type(model).call is not _functional_class().call:
+        raise UnsupportedLayerError(f"model {where!r} ({type(model).__name__}) overrides call(): use a functional model")
+
+    def enter(operation: Any) -> Callable[..., Any]:
+        return lambda *args, **kwargs: _enter(operation, visit, path, args, kwargs)
+
+    # Keras's own interpreter of its graph (keras 3.8 to 3.15, src/ops/function.py, Function._run_through_graph);
+    # it is how Keras clones models, and it follows tensors, not names.
+    return list(keras.tree.flatten(model._run_through_graph(values, operation_fn=enter)))
+
+
+@cache
+def _functional_class() -> Any:
+    """Return the class of functional models, which Keras exports under no public name."""
+    tensor = keras.Input((1,))
+    return type(keras.Model(tensor, keras.layers.Identity()(tensor)))
+
+
+def _enter(operation: Any, visit: Visitor, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if isinstance(operation, keras.Model):
+        if kwargs.get("training"):
+            raise UnsupportedLayerError(f"nested model {path}{operation.name!r} is called with training=True")
+        outputs = walk(operation, keras.tree.flatten(args), visit, f"{path}{operation.name}/")
+        return outputs[0] if len(outputs) == 1 else outputs
+    return visit(operation, f"{path}{operation.name}", args, kwargs)

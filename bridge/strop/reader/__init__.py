@@ -1,0 +1,113 @@
+"""Read model files: the first station of the flow Keras -> Graph -> backend.
+
+`load_model` is all that the rest of strop needs. It looks at what a file holds, not at its name, and hands it to one
+of three readers: `keras3` (Keras's own zip format), `hdf5` (legacy HDF5, down to the original Whetstone) and
+`savedmodel` (folders of tf.keras). The old formats cannot be opened by Keras 3; they are rebuilt from their layer
+configs, by an allow-list (`config`, `build`) and with strict placement of every weight (`weights`). No code that a
+file carries is ever run.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strop.errors import BackendMissingError, ModelFileError, StropError
+from strop.reader.naming import brief
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["load_model"]
+
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+_HDF5_START = b"\x89HDF\r\n\x1a\n"
+_KINDS = "a .keras file, a legacy .h5 file or a tf.keras SavedModel folder"
+
+
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
+    """Open a model file of any supported format as a Keras 3 model, its weights and sharpness in place.
+
+    >>> model = strop.load_model("net.keras")           # Keras 3
+    >>> model = strop.load_model("whetstone_2018.h5")   # original Whetstone, Keras 2.0 to 2.15, Keras 3's own .h5
+    >>> model = strop.load_model("saved_model_folder")  # tf.keras, as written by model.save(folder)
+
+    The model is not compiled. The old names `Spiking_BRelu`, `Spiking_Sigmoid` and `Softmax_Decode` become the layers
+    of `strop.keras`. Regularizers, constraints and initializers of the old formats are dropped: they do not change
+    what a trained model computes.
+
+    Parameters
+    ----------
+    path : str or path
+        What the file holds decides how it is read; its name and extension do not matter.
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such file, if it is of another kind, damaged or incomplete, or if a weight is missing, left over,
+        of another shape or not finite.
+    UnsupportedLayerError
+        If a layer is none of Keras's or strop's own, or if it would run code from the file (`Lambda`).
+    BackendMissingError
+        If Keras 3 and TensorFlow are not installed.
+    """
+    path = Path(path)
+    read = _reader(path)
+    _require_keras()
+    try:
+        return read(path)
+    except StropError:
+        raise
+    except Exception as error:  # a file can be broken in more ways than any list of exceptions foresees
+        raise ModelFileError(f"{path}: the model in it cannot be rebuilt: {brief(error)}") from error
+
+
+def _reader(path: Path) -> Callable[[Path], keras.Model]:
+    """Return the reader for what `path` holds; the readers are imported on demand, as they need Keras."""
+    from strop.reader import hdf5, keras3, savedmodel
+
+    if path.is_dir():
+        return keras3.read_folder if keras3.is_model_folder(path) else savedmodel.read_saved_model
+    start = _first_bytes(path)
+    if start.startswith(_ZIP_STARTS) or (start.startswith(b"PK") and zipfile.is_zipfile(path)):
+        return keras3.read_zip
+    if start.startswith(_HDF5_START) or hdf5.is_hdf5(path):
+        return hdf5.read_hdf5
+    if path.suffix == ".pb" and savedmodel.is_saved_model(path.parent):
+        raise ModelFileError(f"{path} is one file of a SavedModel; pass the folder {path.parent} instead")
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelFileError(f"{path} is a Git LFS pointer, not the model; fetch it with 'git lfs pull'")
+    raise ModelFileError(f"{path} is not a model file: it starts with {start[:16]!r}; expected {_KINDS}")
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path} does not exist; expected {_KINDS}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not start:
+        raise ModelFileError(f"{path} is empty; save or copy the model again")
+    return start
+
+
+def _require_keras() -> None:
+    try:
+        import keras
+    except ImportError as error:
+        raise BackendMissingError(
+            f"reading a model needs Keras 3 and TensorFlow ({brief(error)}): pip install 'strop[keras]'"
+        ) from error
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise BackendMissingError(
+            f"reading a model needs Keras 3, found {keras.__version__}: pip install 'strop[keras]'"
+        )

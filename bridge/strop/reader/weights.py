@@ -1,0 +1,245 @@
+"""Put stored weights into a rebuilt model: by name and shape, every one of them, none left over.
+
+The readers of the old formats describe what they found as `StoredWeight`s; a layer describes what it needs as
+`Slot`s. A weight that is missing, left over, of another shape, not finite, or that float32 cannot hold is an error
+that names file, layer, weight and shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strop.errors import ModelFileError
+from strop.reader.build import RebuiltModel
+from strop.reader.config import is_spiking
+from strop.reader.naming import brief, shown_shape
+
+# tf.Variable without a name; the spiking layers of tf.keras ports of Whetstone store their sharpness and key so.
+_ANONYMOUS = re.compile(r"Variable(_\d+)?")
+_KEY_NAME = "rescaled_key"
+_OTHER_NAMES = {"depthwise_kernel": "kernel"}  # of depthwise convolutions, in Keras 2
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A weight as the file has it; `read` fetches the values, once its shape is known to fit.
+
+    Attributes
+    ----------
+    name : str
+        As in the file, for instance ``"dense_1/kernel:0"``.
+    shape : tuple of int
+    read : callable
+        Returns the array.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    read: Callable[[], NDArray[Any]]
+
+    @property
+    def parts(self) -> list[str]:
+        """The components of the name, without TensorFlow's output number and leading underscores."""
+        return [part.lstrip("_") for part in self.name.split(":")[0].split("/")]
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A place for a weight: a variable of a Keras layer, or the decoder's key, which is compared and not stored.
+
+    Attributes
+    ----------
+    path : tuple of str
+        Names of the nested models and of the layer.
+    name : str
+    shape : tuple of int
+    variable : keras.Variable or None
+    required : bool
+        Whether the file must hold it. Sharpness and key may stand in the config instead.
+    frozen : bool
+        Whether the layer was not trainable: Keras 2 then lists its weights after all others of a nested model.
+    key : array or None
+        Of a decoder: the key of the config, as the file stores it: ``2 key^T - 1``.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    shape: tuple[int, ...]
+    variable: Any
+    required: bool = True
+    frozen: bool = False
+    key: NDArray[Any] | None = None
+
+
+def slots(layer: Any, path: tuple[str, ...]) -> Iterator[Slot]:
+    """Yield the slots of a layer or a nested model, in the order of its layers.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer or RebuiltModel
+    path : tuple of str
+        Its name, behind those of the models that it is nested in.
+    """
+    if isinstance(layer, RebuiltModel):
+        for name, inner in layer.layers.items():
+            yield from slots(inner, (*path, name))
+        return
+    activation = getattr(layer, "activation", None)
+    inner_weights = activation.weights if is_spiking(activation) or hasattr(activation, "weights") else []
+    for variable in layer.weights:
+        if not any(variable is other for other in inner_weights):
+            required = not (is_spiking(layer) and variable.name == "sharpness")
+            shape = tuple(variable.shape)
+            yield Slot(path, variable.name, shape, variable, required, frozen=not layer.trainable)
+    if inner_weights:
+        yield from slots(activation, (*path, activation.name))
+    if hasattr(layer, "key") and hasattr(layer, "threshold") is False and type(layer).__name__ == "SoftmaxDecode":
+        signs = 2 * np.asarray(layer.key, dtype=np.float64).T - 1
+        yield Slot(path, _KEY_NAME, signs.shape, None, required=False, key=signs)
+
+
+def place(slots_: Iterable[Slot], stored: Iterable[StoredWeight], source: str, owner: str) -> None:
+    """Put stored weights into the slots of one layer or nested model; nothing may be missing or left over.
+
+    Parameters
+    ----------
+    slots_ : iterable of Slot
+    stored : iterable of StoredWeight
+    source : str
+        The file, for the messages.
+    owner : str
+        Name of the layer, for the messages.
+
+    Raises
+    ------
+    ModelFileError
+    """
+    free, unplaced = list(slots_), list(stored)
+    for match in (_match_by_path, _match_by_name, _match_anonymous):
+        for slot, weight in match(free, unplaced):
+            _put(slot, weight, source)
+            free.remove(slot)
+            unplaced.remove(weight)
+    missing = [slot for slot in free if slot.required]
+    if missing:
+        slot = missing[0]
+        found = ", ".join(f"{weight.name} {shown_shape(weight.shape)}" for weight in unplaced) or "nothing else"
+        raise ModelFileError(
+            f"{source}: layer {'/'.join(slot.path)!r} needs the weight {slot.name!r} of shape "
+            f"{shown_shape(slot.shape)}, which the file does not hold; left over in it: {found}"
+        )
+    if unplaced:
+        weight = unplaced[0]
+        raise ModelFileError(
+            f"{source}: layer {owner!r} has no place for the stored weight {weight.name!r} of shape "
+            f"{shown_shape(weight.shape)}; config and weights do not belong together"
+        )
+
+
+def check_values(model: Any, source: str) -> None:
+    """Check that every weight of a loaded model is finite and every sharpness in [0, 1].
+
+    Raises
+    ------
+    ModelFileError
+    """
+    import keras
+
+    for variable in model.weights:
+        _check_array(keras.ops.convert_to_numpy(variable), variable.name, variable.path, source)
+
+
+def _match_by_path(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
+    """Match weights whose name tells the layer as well: ``encoder/dense_2/kernel:0``."""
+    pairs: dict[Slot, StoredWeight] = {}
+    for weight in unplaced:
+        parts = weight.parts
+        scored = [
+            (len(set(slot.path) & set(parts[:-1])), slot)
+            for slot in free
+            if _same_name(slot, weight) and slot.path[-1] in parts[:-1]
+        ]
+        best = max((score for score, _ in scored), default=0)
+        chosen = [slot for score, slot in scored if score == best]
+        if len(chosen) == 1 and chosen[0] not in pairs:
+            pairs[chosen[0]] = weight
+    return list(pairs.items())
+
+
+def _match_by_name(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
+    """Match what is left by the weight's own name: in order, where that order is certain, else by distinct shapes."""
+    pairs = []
+    for name in dict.fromkeys(slot.name for slot in free):
+        wanted = [slot for slot in free if slot.name == name]
+        found = [weight for weight in unplaced if _same_name(wanted[0], weight)]
+        if len(found) != len(wanted):
+            continue
+        if len(wanted) == 1 or not any(slot.frozen for slot in wanted):
+            pairs += list(zip(wanted, found, strict=True))
+        elif len({slot.shape for slot in wanted}) == len(wanted):
+            by_shape = {weight.shape: weight for weight in found}
+            pairs += [(slot, by_shape[slot.shape]) for slot in wanted if slot.shape in by_shape]
+    return pairs
+
+
+def _match_anonymous(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
+    """Match variables without a name to sharpness and keys, where it is certain which is which."""
+    pairs = []
+    optional = [slot for slot in free if not slot.required]
+    for shape in dict.fromkeys(slot.shape for slot in optional):
+        wanted = [slot for slot in optional if slot.shape == shape]
+        found = [w for w in unplaced if w.shape == shape and _ANONYMOUS.fullmatch(w.parts[-1])]
+        if len(wanted) == len(found):
+            pairs += list(zip(wanted, found, strict=True))
+    return pairs
+
+
+def _same_name(slot: Slot, weight: StoredWeight) -> bool:
+    name = weight.parts[-1]
+    return slot.name == name or slot.name == _OTHER_NAMES.get(name)
+
+
+def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
+    owner = "/".join(slot.path)
+    where = f"{source}: weight {slot.name!r} of layer {owner!r}"
+    scalar = slot.shape == () and weight.shape == (1,)
+    if weight.shape != slot.shape and not scalar:
+        raise ModelFileError(
+            f"{where} is stored with shape {shown_shape(weight.shape)}, the layer needs {shown_shape(slot.shape)}"
+        )
+    try:
+        array = np.asarray(weight.read())
+    except Exception as error:
+        raise ModelFileError(f"{where} cannot be read: {brief(error)}") from error
+    if array.dtype.kind not in "fiub":
+        raise ModelFileError(f"{where} is stored as {array.dtype}, which is no number")
+    _check_array(array, slot.name, owner, source)
+    if slot.key is not None:
+        if not np.array_equal(array, slot.key):
+            raise ModelFileError(f"{where} differs from the key in the layer's config; only one of them can be right")
+        return
+    target = array.reshape(slot.shape).astype(slot.variable.dtype)
+    if not np.array_equal(target, array.reshape(slot.shape)):
+        raise ModelFileError(
+            f"{where} is stored as {array.dtype} with values that {slot.variable.dtype} cannot hold; "
+            f"strop compares networks in the precision they run in, so save the model with {slot.variable.dtype}"
+        )
+    slot.variable.assign(target)
+
+
+def _check_array(array: NDArray[Any], name: str, owner: str, source: str) -> None:
+    finite = np.isfinite(array.astype(np.float64) if array.dtype.kind not in "fiub" else array)
+    if not finite.all():
+        bad = int(array.size - np.count_nonzero(finite))
+        raise ModelFileError(
+            f"{source}: weight {name!r} of {owner!r}, shape {shown_shape(array.shape)}, holds {bad} of {array.size} "
+            "values that are not finite (NaN or infinity); the training diverged or the file is damaged"
+        )
+    if name == "sharpness" and not (0.0 <= float(array.reshape(-1)[0]) <= 1.0):
+        raise ModelFileError(f"{source}: the sharpness of {owner!r} is {float(array.reshape(-1)[0])}, not in [0, 1]")

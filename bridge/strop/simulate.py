@@ -1,0 +1,111 @@
+"""Building and running a graph on a backend: `strop.build` and `strop.simulate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.backend import get_backend
+from strop.decode import classes, decode
+from strop.encode import FrameDict, Frames, as_frames, encode
+from strop.graph import Graph
+from strop.progress import Progress
+
+# A chunk holds about this many values of the widest node, so that memory does not grow with the number of frames.
+_CHUNK_VALUES = 8_000_000
+_CHUNK_FRAMES = 1000
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a simulation gave.
+
+    Attributes
+    ----------
+    spikes : dict of population name to bool array, shape (n, *shape)
+    output : array, or list of arrays for a model with several outputs, shape (n, ...)
+        Decoded: class probabilities, values, or spikes.
+    classes : int64 array, shape (n,), or None where the network decides nothing
+    backend : str
+    version : str
+        Simulator and version.
+    """
+
+    spikes: dict[str, npt.NDArray[np.bool_]] = field(repr=False)
+    output: Any = field(repr=False)
+    classes: npt.NDArray[np.int64] | None = field(repr=False)
+    backend: str
+    version: str
+
+
+def build(graph: Graph, backend: str, **options: Any) -> Any:
+    """Return the native objects of `backend` for `graph`, for the user's own script.
+
+    >>> network = strop.build(graph, "brian2")  # a brian2.Network, its groups named as in the graph
+
+    Raises
+    ------
+    BackendMissingError
+        If the backend is unknown or its simulator is not installed.
+    BackendError
+        If it cannot run this graph.
+    """
+    engine = get_backend(backend)
+    engine.check(graph)
+    return engine.build(graph, **options)
+
+
+def chunk_size(graph: Graph) -> int:
+    """Return how many frames to work on at once, so that the widest node stays within some tens of megabytes."""
+    widest = max(int(np.prod(graph.signal_shape(name))) for name in graph.depths)
+    return int(np.clip(_CHUNK_VALUES // widest, 1, _CHUNK_FRAMES))
+
+
+def chunks(frames: FrameDict, size: int) -> Iterator[FrameDict]:
+    """Yield `frames` in runs of at most `size`."""
+    count = len(next(iter(frames.values())))
+    for start in range(0, count, size):
+        yield {name: array[start : start + size] for name, array in frames.items()}
+
+
+def simulate(graph: Graph, frames: Frames, backend: str, **options: Any) -> Result:
+    """Stream `frames` through `graph` on `backend`, one frame per time step.
+
+    >>> result = strop.simulate(graph, frames, "brian2")
+    >>> result.classes[:3], result.spikes["dense_1"].shape
+
+    Parameters
+    ----------
+    frames : array, shape (n, *input_shape), uint8, bool or float
+        See `strop.encode.as_frames`.
+    backend : str
+        For example "reference", "brian2"; see `strop backends`.
+    options
+        Passed on to the backend.
+
+    Raises
+    ------
+    DataError, BackendMissingError, BackendError, CapacityError
+    """
+    engine = get_backend(backend)
+    engine.check(graph)
+    ready = as_frames(graph, frames)
+    size = chunk_size(graph)
+    parts: list[dict[str, npt.NDArray[np.bool_]]] = []
+    count = len(next(iter(ready.values())))
+    runner = engine.prepare(graph, **options)
+    try:
+        with Progress(f"simulating on {backend}", count) as progress:
+            for part in chunks(ready, size):
+                parts.append(runner.run(encode(graph, part)))
+                progress.advance(len(next(iter(part.values()))))
+    finally:
+        runner.close()
+    spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
+    answers = decode(graph, spikes)
+    output = answers[0] if len(answers) == 1 else answers
+    return Result(spikes, output, classes(graph, spikes), backend, engine.version())

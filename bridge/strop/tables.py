@@ -1,0 +1,71 @@
+"""Tables for people, drawn with rich; imported only when something is printed."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from strop.report import Report
+
+_WIDTH = 110
+
+
+def to_text(*items: Any) -> str:
+    """Return what rich would print, as plain text (with colour codes only where standard output is a terminal)."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=_WIDTH, force_terminal=sys.stdout.isatty(), highlight=False)
+    for item in items:
+        console.print(item)
+    return stream.getvalue().rstrip("\n")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _verdict(faults: int, ties: int) -> str:
+    if faults:
+        return f"[red]{_count(faults)} FAULTS[/red]"
+    return f"equal, {_count(ties)} ties" if ties else "[green]equal[/green]"
+
+
+def render_report(report: Report) -> str:
+    """Return the report as a table: one row per layer, one column per comparison, then the totals."""
+    graph = report.graph
+    table = Table(title=f"{report.model}: {_count(report.frames)} frames, every spike of every layer", title_justify="left")
+    table.add_column("layer")
+    table.add_column("neurons", justify="right")
+    table.add_column("spikes/frame", justify="right")
+    columns: list[Any] = []
+    if report.keras is not None:
+        table.add_column("Keras", justify="right")
+        columns.append(report.keras)
+    for name, backend in report.backends.items():
+        table.add_column(name, justify="right")
+        columns.append(backend)
+    names = list(dict.fromkeys(layer.name for column in columns for layer in column.layers))
+    for name in names:
+        found = [next((layer for layer in column.layers if layer.name == name), None) for column in columns]
+        seen = next(layer for layer in reversed(found) if layer is not None)
+        cells = ["inside Keras's layer" if layer is None else _verdict(layer.faults, layer.ties) for layer in found]
+        table.add_row(name, _count(seen.units), f"{seen.spikes / report.frames:,.1f}", *cells)
+    table.add_section()
+    table.add_row("accuracy", "", "", *(_percent(column.accuracy) for column in columns))
+    speeds = [f"{_count(report.frames / c.seconds)}/s" if c.seconds else "-" for c in columns[:1] if report.keras]
+    speeds += [f"{_count(backend.frames_per_second)}/s" for backend in report.backends.values()]
+    table.add_row("frames per second", "", "", *speeds)
+    verdict = "[green]PASSED[/green]: every spike is accounted for" if report.passed else "[red]FAILED[/red]"
+    return to_text(
+        table,
+        f"{graph['populations']} populations, {_count(graph['neurons'])} neurons, {_count(graph['synapses'])} synapses, "
+        f"depth {graph['depth']}, {_count(graph['synaptic_events_per_frame'])} synaptic events per frame",
+        f"{verdict}. A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault.",
+    )

@@ -1,0 +1,329 @@
+"""Proof: every spike of every layer held against Keras, and every simulator against the oracle (DESIGN section 4).
+
+Frames are worked through in chunks, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.backend import Backend, Runner, get_backend
+from strop.decode import classes, decides, decode
+from strop.encode import FrameDict, Frames, as_frames, encode, keras_frames
+from strop.errors import DataError
+from strop.graph import Graph, structure
+from strop.progress import Progress
+from strop.reference import (
+    FLOAT32_UNIT,
+    FLOAT64_UNIT,
+    BoolArray,
+    FloatArray,
+    Signals,
+    evaluate,
+    gamma,
+    magnitude,
+    potential,
+    terms,
+)
+from strop.report import BackendReport, KerasReport, LayerReport, Report
+from strop.simulate import chunk_size, chunks
+
+if TYPE_CHECKING:
+    import keras
+
+    from strop.lowering.context import Lowering
+    from strop.lowering.probe import KerasProbe
+
+# The bound on the rounding error of a population's potentials, given what its sources sent.
+Bound = Callable[[str, Signals], FloatArray]
+
+
+def verify(
+    model: keras.Model | Graph,
+    frames: Frames,
+    labels: npt.ArrayLike | None = None,
+    backends: Sequence[str] = ("brian2",),
+    *,
+    encoding: str = "host",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Report:
+    """Compare every spike of every layer between Keras, the oracle and simulators.
+
+    >>> report = strop.verify(model, frames, labels, backends=("reference", "brian2"))
+    >>> report.passed
+    True
+    >>> print(report)
+
+    Parameters
+    ----------
+    model : keras.Model or Graph
+        A sharpened model, or a saved graph (then there is no Keras to compare with).
+    frames : array, shape (n, *input_shape), uint8, bool or float
+        See `strop.encode.as_frames`.
+    labels : int array, shape (n,), optional
+        True classes, for the accuracies.
+    backends : sequence of str
+    encoding : {"host", "bitplane", "binary", "current"}
+        For a Keras model; a saved graph carries its own.
+    options : mapping of backend name to options, optional
+
+    Raises
+    ------
+    StropError
+        If the model cannot be lowered, the frames do not fit, or a backend is missing.
+    """
+    probe: KerasProbe | None = None
+    lowering: Lowering | None = None
+    if isinstance(model, Graph):
+        graph = model
+    else:
+        from strop.lowering import trace
+        from strop.lowering.probe import KerasProbe
+
+        lowering = trace(model, encoding)
+        graph, probe = lowering.graph, KerasProbe(model, lowering)
+    ready = as_frames(graph, frames)
+    count = len(next(iter(ready.values())))
+    truth = as_labels(labels, count)
+
+    engines = {name: get_backend(name) for name in dict.fromkeys(backends)}
+    for engine in engines.values():
+        engine.check(graph)
+    verification = _Verification(graph, probe, lowering, engines, options or {})
+    try:
+        with Progress("verifying", count) as progress:
+            start = 0
+            for part in chunks(ready, chunk_size(graph)):
+                size = len(next(iter(part.values())))
+                verification.take(part, None if truth is None else truth[start : start + size])
+                start += size
+                progress.advance(size)
+    finally:
+        verification.close()
+    return verification.report(count)
+
+
+def as_labels(labels: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64] | None:
+    """Return labels as class numbers, shape `(count,)`; one-hot rows are accepted."""
+    if labels is None:
+        return None
+    array = np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] > 1:
+        array = array.argmax(axis=1)
+    array = array.reshape(-1) if array.ndim == 2 else array
+    if array.shape != (count,) or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
+        raise DataError(f"labels must be {count} class numbers, one per frame; got {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison found in one population, shapes `(n, *shape)`."""
+
+    faults: BoolArray
+    ties: BoolArray
+
+
+def judge(graph: Graph, signals: Signals, claimed: Mapping[str, BoolArray], bound: Bound) -> dict[str, Verdict]:
+    """Hold claimed spikes against the oracle, every population fed the claimed spikes of its sources.
+
+    A difference is a tie where `|a - threshold| <= bound`. A population that nobody claims anything about is evaluated;
+    where its own spikes are within the bound, both are possible, and that doubt is carried to what it feeds.
+    """
+    known: dict[str, npt.NDArray[Any]] = dict(signals)
+    doubt: dict[str, BoolArray] = {}
+    verdicts: dict[str, Verdict] = {}
+    for population in graph.populations:
+        name = population.name
+        a = potential(graph, name, known)
+        reach = bound(name, known)
+        for projection in graph.incoming(name):
+            if projection.source in doubt and doubt[projection.source].any():
+                reach = reach + projection.operator.absolute().apply(doubt[projection.source])
+        fired = a >= population.threshold
+        undecided = np.abs(a - population.threshold) <= reach
+        if name in claimed:
+            differ = fired != claimed[name]
+            verdicts[name] = Verdict(differ & ~undecided, differ & undecided)
+            known[name] = claimed[name]
+        else:
+            known[name], doubt[name] = fired, undecided
+    return verdicts
+
+
+def float32_bound(lowering: Lowering) -> Bound:
+    """Return the bound for Keras: `gamma_n (sum |w||s| + |b|)` with u = 2^-24.
+
+    n counts the summed terms and what Keras rounds besides; |b| is the sum of the absolute values that the folded
+    bias was added up from, because Keras adds them up in float32.
+    """
+
+    def bound(name: str, signals: Signals) -> FloatArray:
+        rounding = lowering.roundings[name]
+        n = terms(lowering.graph, name) + rounding.roundings
+        return gamma(n, FLOAT32_UNIT) * (magnitude(lowering.graph, name, signals) + rounding.offset_size)
+
+    return bound
+
+
+def float64_bound(graph: Graph) -> Bound:
+    """Return the bound for a simulator that sums the same float64 weights in another order."""
+
+    def bound(name: str, signals: Signals) -> FloatArray:
+        size = magnitude(graph, name, signals) + np.abs(graph.population(name).bias)
+        # Oracle and simulator may each be off by gamma; factors folded into weights cost a rounding each.
+        return 2.0 * gamma(terms(graph, name) + 4, FLOAT64_UNIT) * size
+
+    return bound
+
+
+class _Verification:
+    """The running totals of one verification."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        probe: KerasProbe | None,
+        lowering: Lowering | None,
+        engines: Mapping[str, Backend],
+        options: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self.graph, self.probe, self.lowering, self.engines = graph, probe, lowering, engines
+        self.events = _EventCounter(graph)
+        self.labelled = 0
+        self.correct: dict[str, int] = {}
+        self.keras = KerasReport() if probe is not None else None
+        self.totals: dict[str, dict[str, LayerReport]] = {}
+        self.reports: dict[str, BackendReport] = {}
+        self.runners: dict[str, Runner] = {}
+        try:
+            for name, engine in engines.items():
+                begin = time.perf_counter()
+                self.runners[name] = engine.prepare(graph, **options.get(name, {}))
+                self.reports[name] = BackendReport(engine.version(), build_seconds=time.perf_counter() - begin)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for runner in self.runners.values():
+            runner.close()
+
+    def take(self, frames: FrameDict, truth: npt.NDArray[np.int64] | None) -> None:
+        """Verify one chunk of frames."""
+        signals = encode(self.graph, frames)
+        oracle = evaluate(self.graph, signals)
+        self.events.count(oracle, signals)
+        self.labelled += 0 if truth is None else len(truth)
+        if self.probe is not None and self.keras is not None and self.lowering is not None:
+            begin = time.perf_counter()
+            spikes, outputs = self.probe.run(keras_frames(self.graph, frames))
+            self.keras.seconds += time.perf_counter() - begin
+            self._compare("keras", spikes, oracle, signals, float32_bound(self.lowering))
+            if decides(self.graph):
+                self._score("keras", outputs[0].argmax(axis=-1), truth)
+        expected = decode(self.graph, oracle)
+        for name, runner in self.runners.items():
+            report = self.reports[name]
+            begin = time.perf_counter()
+            spikes = runner.run(signals)
+            report.run_seconds += time.perf_counter() - begin
+            report.frames += len(next(iter(spikes.values())))
+            report.frames_with_faults += self._compare(name, spikes, oracle, signals, float64_bound(self.graph))
+            report.decoded_equal &= _answers_equal(self.graph, decode(self.graph, spikes), expected)
+            if decides(self.graph):
+                self._score(name, classes(self.graph, spikes), truth)
+
+    def _score(
+        self, who: str, chosen: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64] | None
+    ) -> None:
+        if chosen is not None and truth is not None:
+            self.correct[who] = self.correct.get(who, 0) + int((chosen == truth).sum())
+
+    def _compare(
+        self, who: str, claimed: Mapping[str, BoolArray], oracle: Mapping[str, BoolArray], signals: Signals, bound: Bound
+    ) -> int:
+        """Add a chunk's differences to the totals; return in how many frames there are faults."""
+        layers = self.totals.setdefault(
+            who,
+            {name: LayerReport(name, self.graph.population(name).size) for name in oracle if name in claimed},
+        )
+        frames = len(next(iter(oracle.values())))
+        # Where every claimed spike equals the oracle's own, feeding claimed spikes forward changes nothing: only the
+        # other frames need a second look, layer by layer.
+        differs = np.zeros(frames, dtype=bool)
+        for name, layer in layers.items():
+            if claimed[name].shape != oracle[name].shape:
+                raise DataError(f"{who} gave spikes of shape {claimed[name].shape} for {name!r}")
+            layer.spikes += int(np.count_nonzero(claimed[name]))
+            differs |= (claimed[name] != oracle[name]).reshape(frames, -1).any(axis=1)
+        rows = np.flatnonzero(differs)
+        if len(rows) == 0:
+            return 0
+        some = {name: claimed[name][rows] for name in layers}
+        verdicts = judge(self.graph, {name: values[rows] for name, values in signals.items()}, some, bound)
+        faulty = np.zeros(len(rows), dtype=bool)
+        for name, layer in layers.items():
+            layer.faults += int(np.count_nonzero(verdicts[name].faults))
+            layer.ties += int(np.count_nonzero(verdicts[name].ties))
+            faulty |= verdicts[name].faults.reshape(len(rows), -1).any(axis=1)
+        return int(faulty.sum())
+
+    def report(self, count: int) -> Report:
+        """Return the finished report."""
+        graph = self.graph
+        for name, report in (("keras", self.keras), *self.reports.items()):
+            if report is not None:
+                report.layers = list(self.totals.get(name, {}).values())
+                if self.labelled and decides(graph):
+                    report.accuracy = self.correct.get(name, 0) / self.labelled
+        return Report(
+            model=graph.name,
+            frames=count,
+            keras=self.keras,
+            backends=self.reports,
+            graph={
+                "populations": len(graph.populations),
+                "neurons": graph.neurons,
+                "synapses": graph.synapses,
+                "depth": graph.total_depth,
+                "synaptic_events_per_frame": self.events.per_frame(),
+            },
+        )
+
+
+def _answers_equal(graph: Graph, ours: list[npt.NDArray[Any]], theirs: list[npt.NDArray[Any]]) -> bool:
+    if decides(graph):
+        return bool((ours[0].argmax(axis=-1) == theirs[0].argmax(axis=-1)).all())
+    return all(np.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+class _EventCounter:
+    """Counts synaptic events: for every spike that travels over synapses, the synapses that it travels over."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        analogue = {node.name for node in graph.inputs if not node.spiking}
+        self.sources = {p.source for p in graph.projections} - analogue
+        self.spikes = {name: np.zeros(graph.signal_shape(name)) for name in self.sources}
+        self.frames = 0
+
+    def count(self, spikes: Mapping[str, BoolArray], signals: Signals) -> None:
+        for name in self.sources:
+            values = spikes[name] if name in spikes else signals[name]
+            self.spikes[name] += values.sum(axis=0)
+        self.frames += len(next(iter(spikes.values())))
+
+    def per_frame(self) -> float:
+        events = sum(
+            float(structure(p.operator).apply(self.spikes[p.source][None]).sum())
+            for p in self.graph.projections
+            if p.source in self.sources
+        )
+        return events / self.frames if self.frames else 0.0
