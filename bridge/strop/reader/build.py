@@ -233,10 +233,10 @@ def _input(config: Any, name: str, where: str) -> Any:
     if not isinstance(shape, list | tuple) or len(shape) < 1 or not all(_is_size(size) for size in shape[1:]):
         raise ModelFileError(f"{where} has no valid input shape: {shape!r}")
     dtype = config.get("dtype")
-    dtype = dtype if isinstance(dtype, str) and dtype.startswith(("int", "uint")) else dtype_name(dtype, where)
-    return _connected(
-        lambda: keras.Input(tuple(shape[1:]), dtype=dtype.removeprefix("mixed_"), name=safe_name(name)), name, where
-    )
+    if not (isinstance(dtype, str) and dtype.startswith(("int", "uint"))):
+        dtype = dtype_name(dtype, where)
+    dtype = "float32" if dtype.startswith("mixed_") else dtype  # a policy computes in float16, its inputs stay float32
+    return _connected(lambda: keras.Input(tuple(shape[1:]), dtype=dtype, name=safe_name(name)), name, where)
 
 
 def _is_size(size: Any) -> bool:

@@ -40,7 +40,7 @@ _ACTIVATIONS = frozenset(
     sparsemax squareplus swish tanh tanh_shrink threshold
     """.split()
 )
-_DTYPES = frozenset(["float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"])
+_DTYPES = frozenset(["float16", "float32", "float64", "mixed_float16", "mixed_bfloat16"])
 _INFERRED_DTYPES = frozenset(["infer", "_infer"])  # TensorFlow 1.13 to 2.1: "whatever comes in"
 
 # Options that make no difference to a trained network, or that only say how Keras 2 was to compute it.
@@ -95,6 +95,13 @@ def is_spiking(layer: Any) -> bool:
     from strop.keras import SpikingActivation
 
     return isinstance(layer, SpikingActivation)
+
+
+def is_decoder(layer: Any) -> bool:
+    """Tell whether a layer is strop's decoder."""
+    from strop.keras import SoftmaxDecode
+
+    return isinstance(layer, SoftmaxDecode)
 
 
 def layer_class(class_name: str, where: str) -> type:

@@ -8,7 +8,7 @@ that names file, layer, weight and shapes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from strop.errors import ModelFileError
 from strop.reader.build import RebuiltModel
-from strop.reader.config import is_spiking
+from strop.reader.config import is_decoder, is_spiking
 from strop.reader.naming import brief, shown_shape
 
 # tf.Variable without a name; the spiking layers of tf.keras ports of Whetstone store their sharpness and key so.
 _ANONYMOUS = re.compile(r"Variable(_\d+)?")
+_NUMBERED = re.compile(r"_\d+$")  # TensorFlow 1 numbers names that it has seen before
 _KEY_NAME = "rescaled_key"
 _OTHER_NAMES = {"depthwise_kernel": "kernel"}  # of depthwise convolutions, in Keras 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredWeight:
     """A weight as the file has it; `read` fetches the values, once its shape is known to fit.
 
@@ -91,7 +92,7 @@ def slots(layer: Any, path: tuple[str, ...]) -> Iterator[Slot]:
             yield from slots(inner, (*path, name))
         return
     activation = getattr(layer, "activation", None)
-    inner_weights = activation.weights if is_spiking(activation) or hasattr(activation, "weights") else []
+    inner_weights = getattr(activation, "weights", [])  # where the activation is a layer of its own
     for variable in layer.weights:
         if not any(variable is other for other in inner_weights):
             required = not (is_spiking(layer) and variable.name == "sharpness")
@@ -99,28 +100,38 @@ def slots(layer: Any, path: tuple[str, ...]) -> Iterator[Slot]:
             yield Slot(path, variable.name, shape, variable, required, frozen=not layer.trainable)
     if inner_weights:
         yield from slots(activation, (*path, activation.name))
-    if hasattr(layer, "key") and hasattr(layer, "threshold") is False and type(layer).__name__ == "SoftmaxDecode":
+    if is_decoder(layer):
         signs = 2 * np.asarray(layer.key, dtype=np.float64).T - 1
         yield Slot(path, _KEY_NAME, signs.shape, None, required=False, key=signs)
 
 
-def place(slots_: Iterable[Slot], stored: Iterable[StoredWeight], source: str, owner: str) -> None:
-    """Put stored weights into the slots of one layer or nested model; nothing may be missing or left over.
+def fill(rebuilt: RebuiltModel, stored: Mapping[str, Sequence[StoredWeight]], source: str) -> None:
+    """Put stored weights into a rebuilt model; nothing may be missing or left over.
 
     Parameters
     ----------
-    slots_ : iterable of Slot
-    stored : iterable of StoredWeight
+    rebuilt : RebuiltModel
+    stored : mapping
+        By the name of the layer, or of the outermost nested model, that they belong to.
     source : str
         The file, for the messages.
-    owner : str
-        Name of the layer, for the messages.
 
     Raises
     ------
     ModelFileError
     """
-    free, unplaced = list(slots_), list(stored)
+    left = {name: weights for name, weights in stored.items() if weights}
+    for name, layer in rebuilt.layers.items():
+        _place(list(slots(layer, (name,))), list(left.pop(name, [])), source, name)
+    for name, weights in left.items():
+        raise ModelFileError(
+            f"{source}: the file holds {len(weights)} weights for a layer {name!r}, which the model does not have"
+        )
+    check_values(rebuilt.model, source)
+
+
+def _place(free: list[Slot], unplaced: list[StoredWeight], source: str, owner: str) -> None:
+    """Put the weights of one layer or outermost nested model into its slots."""
     for match in (_match_by_path, _match_by_name, _match_anonymous):
         for slot, weight in match(free, unplaced):
             _put(slot, weight, source)
@@ -149,10 +160,8 @@ def check_values(model: Any, source: str) -> None:
     ------
     ModelFileError
     """
-    import keras
-
     for variable in model.weights:
-        _check_array(keras.ops.convert_to_numpy(variable), variable.name, variable.path, source)
+        _check_array(variable.numpy(), variable.name, variable.path, source)
 
 
 def _match_by_path(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
@@ -201,8 +210,8 @@ def _match_anonymous(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> 
 
 
 def _same_name(slot: Slot, weight: StoredWeight) -> bool:
-    name = weight.parts[-1]
-    return slot.name == name or slot.name == _OTHER_NAMES.get(name)
+    name = _NUMBERED.sub("", weight.parts[-1])
+    return slot.name in (weight.parts[-1], name, _OTHER_NAMES.get(name))
 
 
 def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
@@ -234,7 +243,9 @@ def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
 
 
 def _check_array(array: NDArray[Any], name: str, owner: str, source: str) -> None:
-    finite = np.isfinite(array.astype(np.float64) if array.dtype.kind not in "fiub" else array)
+    if name == "sharpness" and np.isnan(array).any():
+        raise ModelFileError(f"{source}: neither the config nor the weights tell the sharpness of {owner!r}")
+    finite = np.isfinite(array)
     if not finite.all():
         bad = int(array.size - np.count_nonzero(finite))
         raise ModelFileError(

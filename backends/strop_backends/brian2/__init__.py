@@ -1,0 +1,51 @@
+"""Brian2, in runtime mode: all populations in one `NeuronGroup`, a frame per time step.
+
+Nothing of Brian2 is imported before a network is built.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+from strop.backend import Backend, Runner
+from strop.graph import ENCODINGS, Graph
+
+__all__ = ["Brian2Backend"]
+
+
+class Brian2Backend(Backend):
+    """Brian2 2.9 or newer, runtime mode (Cython where a compiler is found, else NumPy)."""
+
+    name: ClassVar[str] = "brian2"
+    summary: ClassVar[str] = "Brian2 in runtime mode, one NeuronGroup, a frame per time step"
+    encodings: ClassVar[tuple[str, ...]] = ENCODINGS
+
+    @classmethod
+    def version(cls) -> str:
+        """Version of Brian2; raises `ImportError` if it is not installed."""
+        try:
+            return f"brian2 {version('Brian2')}"
+        except PackageNotFoundError as error:
+            raise ImportError("Brian2 is not installed") from error
+
+    def build(self, graph: Graph, **options: Any) -> Any:
+        """Return a `brian2.Network`; see `strop_backends.brian2.network.SpikingNetwork`.
+
+        Parameters
+        ----------
+        graph : Graph
+        dt : float, default 1e-3
+            Length of a time step in seconds.
+        target : {"auto", "cython", "numpy"}
+            What Brian2 generates code for.
+        """
+        from strop_backends.brian2.network import SpikingNetwork
+
+        return SpikingNetwork(graph, **options)
+
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Build the network and return a runner; options as for `build`."""
+        from strop_backends.brian2.run import Brian2Runner
+
+        return Brian2Runner(graph, **options)

@@ -1,0 +1,57 @@
+"""Streaming frames through Brian2 and reading every spike."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import brian2
+import numpy as np
+import numpy.typing as npt
+from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+
+from strop.backend import Runner
+from strop.graph import Graph
+from strop_backends.brian2.network import SpikingNetwork
+
+logger = logging.getLogger("strop.brian2")
+
+
+class Brian2Runner(Runner):
+    """A network that was built once and streams chunk after chunk, the clock running on.
+
+    Spikes are read from the group's spike space at the end of each step: a network operation that copies a few
+    indices costs less than a SpikeMonitor, and needs no code object of its own.
+    """
+
+    def __init__(self, graph: Graph, **options: Any) -> None:
+        self.graph = graph
+        self.network = SpikingNetwork(graph, **options)
+        if self.network.code is NumpyCodeObject:
+            logger.warning("brian2 runs on NumPy, several times slower: no C++ compiler was found, or it was asked for")
+        self._seen: list[npt.NDArray[np.int32]] = []
+        space = self.network.units.variables["_spikespace"].get_value()
+
+        @brian2.network_operation(clock=self.network.strop_clock, when="end", name="spike_recorder")
+        def record() -> None:
+            # The last entry counts the spikes, those before it are the units that fired.
+            self._seen.append(space[: space[-1]].copy())
+
+        self.network.add(record)
+
+    def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Stream one chunk; see `strop.backend.Runner`."""
+        count = len(next(iter(signals.values())))
+        steps = count + self.graph.total_depth
+        self._seen.clear()
+        self.network.play(signals, self.network.next_step)
+        self.network.run(steps * self.network.step * brian2.second, namespace={})
+        raster = np.zeros((steps, len(self.network.units)), dtype=np.bool_)
+        raster[np.repeat(np.arange(steps), [len(spikes) for spikes in self._seen]), np.concatenate(self._seen)] = True
+        answers = {}
+        for name in self.graph.population_names:
+            span, first = self.network.spans[name], self.graph.depth(name)
+            part = raster[first : first + count, span.start : span.stop]
+            answers[name] = part.reshape(count, *self.graph.population(name).shape)
+        return answers
