@@ -166,6 +166,11 @@ def backend_status(name: str) -> BackendStatus:
     return BackendStatus(name, True, backend.version(), backend.summary, backend.encodings, "")
 
 
+def runnable(name: str) -> bool:
+    """Whether a backend simulates at all; some only read and write files."""
+    return bool(getattr(get_backend(name), "runs", True))
+
+
 def available_backends() -> list[str]:
     """Return the names of the backends that can be used here, `reference` first."""
     return [name for name in backend_names() if backend_status(name).available]

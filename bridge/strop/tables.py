@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from strop.backend import BackendStatus
+from strop.capacity import as_size
+from strop.inspection import Inspection
 from strop.report import Report
 
 _WIDTH = 110
@@ -51,7 +54,8 @@ def render_report(report: Report) -> str:
     for name, backend in report.backends.items():
         table.add_column(name, justify="right")
         columns.append(backend)
-    names = list(dict.fromkeys(layer.name for column in columns for layer in column.layers))
+    # Simulators show every population, Keras only those that are outputs of its layers: the longest list has them all.
+    names = [layer.name for layer in max((column.layers for column in columns), key=len)]
     for name in names:
         found = [next((layer for layer in column.layers if layer.name == name), None) for column in columns]
         seen = next(layer for layer in reversed(found) if layer is not None)
@@ -69,3 +73,51 @@ def render_report(report: Report) -> str:
         f"depth {graph['depth']}, {_count(graph['synaptic_events_per_frame'])} synaptic events per frame",
         f"{verdict}. A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault.",
     )
+
+
+def render_inspection(inspection: Inspection) -> str:
+    """Return an inspection as a table: one row per population, then the totals."""
+    table = Table(title=f"{inspection.model}: layers to populations", title_justify="left")
+    table.add_column("population")
+    for heading in ("shape", "neurons", "synapses", "fan-in", "stored", "depth"):
+        table.add_column(heading, justify="right")
+    table.add_column("fed by")
+    for row in inspection.populations:
+        fed = ", ".join(f"{source} ({kind})" for source, kind in zip(row.sources, row.operators, strict=True))
+        shape = "x".join(map(str, row.shape))
+        counts = (_count(value) for value in (row.neurons, row.synapses, row.fan_in, row.parameters, row.depth))
+        table.add_row(row.name, shape, *counts, fed)
+    totals = inspection.totals
+    inputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['encoding']})" for n in inspection.inputs)
+    outputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['kind']})" for n in inspection.outputs)
+    lines = [
+        table,
+        f"input: {inputs}; output: {outputs}",
+        f"{totals['populations']} populations, {_count(totals['neurons'])} neurons, "
+        f"{_count(totals['synapses'])} synapses, depth {totals['depth']}",
+        f"memory: {as_size(totals['stored_bytes'])} as stored, {as_size(totals['expanded_bytes'])} with every synapse "
+        "expanded (24 bytes each, before a simulator adds its own)",
+    ]
+    if inspection.target is not None:
+        lines.append(_target_lines(inspection.target))
+    return to_text(*lines)
+
+
+def _target_lines(target: dict[str, Any]) -> str:
+    lines = [f"{target['name']} ({target['version']}): {target['problem'] or 'can run this graph'}"]
+    for name, fidelity, reason in target.get("fidelity", ()):
+        lines.append(f"  {name}: {fidelity}{f' ({reason})' if reason else ''}")
+    for key, value in (target.get("mapping") or {}).items():
+        lines.append(f"  {key}: {value}")
+    return "\n".join(lines)
+
+
+def render_backends(statuses: list[BackendStatus]) -> str:
+    """Return the registered backends as a table."""
+    table = Table(title="backends", title_justify="left")
+    for heading in ("name", "version", "encodings", "what it is, or what is missing"):
+        table.add_column(heading)
+    for status in statuses:
+        version = status.version if status.available else "[yellow]not installed[/yellow]"
+        table.add_row(status.name, version, ", ".join(status.encodings), status.problem or status.summary)
+    return to_text(table)

@@ -227,6 +227,34 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.drive.load(signals, start)
 
 
+@dataclass(frozen=True)
+class _Pulses:
+    """Spikes that are played in, chunk by chunk: those of row r are `units[ends[r]:ends[r + 1]]`."""
+
+    first: int
+    units: IntArray
+    ends: IntArray
+
+    def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
+        row = step - self.first
+        if 0 <= row < len(self.ends) - 1:
+            v[self.units[self.ends[row] : self.ends[row + 1]]] += 1.0
+
+
+@dataclass(frozen=True)
+class _Currents:
+    """Analogue values that are played in: row r of `values` arrives at step `first + r`."""
+
+    first: int
+    place: slice
+    values: npt.NDArray[np.float64]
+
+    def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
+        row = step - self.first
+        if 0 <= row < len(self.values):
+            v[self.place] += self.values[row]
+
+
 class Drive:
     """What reaches units from outside, step by step: pulses of height one, or analogue currents."""
 
@@ -237,27 +265,27 @@ class Drive:
             for population in graph.populations
             if not spans[population.name].played
         }
-        self._values: list[tuple[slice, int, npt.NDArray[Any]]] = []
+        self._loaded: list[_Pulses | _Currents] = []
 
     def load(self, signals: Mapping[str, npt.NDArray[Any]], start: int) -> None:
         """Take encoded frames, the first of which enters at step `start`, in place of those taken before."""
         count = len(next(iter(signals.values())))
         played = {**signals, **host_spikes(self.graph, signals)}
-        self._values = []
+        self._loaded = []
         for name, span in self.spans.items():
+            first = start + self.graph.depth(name)
             if span.played:
-                values = played[name].reshape(count, -1)
+                row, unit = np.nonzero(played[name].reshape(count, -1))
+                ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
+                self._loaded.append(_Pulses(first, unit + span.start, ends))
             elif self._currents[name]:
-                values = sum(p.operator.apply(signals[p.source]) for p in self._currents[name]).reshape(count, -1)
-            else:
-                continue
-            self._values.append((slice(span.start, span.stop), start + self.graph.depth(name), values))
+                values = sum(p.operator.apply(signals[p.source]) for p in self._currents[name])
+                self._loaded.append(_Currents(first, slice(span.start, span.stop), values.reshape(count, -1)))
 
     def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
         """Add what arrives in `step` to the potentials."""
-        for place, first, values in self._values:
-            if 0 <= step - first < len(values):
-                v[place] += values[step - first]
+        for part in self._loaded:
+            part.add_to(v, step)
 
 
 def _layout(graph: Graph) -> dict[str, Span]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import brian2
@@ -16,6 +18,23 @@ from strop.graph import Graph
 from strop_backends.brian2.network import SpikingNetwork
 
 logger = logging.getLogger("strop.brian2")
+
+
+@contextmanager
+def _quick_collection() -> Iterator[None]:
+    """Keep what is alive out of garbage collections for a while.
+
+    `Network.run` of brian2 2.9.0 begins with a full `gc.collect()` (core/network.py); with TensorFlow's objects in
+    memory that takes half a second a call, as long as a thousand frames.
+    """
+    if gc.get_freeze_count():  # somebody else's arrangement
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class Brian2Runner(Runner):
@@ -46,7 +65,8 @@ class Brian2Runner(Runner):
         steps = count + self.graph.total_depth
         self._seen.clear()
         self.network.play(signals, self.network.next_step)
-        self.network.run(steps * self.network.step * brian2.second, namespace={})
+        with _quick_collection():
+            self.network.run(steps * self.network.step * brian2.second, namespace={})
         raster = np.zeros((steps, len(self.network.units)), dtype=np.bool_)
         raster[np.repeat(np.arange(steps), [len(spikes) for spikes in self._seen]), np.concatenate(self._seen)] = True
         answers = {}

@@ -5,6 +5,7 @@ The flow is Keras -> `strop.lowering` -> `Graph` -> a backend. Nothing here know
 
 from strop.graph.compose import compose
 from strop.graph.convolution import Convolution, SumPool, Window
+from strop.graph.equality import difference, graphs_equal
 from strop.graph.network import Graph
 from strop.graph.nodes import ENCODINGS, READOUT_KINDS, Input, Population, Projection, Readout
 from strop.graph.operators import Composed, Dense, Operator, Scale, Select, Sparse, stages_of, structure
@@ -27,6 +28,8 @@ __all__ = [
     "SumPool",
     "Window",
     "compose",
+    "difference",
+    "graphs_equal",
     "stages_of",
     "structure",
 ]

@@ -16,8 +16,8 @@ from strop.graph.operators import FloatArray, IntArray, Operator, Shape, as_floa
 
 Padding = tuple[tuple[int, int], ...]
 
-# Batches are cut so that the gathered windows of one product stay below this many values (64 MiB of float64).
-_WINDOW_VALUES = 8_388_608
+# Batches are cut so that the gathered windows of one product stay below this many values (8 MiB of float64).
+_WINDOW_VALUES = 1_048_576
 
 
 def _axis_span(size: int, offset: int, stride: int, before: int, outputs: int) -> tuple[slice, slice]:
@@ -204,19 +204,23 @@ class Convolution(Operator):
         return out
 
     def _gather(self, x: FloatArray, out: FloatArray) -> None:
-        """Convolve by gathering all windows into one matrix per group, then one matrix product."""
+        """Convolve by gathering all windows into one matrix per group, then one matrix product.
+
+        The matrix holds a row for each tap and channel and a column for each window, so that a tap is copied in runs
+        along the frame's rows.
+        """
         positions, size = self._window.outputs, self.kernel.shape[:-2]
         per_group, filters = self.kernel.shape[-2:]
         share = filters // self.groups
+        planes = np.ascontiguousarray(np.moveaxis(x, -1, 0))
         for group in range(self.groups):
             channels = slice(group * per_group, (group + 1) * per_group)
-            windows = np.zeros((len(x), *positions, *size, per_group))
+            windows = np.zeros((*size, per_group, len(x), *positions))
             for tap, at, read in self._taps():
-                windows[(slice(None), *at, *tap)] = x[(slice(None), *read, channels)]
+                windows[(*tap, slice(None), slice(None), *at)] = planes[(channels, slice(None), *read)]
             kernel = self.kernel[..., group * share : (group + 1) * share].reshape(-1, share)
-            out[..., group * share : (group + 1) * share] = (windows.reshape(-1, len(kernel)) @ kernel).reshape(
-                len(x), *positions, share
-            )
+            product = kernel.T @ windows.reshape(len(kernel), -1)
+            out[..., group * share : (group + 1) * share] = np.moveaxis(product.reshape(share, len(x), *positions), 0, -1)
 
     def _scatter(self, x: FloatArray, out: FloatArray) -> None:
         """Convolve transposed: every tap adds its product to the outputs it reaches."""

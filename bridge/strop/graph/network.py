@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -197,11 +196,6 @@ class Graph:
         """Number of single synapses that all projections expand to."""
         return sum(p.operator.synapse_count for p in self.projections)
 
-    @property
-    def parameters(self) -> int:
-        """Number of weight values that the graph stores, convolutions unexpanded."""
-        return sum(_stored(p.operator) for p in self.projections)
-
     def save(self, path: str | Path) -> None:
         """Write the graph to a `.strop` file, whole or not at all; see `strop.store`."""
         from strop.store import save_graph
@@ -221,11 +215,3 @@ class Graph:
             f"depth {self.total_depth}>"
         )
 
-
-def _stored(operator: Any) -> int:
-    """Number of values that an operator keeps."""
-    total = 0
-    for name in ("weight", "kernel", "index", "factor"):
-        values = getattr(operator, name, None)
-        total += 0 if values is None else math.prod(values.shape)
-    return total + sum(_stored(stage) for stage in getattr(operator, "stages", ()))

@@ -205,7 +205,7 @@ def _sequential_input(entries: list[_Entry], known_shape: Any, source: str) -> A
     if shape is None:
         raise ModelFileError(
             f"{source}: the Sequential model in it does not tell its input shape; "
-            "call model.build(input_shape) before saving it"
+            "give its first layer an input_shape (in Keras 3: start with keras.Input) and save it again"
         )
     return _input({"batch_input_shape": shape}, f"{name}_input", where)
 

@@ -203,7 +203,8 @@ def layer_from_config(class_name: str, config: Mapping[str, Any], where: str) ->
 def _arguments(cls: type, config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if config.get("sharpness", ...) is None:
         config = {option: value for option, value in config.items() if option != "sharpness"}
-    known = {*inspect.signature(cls).parameters, "name", "dtype", "trainable"} - {"kwargs"}
+    parameters = inspect.signature(cls).parameters
+    known = {*parameters, "name"} | ({"trainable"} if "kwargs" in parameters else set())
     arguments: dict[str, Any] = {"dtype": dtype_name(config.get("dtype"), where)}
     for written, raw in config.items():
         option = _RENAMED_OPTIONS.get((cls.__name__, written), written)
@@ -217,7 +218,7 @@ def _arguments(cls: type, config: Mapping[str, Any], where: str) -> dict[str, An
             arguments[option] = _activation(raw, where)
         elif option in known:
             arguments[option] = value
-        elif value is not None and not (option == "groups" and value == 1):
+        elif value is not None and option != "trainable" and not (option == "groups" and value == 1):
             raise UnsupportedLayerError(
                 f"{where} uses {option}={value!r}, an option that Keras 3's {cls.__name__} does not have"
             )

@@ -62,25 +62,38 @@ def _model_weights(
     container = next((group[name] for name in _CONTAINERS if name in group), {})
     settings = config.get("config")
     entries = settings.get("layers", []) if isinstance(settings, Mapping) else settings
-    seen: dict[str, int] = {}
-    for entry in entries or []:
-        kind = _snake_case(str(entry["class_name"]).rpartition(">")[2])
-        number = seen[kind] = seen.get(kind, -1) + 1
+    for entry, stored in zip(entries, _layer_groups(container, entries), strict=True):
         name = entry.get("name") or entry["config"].get("name")
         layer = rebuilt.layers.get(name)
-        found = container.get(f"{kind}_{number}" if number else kind)
-        if layer is None or found is None:
+        if stored is None or layer is None:
             continue
         if isinstance(layer, RebuiltModel):
-            yield from _model_weights(found, entry, layer, (*path, name), source)
+            yield from _model_weights(stored, entry, layer, (*path, name), source)
             continue
         wanted = list(slots(layer, (*path, name)))
-        yield from _variables(found.get("vars", {}), [slot for slot in wanted if slot.path == (*path, name)])
-        activation = [slot for slot in wanted if slot.path != (*path, name)]
-        yield from _variables(found.get("activation/vars", {}), activation)
+        yield from _variables(stored.get("vars", {}), [slot for slot in wanted if slot.path == (*path, name)], source)
+        inner = [slot for slot in wanted if slot.path != (*path, name)]
+        yield from _variables(stored.get("activation/vars", {}), inner, source)
 
 
-def _variables(group: Mapping[str, Any], wanted: Sequence[Slot]) -> Iterator[StoredWeight]:
+def _layer_groups(container: Mapping[str, Any], entries: Sequence[Any]) -> list[Any]:
+    """Return the group of each layer of a model config, or None where there is none.
+
+    Layers of one class are numbered in their order. Up to Keras 2.13 every second number was left out for layers with
+    weights, so that they go by order and not by number wherever there is a group for each of them.
+    """
+    kinds = [_snake_case(str(entry["class_name"]).rpartition(">")[2]) for entry in entries]
+    groups: dict[str, list[Any]] = {}
+    for kind in dict.fromkeys(kinds):
+        numbered = {name: re.fullmatch(rf"{re.escape(kind)}(?:_(\d+))?", name) for name in container}
+        numbers = sorted(int(match[1] or 0) for match in numbered.values() if match)
+        count = kinds.count(kind)
+        numbers = numbers if len(numbers) == count else list(range(count))
+        groups[kind] = [container.get(f"{kind}_{number}" if number else kind) for number in numbers]
+    return [groups[kind].pop(0) for kind in kinds]
+
+
+def _variables(group: Mapping[str, Any], wanted: Sequence[Slot], source: str) -> Iterator[StoredWeight]:
     """Yield the numbered variables of one layer under the names of its slots, which have the same order."""
     numbers = sorted((name for name in group if name.isdigit()), key=int)
     if len(numbers) != len(wanted):
@@ -88,7 +101,7 @@ def _variables(group: Mapping[str, Any], wanted: Sequence[Slot]) -> Iterator[Sto
     for position, number in enumerate(numbers):
         dataset = group[number]
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-            raise ModelFileError(f"the values of {dataset.name} lie in another file; save the model again")
+            raise ModelFileError(f"{source}: the values of {dataset.name} lie in another file; save the model again")
         slot = wanted[position] if position < len(wanted) else None
         name = "/".join((*slot.path, slot.name)) if slot else dataset.name.lstrip("/")
         yield StoredWeight(name, tuple(dataset.shape), lambda dataset=dataset: np.asarray(dataset[()]))

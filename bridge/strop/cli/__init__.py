@@ -1,0 +1,49 @@
+"""The command line: `strop demo | train | inspect | verify | predict | export | backends`.
+
+Exit codes: 0 passed, 1 faults found, 2 bad input or a refused model (one line on standard error), 3 a backend is
+missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from strop.errors import StropError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    from strop.cli.app import app
+
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="strop")
+    except StropError as error:
+        _say(str(error))
+        code = error.exit_code
+    except click.exceptions.Abort:
+        _say("interrupted")
+        code = 130
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        code = 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        _say(error.format_message() + (f" (see '{context.command_path} --help')" if context else ""))
+        code = 2
+    except BrokenPipeError:
+        # The reader of our output went away (`strop inspect ... | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        code = 2
+    sys.exit(int(code or 0))
+
+
+def _say(message: str) -> None:
+    print(f"strop: {' '.join(message.split())}", file=sys.stderr)

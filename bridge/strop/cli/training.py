@@ -1,0 +1,107 @@
+"""`strop train` and `strop demo`: the recipes of `strop.keras.recipes`, with a progress bar and a file at the end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strop.errors import DataError
+from strop.progress import Progress
+from strop.quiet import import_keras_quietly, quiet_stderr
+
+
+def _bar(progress: Progress) -> Any:
+    """Return a Keras callback that moves the bar by one each epoch."""
+    import keras
+
+    class Bar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            progress.advance(1)
+
+    return Bar()
+
+
+def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
+    import numpy as np
+
+    path = data or Path.home() / ".keras" / "datasets" / "mnist.npz"
+    if not path.is_file():
+        raise DataError(
+            f"MNIST was not found at {path}: give the file with --data (Keras's mnist.npz), or put it where Keras looks"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [np.asarray(file[name]) for name in ("x_train", "y_train", "x_test", "y_test")]
+    except (KeyError, ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no MNIST file with x_train, y_train, x_test, y_test: {error}") from error
+    x_train, y_train, x_test, y_test = arrays
+    return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
+
+
+def train_and_save(
+    dataset: str, out: Path, data: Path | None, architecture: str, epochs: int | None, seed: int
+) -> int:
+    """Train, report the sharpened test accuracy, save whole or not at all."""
+    from strop.data import write_atomically
+
+    if out.suffix != ".keras":
+        raise DataError(f"--out must end in .keras, got {out}")
+    if not out.parent.is_dir():
+        raise DataError(f"cannot write {out}: the folder {out.parent} does not exist")
+    arrays = _mnist(data) if dataset == "mnist" else ()
+    import_keras_quietly()
+    from strop.keras import recipes
+
+    options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    begin = time.perf_counter()
+    with Progress(f"training on {dataset}", recipes.planned_epochs(dataset, architecture, epochs)) as progress:
+        callbacks = [_bar(progress)]
+        if dataset == "digits":
+            trained = recipes.train_digits(seed=seed, callbacks=callbacks, **options)
+        else:
+            trained = recipes.train_mnist(
+                *arrays, architecture=architecture, seed=seed, callbacks=callbacks, **options
+            )
+    with write_atomically(out) as temporary, quiet_stderr():
+        trained.model.save(temporary)
+    click.echo(
+        f"sharpened test accuracy {100 * trained.accuracy:.2f} % on {len(trained.x_test)} images after "
+        f"{time.perf_counter() - begin:.0f} s; saved: {out}"
+    )
+    return 0
+
+
+def run_demo(seed: int, backends: list[str]) -> Any:
+    """Train on the bundled digits, lower, verify on `backends`; tell the story as it goes and return the report."""
+    from strop.verify import verify
+
+    click.echo("1. Train a small convolutional network on scikit-learn's 8x8 digits, sharpening it to thresholds.")
+    import_keras_quietly()
+    from strop.keras import recipes
+
+    begin = time.perf_counter()
+    with Progress("training", recipes.planned_epochs("digits", "mlp", None)) as progress:
+        trained = recipes.train_digits(seed=seed, callbacks=[_bar(progress)])
+    click.echo(
+        f"   {time.perf_counter() - begin:.0f} s; every activation is 0 or 1 now; "
+        f"accuracy on {len(trained.x_test)} unseen images: {100 * trained.accuracy:.2f} %"
+    )
+    from strop.lowering import lower
+
+    graph = lower(trained.model)
+    click.echo(
+        f"2. Lower it: {len(graph.populations)} populations, {graph.neurons:,} integrate-and-fire neurons, "
+        f"{graph.synapses:,} synapses. A spike needs {graph.total_depth} time steps from the image to the answer,"
+    )
+    click.echo("   and a new image may enter at every step.")
+    click.echo(f"3. Run it on {', '.join(backends)}, and hold every spike of every layer against Keras:")
+    if "brian2" in backends:
+        click.echo("   (the first run of Brian2 compiles for half a minute; later runs find the code again)")
+    click.echo("")
+    report = verify(trained.model, trained.x_test, trained.y_test, backends=backends)
+    report.model = "digits"
+    click.echo(str(report))
+    return report

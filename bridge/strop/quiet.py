@@ -1,0 +1,41 @@
+"""Keeping other people's chatter off the terminal, so that an error is one line and a table is a table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what is written to file descriptor 2, native libraries included; show it if the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if failed and os.environ.get("STROP_DEBUG"):
+                held.seek(0)
+                os.write(2, held.read())
+
+
+def import_keras_quietly() -> None:
+    """Import Keras and TensorFlow without TensorFlow's start-up messages (its C++ logs ignore Python's streams)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from strop.errors import BackendMissingError
+
+    try:
+        with quiet_stderr():
+            import strop.keras
+    except ImportError as error:
+        raise BackendMissingError(str(error)) from error
