@@ -24,6 +24,7 @@ from strop.verify import Report, verify
 if TYPE_CHECKING:
     from strop.lowering import lower
     from strop.reader import load_model
+    from strop.takeaway import export
 
 __version__ = "0.1.0"
 
@@ -33,13 +34,14 @@ __all__ = [
     "Result",
     "StropError",
     "build",
+    "export",
     "load_model",
     "lower",
     "simulate",
     "verify",
 ]
 
-_LAZY = {"load_model": "strop.reader", "lower": "strop.lowering"}
+_LAZY = {"export": "strop.takeaway", "load_model": "strop.reader", "lower": "strop.lowering"}
 
 
 def __getattr__(name: str) -> Any:

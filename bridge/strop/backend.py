@@ -1,7 +1,7 @@
 """What a simulator must offer, and how strop finds it: the entry-point group `strop.backends`.
 
-A backend is a class registered under its name; strop loads it when it is asked for, so that `import strop` stays
-light and a broken plug-in breaks nothing but itself.
+A backend is a class registered under its name; strop loads it when it is asked for, so that `import strop`
+stays light and a broken plug-in breaks nothing but itself.
 """
 
 from __future__ import annotations
@@ -60,12 +60,15 @@ class Backend(ABC):
         Input encodings that it can run.
     frame_interval : int
         Steps between two frames; 1 where a unit that fired can take the next frame's input at once.
+    precision : {"float64", "float32"}
+        What weights, thresholds and sums are kept in.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     encodings: ClassVar[tuple[str, ...]] = ("host",)
     frame_interval: ClassVar[int] = 1
+    precision: ClassVar[str] = "float64"
 
     @classmethod
     @abstractmethod
@@ -88,6 +91,22 @@ class Backend(ABC):
                     f"{self.name} cannot run the encoding {node.encoding!r} of input {node.name!r}; "
                     f"it can run: {', '.join(self.encodings)}"
                 )
+
+    def fidelity(self, graph: Graph) -> list[tuple[str, str, str]]:
+        """Return how faithfully this backend runs each population of `graph`, in the graph's order.
+
+        >>> get_backend("brian2").fidelity(graph)[0]
+        ('conv', 'exact', 'evaluated on the host, in float64')
+
+        Returns
+        -------
+        list of (population, level, reason)
+            `level` is "exact", "exact within <margin>" (a unit whose potential comes that close to its
+            threshold may decide otherwise, because sums are rounded in another order), or "unsupported".
+        """
+        from strop.fidelity import fidelity_of
+
+        return fidelity_of(graph, self.encodings, self.precision, self.name)
 
     def refuse_options(self, options: Mapping[str, Any]) -> None:
         """Raise `BackendError` if any option is left that the backend does not know."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.backend import Backend, Runner
-from strop.graph import ENCODINGS, Graph, Population
+from strop.graph import ENCODINGS, Graph, Population, structure
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -61,6 +61,14 @@ def magnitude(graph: Graph, name: str, signals: Signals) -> FloatArray:
 def terms(graph: Graph, name: str) -> int:
     """Return the largest number of summed terms behind one unit of a population, the bias counted as one."""
     return 1 + sum(projection.operator.terms for projection in graph.incoming(name))
+
+
+def fan_in(graph: Graph, name: str) -> int:
+    """Return the largest number of synapses that end at one unit of a population, all projections expanded."""
+    counts = sum(
+        structure(p.operator).apply(np.ones((1, *p.operator.shape_in))) for p in graph.incoming(name)
+    )
+    return int(np.max(counts))
 
 
 def fires(population: Population, potentials: FloatArray) -> BoolArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,11 @@ class Result:
     version: str
 
 
-def build(graph: Graph, backend: str, **options: Any) -> Any:
+def build(graph: Graph, backend: str | ModuleType, **options: Any) -> Any:
     """Return the native objects of `backend` for `graph`, for the user's own script.
 
     >>> network = strop.build(graph, "brian2")  # a brian2.Network, its groups named as in the graph
+    >>> network = strop.build(graph, sim)  # sim is a PyNN module, after sim.setup()
 
     Raises
     ------
@@ -54,6 +56,9 @@ def build(graph: Graph, backend: str, **options: Any) -> Any:
     BackendError
         If it cannot run this graph.
     """
+    if isinstance(backend, ModuleType):
+        options["simulator"] = backend
+        backend = backend.__name__.replace("pyNN.", "pynn-", 1)
     engine = get_backend(backend)
     engine.check(graph)
     return engine.build(graph, **options)

@@ -314,8 +314,9 @@ class SumPool(Operator):
         inputs = np.arange(self.size_in, dtype=np.int64).reshape(self.shape_in)
         outputs = np.arange(self.size_out, dtype=np.int64).reshape(self.shape_out)
         pairs = [(inputs[read].reshape(-1), outputs[at].reshape(-1)) for _, at, read in self._window.taps()]
-        pre = np.concatenate([pre for pre, _ in pairs])
-        post = np.concatenate([post for _, post in pairs])
+        # Windows may all lie on the padding.
+        pre = np.concatenate([np.empty(0, np.int64), *(pre for pre, _ in pairs)])
+        post = np.concatenate([np.empty(0, np.int64), *(post for _, post in pairs)])
         return pre, post, np.ones(len(pre))
 
     @property

@@ -90,7 +90,7 @@ class Operator(ABC):
     @property
     @abstractmethod
     def terms(self) -> int:
-        """Upper bound of the number of summed terms behind one output value: `n` of the rounding bound."""
+        """Roundings behind one output value, applied as it stands: `n` of the rounding bound (stages add up)."""
 
     def to_coo(self) -> tuple[IntArray, IntArray, FloatArray]:
         """Expand into single synapses.
@@ -199,16 +199,16 @@ class Scale(Operator):
         shape = as_shape("Scale.shape", self.shape)
         factor = np.asarray(self.factor, dtype=np.float64)
         factor = factor.reshape((1,) * (len(shape) - factor.ndim) + factor.shape)
-        for axis in range(factor.ndim):
-            first = factor.take([0], axis=axis)
-            if factor.shape[axis] > 1 and (factor == first).all():
-                factor = first
         try:
             fits = np.broadcast_shapes(factor.shape, shape) == shape
         except ValueError:
             fits = False
         if not fits:
             raise GraphError(f"Scale.factor of shape {factor.shape} does not broadcast to {shape}")
+        for axis in range(factor.ndim):
+            first = factor.take([0], axis=axis)
+            if factor.shape[axis] > 1 and (factor == first).all():
+                factor = first
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "factor", as_float64("Scale.factor", factor))
 

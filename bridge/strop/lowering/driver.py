@@ -35,6 +35,11 @@ def trace_model(model: keras.Model, encoding: str) -> Lowering:
         except Refusal as refusal:
             raise _named(f"layer {path!r} ({type(operation).__name__})", refusal) from refusal
 
+    if not hasattr(model, "operations") and not isinstance(model, keras.Sequential):
+        raise UnsupportedLayerError(
+            f"model {model.name!r} ({type(model).__name__}) is a subclassed model, so its layers cannot be followed: "
+            "rebuild it as a Sequential or functional model"
+        )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
     outputs = walk(model, [_input(context, tensor, encoding) for tensor in model.inputs], visit)

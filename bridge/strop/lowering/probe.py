@@ -14,6 +14,10 @@ from strop.lowering.context import Lowering, Observation
 from strop.lowering.walk import walk
 
 
+# So many frames of each chunk go through the model as a whole, too, to see that the walk did the same.
+_COMPARED = 8
+
+
 class KerasProbe:
     """Runs a Keras model and reads the spikes of its layers.
 
@@ -26,9 +30,11 @@ class KerasProbe:
 
     def __init__(self, model: keras.Model, lowering: Lowering) -> None:
         self.model, self.lowering = model, lowering
-        self._by_visit: dict[int, list[Observation]] = {}
+        by_visit: dict[int, list[Observation]] = {}
         for observation in lowering.observations:
-            self._by_visit.setdefault(observation.visit, []).append(observation)
+            by_visit.setdefault(observation.visit, []).append(observation)
+        self._in_order = [observation for visit in sorted(by_visit) for observation in by_visit[visit]]
+        self._walker = _Walker(model, by_visit)
 
     @property
     def observed(self) -> frozenset[str]:
@@ -38,48 +44,70 @@ class KerasProbe:
     def run(self, frames: FrameDict) -> tuple[dict[str, npt.NDArray[np.bool_]], list[npt.NDArray[Any]]]:
         """Return the spikes of every observed population, shape `(n, *shape)`, and the model's outputs.
 
+        The layers are called in a compiled function, as `model.predict` calls them: Keras 3.15 on TensorFlow gives
+        other results layer by layer in eager mode (for channels-first convolutions whose width equals their filters,
+        `keras/src/backend/tensorflow/numpy.py`, `add`, adds the bias along the wrong axis).
+
         Raises
         ------
         StropError
             If a spiking layer gives values that are not the two that it should, or the walk along the layers does
             not give what the model gives: then one of them was changed behind strop's back.
         """
-        spikes: dict[str, npt.NDArray[np.bool_]] = {}
-        count = -1
-
-        def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            nonlocal count
-            count += 1
-            outputs = operation(*args, **kwargs)
-            for observation in self._by_visit.get(count, ()):
-                spikes[observation.population] = self._read(observation, path, outputs)
-            return outputs
-
         arrays = [frames[node.name] for node in self.lowering.graph.inputs]
-        outputs = [
-            np.asarray(keras.ops.convert_to_numpy(output))
-            for output in walk(self.model, [keras.ops.convert_to_tensor(array) for array in arrays], visit)
-        ]
-        self._check_walk(arrays, outputs)
+        shown, outputs, direct = self._walker.predict_on_batch(arrays[0] if len(arrays) == 1 else arrays)
+        spikes = {
+            observation.population: self._read(observation, np.asarray(values))
+            for observation, values in zip(self._in_order, shown, strict=True)
+        }
+        outputs = [np.asarray(output) for output in outputs]
+        self._check_walk(outputs, [np.asarray(output) for output in direct])
         return spikes, outputs
 
-    def _read(self, observation: Observation, path: str, outputs: Any) -> npt.NDArray[np.bool_]:
-        values = np.asarray(keras.ops.convert_to_numpy(outputs))
+    def _read(self, observation: Observation, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if observation.channels_first and values.ndim > 2:
             values = np.moveaxis(values, 1, -1)
         scale, shift = observation.levels
         levels = (values - shift) / scale
         fired: npt.NDArray[np.bool_] = levels >= 0.5
         if not np.allclose(levels, fired, atol=1e-3):
-            raise StropError(f"layer {path!r} gives values that are no spikes, for example {values[levels != fired][0]}")
+            raise StropError(
+                f"the layer of population {observation.population!r} gives values that are no spikes, for example "
+                f"{float(values[levels != fired][0])!r}"
+            )
         return fired
 
-    def _check_walk(self, arrays: list[npt.NDArray[Any]], outputs: list[npt.NDArray[Any]]) -> None:
-        part = [array[:8] for array in arrays]
-        direct = keras.tree.flatten(self.model(part[0] if len(part) == 1 else part, training=False))
+    def _check_walk(self, outputs: list[npt.NDArray[Any]], direct: list[npt.NDArray[Any]]) -> None:
         for ours, theirs in zip(outputs, direct, strict=True):
-            if not np.allclose(ours[:8], keras.ops.convert_to_numpy(theirs), atol=1e-4):
+            if not np.allclose(ours[: len(theirs)], theirs, atol=1e-4):
                 raise StropError(
                     f"model {self.model.name!r} gives another output than its layers one after the other: "
                     "it does something that strop does not see"
                 )
+
+
+class _Walker(keras.Model):  # type: ignore[misc]  # Keras ships no types
+    """Calls the layers of a model one by one and returns what the observed ones gave, the outputs, and some as the model gives them."""
+
+    def __init__(self, model: keras.Model, by_visit: dict[int, list[Observation]]) -> None:
+        super().__init__(name="walker")
+        # In a list in a tuple, Keras does not take the model for a layer of its own and leaves it as it is.
+        self._walked = ((model,), by_visit)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        (model,), by_visit = self._walked
+        shown: list[Any] = []
+        count = -1
+
+        def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal count
+            count += 1
+            outputs = operation(*args, **kwargs)
+            shown.extend(outputs for _ in by_visit.get(count, ()))
+            return outputs
+
+        arrays = keras.tree.flatten(inputs)
+        outputs = walk(model, arrays, visit)
+        some = [array[:_COMPARED] for array in arrays]
+        return shown, outputs, keras.tree.flatten(model(some[0] if len(some) == 1 else some))

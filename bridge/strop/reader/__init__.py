@@ -1,10 +1,10 @@
 """Read model files: the first station of the flow Keras -> Graph -> backend.
 
-`load_model` is all that the rest of strop needs. It looks at what a file holds, not at its name, and hands it to one
-of three readers: `keras3` (Keras's own zip format), `hdf5` (legacy HDF5, down to the original Whetstone) and
-`savedmodel` (folders of tf.keras). The old formats cannot be opened by Keras 3; they are rebuilt from their layer
-configs, by an allow-list (`config`, `build`) and with strict placement of every weight (`weights`). No code that a
-file carries is ever run.
+`load_model` is all that the rest of strop needs. It looks at what a file holds, not at its name, and hands it
+to one of three readers: `keras3` (Keras's own zip format), `hdf5` (legacy HDF5, down to the original
+Whetstone) and `savedmodel` (folders of tf.keras). The old formats cannot be opened by Keras 3; they are
+rebuilt from their layer configs, by an allow-list (`config`, `build`) and with strict placement of every
+weight (`weights`). No code that a file carries is ever run.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _KINDS = "a .keras file, a legacy .h5 file or a tf.keras SavedModel folder"
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Open a model file of any supported format as a Keras 3 model, its weights and sharpness in place.
 
-    >>> model = strop.load_model("net.keras")           # Keras 3
-    >>> model = strop.load_model("whetstone_2018.h5")   # original Whetstone, Keras 2.0 to 2.15, Keras 3's own .h5
+    >>> model = strop.load_model("net.keras")           # Keras 3, tf.keras 2.12 and later
+    >>> model = strop.load_model("whetstone_2018.h5")   # the original Whetstone, Keras 2, Keras 3's own .h5
     >>> model = strop.load_model("saved_model_folder")  # tf.keras, as written by model.save(folder)
 
-    The model is not compiled. The old names `Spiking_BRelu`, `Spiking_Sigmoid` and `Softmax_Decode` become the layers
-    of `strop.keras`. Regularizers, constraints and initializers of the old formats are dropped: they do not change
-    what a trained model computes.
+    The model is not compiled. The old names `Spiking_BRelu`, `Spiking_Sigmoid` and `Softmax_Decode` become
+    the layers of `strop.keras`. Regularizers, constraints and initializers of the old formats are dropped:
+    they do not change what a trained model computes.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     Raises
     ------
     ModelFileError
-        If there is no such file, if it is of another kind, damaged or incomplete, or if a weight is missing, left over,
-        of another shape or not finite.
+        If there is no such file, if it is of another kind, damaged or incomplete, or if a weight is missing,
+        left over, of another shape or not finite.
     UnsupportedLayerError
         If a layer is none of Keras's or strop's own, or if it would run code from the file (`Lambda`).
     BackendMissingError

@@ -1,11 +1,13 @@
 """Read a TensorFlow checkpoint along its object graph: which variable is which attribute of which layer.
 
-The format is TensorFlow's `TrackableObjectGraph` (tensorflow/core/protobuf/trackable_object_graph.proto): nodes with
-named children, where a variable is a node whose attribute `VARIABLE_VALUE` has the key of its values.
+The format is TensorFlow's `TrackableObjectGraph` (tensorflow/core/protobuf/trackable_object_graph.proto):
+nodes with named children, where a variable is a node whose attribute `VARIABLE_VALUE` has the key of its
+values.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,15 +61,23 @@ class Checkpoint:
                 "a SavedModel is copied as a whole folder"
             ) from error
         if _OBJECT_GRAPH not in self._shapes:
-            raise ModelFileError(f"{source}: the checkpoint under {prefix.parent} was not written by tf.keras 2")
+            raise ModelFileError(
+                f"{source}: the checkpoint under {prefix.parent} was not written by tf.keras 2"
+            )
         try:
             graph = self._reader.get_tensor(_OBJECT_GRAPH)
             self._nodes = [_node(node) for node in protobuf.messages(graph, 1)]
         except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{source}: the object graph of the weights is damaged: {brief(error)}") from error
+            raise ModelFileError(
+                f"{source}: the object graph of the weights is damaged: {brief(error)}"
+            ) from error
         if not self._nodes:
             raise ModelFileError(f"{source}: the object graph of the weights is empty")
         self._used: set[str] = set()
+
+    def largest_size(self) -> int:
+        """Return the number of values of the largest variable."""
+        return max((math.prod(shape) for shape in self._shapes.values()), default=1)
 
     def node(self, path: Iterable[str]) -> int | None:
         """Return the number of the node that a path of attribute names leads to, or None."""
@@ -116,7 +126,14 @@ class Checkpoint:
 
 
 def _node(message: memoryview) -> _Node:
-    """Read a TrackableObject: children = 1 (node_id = 1, local_name = 2), attributes = 2 (name = 1, key = 3)."""
-    children = {protobuf.text(child, 2): protobuf.integer(child, 1) for child in protobuf.messages(message, 1)}
-    keys = [protobuf.text(value, 3) for value in protobuf.messages(message, 2) if protobuf.text(value, 1) == _VALUE]
+    """Read a TrackableObject: children = 1 (node_id = 1, local_name = 2), attributes = 2 (name = 1, key =
+    3)."""
+    children = {
+        protobuf.text(child, 2): protobuf.integer(child, 1) for child in protobuf.messages(message, 1)
+    }
+    keys = [
+        protobuf.text(value, 3)
+        for value in protobuf.messages(message, 2)
+        if protobuf.text(value, 1) == _VALUE
+    ]
     return _Node(children, keys[0] if keys else None)

@@ -1,7 +1,7 @@
 """Translate the layer configs of Keras 2 (and of Keras 3's legacy format) into arguments for Keras 3 layers.
 
-This is the allow-list that keeps foreign code out: a config only ever names one of the built-in layers below or one
-of strop's own, and only passes it plain values. Anything else is refused by name.
+This is the allow-list that keeps foreign code out: a config only ever names one of the built-in layers below
+or one of strop's own, and only passes it plain values. Anything else is refused by name.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import Any
 from strop.errors import ModelFileError, UnsupportedLayerError
 from strop.reader.naming import brief
 
-_BUILT_IN = frozenset(
+_BUILT_IN = """
+    Activation ActivityRegularization Add AlphaDropout Average AveragePooling1D AveragePooling2D
+    AveragePooling3D BatchNormalization Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D
+    Conv3DTranspose Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU
+    Embedding Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
+    GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization
+    Identity LayerNormalization LeakyReLU MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum Multiply
+    PReLU Permute ReLU RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D Softmax SpatialDropout1D
+    SpatialDropout2D SpatialDropout3D Subtract UnitNormalization UpSampling1D UpSampling2D UpSampling3D
+    ZeroPadding1D ZeroPadding2D ZeroPadding3D
     """
-    Activation ActivityRegularization Add AlphaDropout Average AveragePooling1D AveragePooling2D AveragePooling3D
-    BatchNormalization Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose Cropping1D
-    Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU Embedding Flatten GaussianDropout
-    GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D
-    GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization Identity LayerNormalization LeakyReLU MaxPooling1D
-    MaxPooling2D MaxPooling3D Maximum Minimum Multiply PReLU Permute ReLU RepeatVector Rescaling Reshape
-    SeparableConv1D SeparableConv2D Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D Subtract
-    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
-    """.split()
-)
 _FORMER_NAMES = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -33,13 +32,11 @@ _FORMER_NAMES = {
 }
 _RENAMED_OPTIONS = {("LeakyReLU", "alpha"): "negative_slope"}
 # Without hard_sigmoid: Keras 2 and Keras 3 mean different functions by that name.
-_ACTIVATIONS = frozenset(
-    """
+_ACTIVATIONS = """
     celu elu exponential gelu glu hard_shrink hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid
-    log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid
-    sparsemax squareplus swish tanh tanh_shrink threshold
-    """.split()
-)
+    log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus
+    sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
+    """
 _DTYPES = frozenset(["float16", "float32", "float64", "mixed_float16", "mixed_bfloat16"])
 _INFERRED_DTYPES = frozenset(["infer", "_infer"])  # TensorFlow 1.13 to 2.1: "whatever comes in"
 
@@ -70,15 +67,18 @@ _UNUSED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "sparse": (False, None),
     "virtual_batch_size": (None,),
 }
-_FOREIGN_CODE = frozenset(["Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"])
+_FOREIGN_CODE = frozenset(
+    ["Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"]
+)
 
 
 def refuse_foreign_code(class_name: str, where: str) -> None:
     """Raise `UnsupportedLayerError` for a class that would run code from the file or from elsewhere."""
     if class_name in _FOREIGN_CODE:
         raise UnsupportedLayerError(
-            f"{where} is a {'Lambda' if class_name == '__lambda__' else class_name}: it would run code that comes with "
-            "the file, which strop never does; replace it by built-in Keras layers and save the model again"
+            f"{where} is a {'Lambda' if class_name == '__lambda__' else class_name}: it would run code that "
+            "comes with the file, which strop never does; replace it by built-in Keras layers and save the "
+            "model again"
         )
 
 
@@ -126,11 +126,11 @@ def layer_class(class_name: str, where: str) -> type:
     if own is not None:
         return own
     name = _FORMER_NAMES.get(class_name, class_name)
-    if name in _BUILT_IN and hasattr(keras.layers, name):
+    if name in _BUILT_IN.split() and hasattr(keras.layers, name):
         return getattr(keras.layers, name)  # type: ignore[no-any-return]  # Keras ships no types
     raise UnsupportedLayerError(
-        f"{where} is of class {class_name!r}, which is neither a built-in Keras layer that strop can rebuild nor one "
-        "of its own; replace it by built-in layers, or load it with the code that defines it and save it as .keras"
+        f"{where} is of class {class_name!r}, which is neither a built-in Keras layer that strop can rebuild "
+        "nor one of its own; replace it by built-in layers and save the model again"
     )
 
 
@@ -247,13 +247,14 @@ def _single_axis(axis: Any, where: str) -> int:
 
 
 def _activation(value: Any, where: str) -> Any:
-    """Return an `activation` argument: None, the name of a built-in function, or a layer of the allow-list."""
+    """Return an `activation` argument: None, the name of a built-in function, or a layer of the
+    allow-list."""
     if isinstance(value, Mapping) and value.get("class_name") == "function":
         value = value.get("config")  # Keras 3 writes functions that are not its own as such a record
     if value is None:
         return None
     if isinstance(value, str):
-        if value in _ACTIVATIONS:
+        if value in _ACTIVATIONS.split():
             return value
         if value.rpartition(">")[2] in strop_classes():
             return layer_from_config(value, {}, f"{where}: activation {value!r}")
@@ -263,5 +264,5 @@ def _activation(value: Any, where: str) -> Any:
     named = repr(value) if isinstance(value, str) else "of an unknown kind"
     raise UnsupportedLayerError(
         f"{where} has an activation {named}, which is neither one of Keras's nor one of strop's; "
-        "strop runs no code from a file, so give it a built-in activation or a spiking layer and save it again"
+        "strop runs no code from a file, so give it a built-in or spiking activation and save it again"
     )

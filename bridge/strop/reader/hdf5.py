@@ -1,13 +1,14 @@
 """Read legacy HDF5 model files: the original Whetstone's, Keras 2.0 to 2.15's, tf.keras's and Keras 3's own.
 
-They are one family: the attribute `model_config` holds the layer configs as JSON, the group `model_weights` one group
-per layer, whose attribute `weight_names` leads to the arrays.
+They are one family: the attribute `model_config` holds the layer configs as JSON, the group `model_weights`
+one group per layer, whose attribute `weight_names` leads to the arrays.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,21 @@ import h5py
 import numpy as np
 
 from strop.errors import ModelFileError, UnsupportedLayerError
-from strop.reader.build import RebuiltModel, rebuild_model
+from strop.reader.build import Rebuilder, RebuiltModel
+from strop.reader.config import safe_name
 from strop.reader.naming import brief
-from strop.reader.weights import StoredWeight, fill, slots
+from strop.reader.weights import StoredWeight, fill, largest_size, slots
 
-# Weights of Keras 3 (`.weights.h5`), of tf.keras 2.12 on, and of older Keras: groups or attributes at the root.
-_WEIGHTS_ONLY = ("layers", "_layer_checkpoint_dependencies", "vars", "layer_names", "layer_names0", "model_weights")
+# Weights of Keras 3 (`.weights.h5`), of tf.keras 2.12 on, and of older Keras: groups or attributes at the
+# root.
+_WEIGHTS_ONLY = (
+    "layers",
+    "_layer_checkpoint_dependencies",
+    "vars",
+    "layer_names",
+    "layer_names0",
+    "model_weights",
+)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -53,25 +63,29 @@ def read_hdf5(path: Path) -> Any:
     with file:
         _check_is_model(file, source)
         config = _model_config(file, source)
-        rebuilt = rebuild_model(str(config.get("class_name")), config.get("config"), source)
         group = _child(file, "model_weights", h5py.Group, source)
+        names = _names(group, "layer_names", source)
+        names += [name for name in ("top_level_model_weights",) if name in group]
+        stored = {safe_name(name): list(_layer_weights(group, name, source)) for name in names}
+        rebuilt = Rebuilder(source, largest_size(stored)).model(
+            config.get("class_name"), config.get("config")
+        )
         _check_kernel_order(file, group, rebuilt, source)
-        stored = {name: list(_layer_weights(group, name, source)) for name in _names(group, "layer_names", source)}
-        if "top_level_model_weights" in group:
-            stored["top_level_model_weights"] = list(_layer_weights(group, "top_level_model_weights", source))
         fill(rebuilt, _with_names_of_model(stored, rebuilt), source)
     return rebuilt.model
 
 
 def _check_is_model(file: h5py.File, source: str) -> None:
     if _text(file.attrs.get("format")) == "strop-graph":
-        raise ModelFileError(f"{source} is a saved strop graph, not a Keras model; open it with strop.Graph.load")
+        raise ModelFileError(
+            f"{source} is a saved strop graph, not a Keras model; open it with strop.Graph.load"
+        )
     if "model_config" in file.attrs:
         return
     if any(name in file or name in file.attrs for name in _WEIGHTS_ONLY):
         raise ModelFileError(
-            f"{source} holds weights only, not the layers they belong to; build the model, call model.load_weights, "
-            "and save it with model.save('name.keras')"
+            f"{source} holds weights only, not the layers they belong to; build the model, call "
+            "model.load_weights, and save it with model.save('name.keras')"
         )
     raise ModelFileError(f"{source} is an HDF5 file, but holds no Keras model (no attribute 'model_config')")
 
@@ -79,7 +93,9 @@ def _check_is_model(file: h5py.File, source: str) -> None:
 def _model_config(file: h5py.File, source: str) -> dict[str, Any]:
     version = _text(file.attrs.get("keras_version")) or ""
     if version.startswith("1."):
-        raise ModelFileError(f"{source} was written by Keras {version}; open it with Keras 2 and save it again")
+        raise ModelFileError(
+            f"{source} was written by Keras {version}; open it with Keras 2 and save it again"
+        )
     try:
         config = json.loads(_text(file.attrs["model_config"]) or "")
     except ValueError as error:
@@ -97,15 +113,16 @@ def _check_kernel_order(file: h5py.File, group: h5py.Group, rebuilt: RebuiltMode
     for slot in slots(rebuilt, ()):
         if slot.name.endswith("kernel") and len(slot.shape) > 2:
             raise UnsupportedLayerError(
-                f"{source}: layer {slot.path[-1]!r} was trained on {backend}, whose convolution kernels are mirrored; "
-                "open the file with Keras 2 on TensorFlow and save it again"
+                f"{source}: layer {slot.path[-1]!r} was trained on {backend}, whose convolution kernels are "
+                "mirrored; open the file with Keras 2 on TensorFlow and save it again"
             )
 
 
 def _with_names_of_model(
     stored: dict[str, list[StoredWeight]], rebuilt: RebuiltModel
 ) -> dict[str, list[StoredWeight]]:
-    """Name groups after nested models whose config has no name (Keras before 2.2.3): they come in the same order."""
+    """Name groups after nested models whose config has no name (Keras before 2.2.3): they come in the same
+    order."""
     unclaimed = [name for name, weights in stored.items() if weights and name not in rebuilt.layers]
     unnamed = [
         name
@@ -123,9 +140,12 @@ def _layer_weights(group: h5py.Group, layer: str, source: str) -> Iterator[Store
     for name in _names(layer_group, "weight_names", source):
         dataset = _child(layer_group, name, h5py.Dataset, source)
         if dataset.external or dataset.is_virtual:
-            raise ModelFileError(f"{source}: the values of {layer}/{name} lie in another file; save the model again")
-        # The values are read when their shape is known to fit: a file can declare shapes that no memory holds.
-        yield StoredWeight(name, tuple(dataset.shape), lambda dataset=dataset: np.asarray(dataset[()]))
+            raise ModelFileError(
+                f"{source}: the values of {layer}/{name} lie in another file; save the model again"
+            )
+        # The values are read when their shape is known to fit: a file can declare shapes that no memory
+        # holds.
+        yield StoredWeight(name, tuple(dataset.shape), partial(np.asarray, dataset))
 
 
 def _child(parent: h5py.Group, name: str, kind: type, source: str) -> Any:
@@ -134,12 +154,18 @@ def _child(parent: h5py.Group, name: str, kind: type, source: str) -> Any:
     for part in name.split("/"):
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) and part else None
         if link is None:
-            raise ModelFileError(f"{source}: {parent.name}/{name} is missing; the file is damaged or was cut short")
+            raise ModelFileError(
+                f"{source}: {parent.name}/{name} is missing; the file is damaged or was cut short"
+            )
         if not isinstance(link, h5py.HardLink):
-            raise ModelFileError(f"{source}: {parent.name}/{name} is a link; save the model again without links")
+            raise ModelFileError(
+                f"{source}: {parent.name}/{name} is a link; save the model again without links"
+            )
         node = node[part]
     if not isinstance(node, kind):
-        raise ModelFileError(f"{source}: {parent.name}/{name} is no {kind.__name__.lower()}; the file is damaged")
+        raise ModelFileError(
+            f"{source}: {parent.name}/{name} is no {kind.__name__.lower()}; the file is damaged"
+        )
     return node
 
 
@@ -152,7 +178,9 @@ def _names(group: h5py.Group, attribute: str, source: str) -> list[str]:
         while f"{attribute}{len(values)}" in group.attrs:
             values.append(group.attrs[f"{attribute}{len(values)}"])
         if not values:
-            raise ModelFileError(f"{source}: {group.name} has no attribute {attribute!r}; the file is damaged")
+            raise ModelFileError(
+                f"{source}: {group.name} has no attribute {attribute!r}; the file is damaged"
+            )
         values = list(np.concatenate(values))
     return [_text(value) or "" for value in values]
 

@@ -1,7 +1,7 @@
 """Read the weights of `.keras` files that tf.keras wrote (Keras 2.12 to 2.15, and tf_keras since).
 
-Their configs are those of Keras 2, which Keras 3 does not understand. Their weights lie in an HDF5 file without names:
-layers go by their class and a number (``layers/dense_1``), variables by a number (``vars/0``).
+Their configs are those of Keras 2, which Keras 3 does not understand. Their weights lie in an HDF5 file
+without names: layers go by their class and a number (``layers/dense_1``), variables by a number (``vars/0``).
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import h5py
 import numpy as np
 
 from strop.errors import ModelFileError
-from strop.reader.build import RebuiltModel, rebuild_model
+from strop.reader.build import Rebuilder, RebuiltModel
+from strop.reader.config import safe_name
 from strop.reader.naming import brief
 from strop.reader.weights import Slot, StoredWeight, fill, slots
 
@@ -42,69 +44,74 @@ def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str) -> Any:
     ------
     ModelFileError, UnsupportedLayerError
     """
-    rebuilt = rebuild_model(str(config.get("class_name")), config.get("config"), source)
     try:
         file = h5py.File(io.BytesIO(weights), "r")
     except OSError as error:
-        raise ModelFileError(f"{source}: the weights in it are damaged or cut short: {brief(error)}") from error
+        raise ModelFileError(
+            f"{source}: the weights in it are damaged or cut short: {brief(error)}"
+        ) from error
     with file:
+        nodes: dict[str, Any] = {}
+        file.visititems(nodes.__setitem__)  # does not follow links, which can lead to other files
+        largest = max((node.size for node in nodes.values() if isinstance(node, h5py.Dataset)), default=1)
+        rebuilt = Rebuilder(source, largest).model(config.get("class_name"), config.get("config"))
         stored: dict[str, list[StoredWeight]] = {}
-        for weight in _model_weights(file, config, rebuilt, (), source):
+        for weight in _model_weights(nodes, "", config, rebuilt, ()):
             stored.setdefault(weight.name.split("/")[0], []).append(weight)
         fill(rebuilt, stored, source)
     return rebuilt.model
 
 
 def _model_weights(
-    group: h5py.Group, config: Mapping[str, Any], rebuilt: RebuiltModel, path: tuple[str, ...], source: str
+    nodes: dict[str, Any], group: str, config: Any, rebuilt: RebuiltModel, path: tuple[str, ...]
 ) -> Iterator[StoredWeight]:
-    """Yield the weights of a model's layers, named after the slots that they belong to."""
-    container = next((group[name] for name in _CONTAINERS if name in group), {})
-    settings = config.get("config")
-    entries = settings.get("layers", []) if isinstance(settings, Mapping) else settings
-    for entry, stored in zip(entries, _layer_groups(container, entries), strict=True):
+    """Yield the weights of a model's layers below `group`, named after the slots that they belong to."""
+    settings = config["config"]
+    entries = settings["layers"] if isinstance(settings, Mapping) else settings
+    container = next((group + name for name in _CONTAINERS if group + name in nodes), "")
+    for entry, found in zip(entries, _layer_groups(nodes, container, entries), strict=True):
         name = entry.get("name") or entry["config"].get("name")
-        layer = rebuilt.layers.get(name)
-        if stored is None or layer is None:
-            continue
+        layer, own = rebuilt.layers.get(name), (*path, safe_name(name))
         if isinstance(layer, RebuiltModel):
-            yield from _model_weights(stored, entry, layer, (*path, name), source)
-            continue
-        wanted = list(slots(layer, (*path, name)))
-        yield from _variables(stored.get("vars", {}), [slot for slot in wanted if slot.path == (*path, name)], source)
-        inner = [slot for slot in wanted if slot.path != (*path, name)]
-        yield from _variables(stored.get("activation/vars", {}), inner, source)
+            yield from _model_weights(nodes, f"{found}/", entry, layer, own)
+        elif layer is not None:
+            wanted = list(slots(layer, own))
+            yield from _variables(nodes, f"{found}/vars/", [slot for slot in wanted if slot.path == own])
+            inner = [slot for slot in wanted if slot.path != own]
+            yield from _variables(nodes, f"{found}/activation/vars/", inner)
 
 
-def _layer_groups(container: Mapping[str, Any], entries: Sequence[Any]) -> list[Any]:
-    """Return the group of each layer of a model config, or None where there is none.
+def _layer_groups(nodes: dict[str, Any], container: str, entries: Sequence[Any]) -> list[str]:
+    """Return the path of the group of each layer of a model config, there or not.
 
-    Layers of one class are numbered in their order. Up to Keras 2.13 every second number was left out for layers with
-    weights, so that they go by order and not by number wherever there is a group for each of them.
+    Layers of one class are numbered in their order. Up to Keras 2.13 every second number was left out for
+    layers with weights, so that they go by order and not by number wherever there is a group for each of them.
     """
     kinds = [_snake_case(str(entry["class_name"]).rpartition(">")[2]) for entry in entries]
-    groups: dict[str, list[Any]] = {}
+    paths: dict[str, list[str]] = {}
     for kind in dict.fromkeys(kinds):
-        numbered = {name: re.fullmatch(rf"{re.escape(kind)}(?:_(\d+))?", name) for name in container}
-        numbers = sorted(int(match[1] or 0) for match in numbered.values() if match)
-        count = kinds.count(kind)
-        numbers = numbers if len(numbers) == count else list(range(count))
-        groups[kind] = [container.get(f"{kind}_{number}" if number else kind) for number in numbers]
-    return [groups[kind].pop(0) for kind in kinds]
+        start = f"{container}/{kind}"
+        pattern = re.compile(rf"{re.escape(start)}(?:_(\d+))?")
+        found = [match for path in nodes if (match := pattern.fullmatch(path))]
+        numbers = sorted(int(match[1] or 0) for match in found)
+        if len(numbers) != kinds.count(kind):
+            numbers = list(range(kinds.count(kind)))
+        paths[kind] = [f"{start}_{number}" if number else start for number in numbers]
+    return [paths[kind].pop(0) for kind in kinds]
 
 
-def _variables(group: Mapping[str, Any], wanted: Sequence[Slot], source: str) -> Iterator[StoredWeight]:
+def _variables(nodes: dict[str, Any], group: str, wanted: Sequence[Slot]) -> Iterator[StoredWeight]:
     """Yield the numbered variables of one layer under the names of its slots, which have the same order."""
-    numbers = sorted((name for name in group if name.isdigit()), key=int)
+    numbers = sorted(
+        int(path[len(group) :]) for path in nodes if re.fullmatch(rf"{re.escape(group)}\d+", path)
+    )
     if len(numbers) != len(wanted):
-        wanted = [slot for slot in wanted if slot.required]  # a layer that keeps its sharpness in the config alone
+        wanted = [slot for slot in wanted if slot.required]  # the sharpness stands in the config alone
     for position, number in enumerate(numbers):
-        dataset = group[number]
-        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-            raise ModelFileError(f"{source}: the values of {dataset.name} lie in another file; save the model again")
+        dataset = nodes[f"{group}{number}"]
         slot = wanted[position] if position < len(wanted) else None
         name = "/".join((*slot.path, slot.name)) if slot else dataset.name.lstrip("/")
-        yield StoredWeight(name, tuple(dataset.shape), lambda dataset=dataset: np.asarray(dataset[()]))
+        yield StoredWeight(name, tuple(dataset.shape), partial(np.asarray, dataset))
 
 
 def _snake_case(name: str) -> str:

@@ -1,37 +1,43 @@
 """Read `.keras` files, zipped or as a folder, through Keras's own loader in safe mode.
 
-Before Keras sees the config it is checked here: Keras's safe mode has had holes, and a `Lambda` deserves a message
-that names the layer. Files that tf.keras (Keras 2.12 to 2.15) wrote under the same name are rebuilt like the other
-old formats.
+Before Keras sees the config it is checked here: Keras's safe mode has had holes, and a `Lambda` deserves a
+message that names the layer. Files that tf.keras (Keras 2.12 to 2.15) wrote under the same name are rebuilt
+like the other old formats.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 import tempfile
+import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
 from strop.errors import ModelFileError, UnsupportedLayerError
 from strop.reader.config import refuse_foreign_code, strop_classes
 from strop.reader.keras2zip import read_keras_2
-from strop.reader.naming import brief
+from strop.reader.naming import brief, shown_shape
 from strop.reader.weights import check_values
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _LARGEST_CONFIG = 1 << 28  # bytes; a zip can declare more than any memory holds
 # Modules whose classes and functions Keras looks up by name without running anything of the file's.
-_MODULES = frozenset(
-    f"keras.{name}"
-    for name in (
-        "activations applications constraints dtype_policies initializers layers losses metrics models optimizers "
-        "optimizers.schedules quantizers random regularizers"
-    ).split()
-) | {"keras", "builtins"}
+_KERAS_MODULES = """
+    activations constraints dtype_policies initializers layers losses metrics models ops optimizers
+    optimizers.schedules quantizers random regularizers
+    """
+_MODULES = frozenset(["keras", "builtins", *(f"keras.{name}" for name in _KERAS_MODULES.split())])
 _MODULE_PREFIXES = ("keras.src.layers.", "keras.src.models.", "keras.src.ops.", "strop.keras")
+_TRAINING_STATE = ("optimizer/", "metrics/", "compile_metrics/", "loss_tracker/")
 _UNREAD = ("compile_config", "build_config")
 
 
@@ -65,9 +71,13 @@ def read_zip(path: Path) -> Any:
                 raise ModelFileError(
                     f"{path} is a zip file, but no Keras model: it has no {_CONFIG} and {_METADATA} in it"
                 )
-            large = [name for name in (_CONFIG, _METADATA) if archive.getinfo(name).file_size > _LARGEST_CONFIG]
+            large = [
+                name for name in (_CONFIG, _METADATA) if archive.getinfo(name).file_size > _LARGEST_CONFIG
+            ]
             if large:
-                raise ModelFileError(f"{path}: {large[0]} in it claims to be over {_LARGEST_CONFIG >> 20} MiB long")
+                raise ModelFileError(
+                    f"{path}: {large[0]} in it claims to be over {_LARGEST_CONFIG >> 20} MiB long"
+                )
             texts = {name: archive.read(name) for name in (_CONFIG, _METADATA)}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ModelFileError(
@@ -106,16 +116,71 @@ def _read(file: Path, texts: Mapping[str, bytes], path: Path) -> Any:
     source = str(path)
     config, metadata = (_record(texts[name], name, source) for name in (_CONFIG, _METADATA))
     if _is_keras_2(config, metadata):
-        return read_keras_2(config, _weights_file(file, source), source)
+        weights = _weights_file(file)
+        if weights is None:
+            raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again")
+        return read_keras_2(config, weights, source)
     custom = _checked_custom_objects(config, source)
     try:
-        model = keras.saving.load_model(file, custom_objects=custom, compile=False, safe_mode=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # Keras warns of weights that it skips; `_check_all_loaded` refuses those
+            model = keras.saving.load_model(file, custom_objects=custom, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelFileError(f"{source}: Keras cannot load it: {brief(error)}") from error
     if not isinstance(model, keras.Model):
         raise ModelFileError(f"{source} holds a {type(model).__name__}, not a model")
     check_values(model, source)
+    if (weights := _weights_file(file)) is not None:
+        _check_all_loaded(model, weights, source)
     return model
+
+
+def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
+    """Check that the weights of the model and those of the file are the same arrays, as many times.
+
+    Keras's loader leaves layers that it finds nothing for at their initial values, and says nothing of
+    weights that no layer takes. Names do not help: the file numbers layers and weights.
+    """
+    stored: Counter[bytes] = Counter()
+    names: dict[bytes, str] = {}
+
+    def note(name: str, node: Any) -> None:
+        if (
+            isinstance(node, h5py.Dataset)
+            and "vars" in name.split("/")
+            and not name.startswith(_TRAINING_STATE)
+        ):
+            digest = _digest(node[()])
+            stored[digest] += 1
+            names[digest] = f"{name} {shown_shape(node.shape)}"
+
+    with h5py.File(io.BytesIO(weights), "r") as file:
+        file.visititems(note)
+    for variable in model.weights:
+        digest = _digest(variable.numpy())
+        if not stored[digest]:
+            raise ModelFileError(
+                f"{source}: the file holds no values for the weight {variable.path!r} of shape "
+                f"{shown_shape(variable.shape)}; it is damaged, so save the model again"
+            )
+        stored[digest] -= 1
+    for (
+        variable
+    ) in model.non_trainable_variables:  # the states of random generators are variables, but no weights
+        stored[_digest(variable.numpy())] = 0
+    left = [names[digest] for digest, count in stored.items() if count > 0]
+    if left:
+        raise ModelFileError(
+            f"{source}: no layer has a place for the stored weight {left[0]}; "
+            "config and weights do not belong together"
+        )
+
+
+def _digest(array: Any) -> bytes:
+    array = np.asarray(array)
+    return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).digest()
 
 
 def _record(text: bytes, name: str, source: str) -> dict[str, Any]:
@@ -129,41 +194,79 @@ def _record(text: bytes, name: str, source: str) -> dict[str, Any]:
 
 
 def _checked_custom_objects(config: dict[str, Any], source: str) -> dict[str, type]:
-    """Check every class that a config names; return strop's own, by the names under which the file knows them."""
+    """Check every class and function that a config names.
+
+    Returns strop's own classes by the names under which the file knows them.
+    """
     import keras
 
     own = strop_classes()
     custom = dict(own)
-    for record in _class_records(config):
+    for record, owner in _class_records(config, "the model"):
         class_name, module = str(record["class_name"]), record.get("module")
-        registered = record.get("registered_name")
-        settings = record.get("config")
-        name = settings.get("name") if isinstance(settings, Mapping) else None
-        where = f"{source}: layer {name!r}" if name else f"{source}: {class_name!r}"
+        where = f"{source}: {owner}"
         refuse_foreign_code(class_name, where)
-        plain_name = str(registered or class_name).rpartition(">")[2]
-        if plain_name in own:
-            custom[str(registered or class_name)] = own[plain_name]
-        elif isinstance(module, str) and module not in _MODULES and not module.startswith(_MODULE_PREFIXES):
-            if keras.saving.get_registered_object(registered or class_name) is None:
-                raise UnsupportedLayerError(
-                    f"{where} is of class {class_name!r} from the module {module!r}, which is none of Keras's or "
-                    "strop's; if it is your own, import the code that registers it before loading the model"
-                )
+        registered = str(record.get("registered_name") or class_name)
+        plain_name = registered.rpartition(">")[2]
+        settings = record.get("config")
+        activation = settings.get("activation") if isinstance(settings, Mapping) else None
+        if isinstance(activation, str):
+            _check_function(activation, where)
+        if class_name == "function":
+            _check_function(str(settings), where)
+        elif plain_name in own:
+            custom[registered] = own[plain_name]
+        elif not _is_keras(class_name, module) and keras.saving.get_registered_object(registered) is None:
+            raise UnsupportedLayerError(
+                f"{where} is or uses the class {class_name!r} of the module {module!r}, which is none of "
+                "Keras's or strop's; if it is your own, import the code that registers it first"
+            )
     return custom
 
 
-def _class_records(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every record of a config that names a class or function, outermost first."""
+def _is_keras(class_name: str, module: Any) -> bool:
+    import keras
+
+    if module == "keras.layers":
+        return hasattr(keras.layers, class_name)
+    return not isinstance(module, str) or module in _MODULES or module.startswith(_MODULE_PREFIXES)
+
+
+def _check_function(name: str, where: str) -> None:
+    import keras
+
+    homes = (
+        keras.activations,
+        keras.initializers,
+        keras.losses,
+        keras.metrics,
+        keras.ops,
+        keras.regularizers,
+    )
+    if keras.saving.get_registered_object(name) is None and not any(hasattr(home, name) for home in homes):
+        raise UnsupportedLayerError(
+            f"{where} uses the function {name!r}, which is none of Keras's; strop runs no code from a file, "
+            "so give the layer a built-in or spiking activation, or import the code that registers it first"
+        )
+
+
+def _class_records(value: Any, owner: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield every record of a config that names a class or function, and the layer that it belongs to."""
     if isinstance(value, Mapping):
         if isinstance(value.get("class_name"), str):
-            yield value
+            settings = value.get("config")
+            name = settings.get("name") if isinstance(settings, Mapping) else None
+            if isinstance(name, str) and not value["class_name"].endswith(
+                "Policy"
+            ):  # dtypes have names as well
+                owner = f"layer {name!r}"
+            yield value, owner
         for key, inner in value.items():
             if key not in _UNREAD:
-                yield from _class_records(inner)
+                yield from _class_records(inner, owner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _class_records(inner)
+            yield from _class_records(inner, owner)
 
 
 def _is_keras_2(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
@@ -171,12 +274,9 @@ def _is_keras_2(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     return str(metadata.get("keras_version", "")).startswith("2.") or "tf_keras" in str(config.get("module"))
 
 
-def _weights_file(file: Path, source: str) -> bytes:
+def _weights_file(file: Path) -> bytes | None:
+    """Return `model.weights.h5`, or None where the weights are kept in another format."""
     if file.is_dir():
-        if not (file / _WEIGHTS).is_file():
-            raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again")
-        return (file / _WEIGHTS).read_bytes()
+        return (file / _WEIGHTS).read_bytes() if (file / _WEIGHTS).is_file() else None
     with zipfile.ZipFile(file) as archive:
-        if _WEIGHTS not in archive.namelist():
-            raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again")
-        return archive.read(_WEIGHTS)
+        return archive.read(_WEIGHTS) if _WEIGHTS in archive.namelist() else None

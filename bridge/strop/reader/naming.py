@@ -8,9 +8,12 @@ _LONGEST = 300
 
 
 def brief(error: BaseException) -> str:
-    """Return the first telling line of an exception, shortened: Keras's own messages run over whole screens."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Return the telling line of an exception, shortened: Keras's own messages run over whole screens."""
+    message = str(error).rpartition("Exception encountered: ")[2]  # what Keras wraps in a dump of the config
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
+    if text.endswith(":") and len(lines) > 1:
+        text = f"{text} {lines[1]}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

@@ -1,8 +1,8 @@
 """A reader for the wire format of protocol buffers, as far as the SavedModel reader needs it.
 
-TensorFlow ships the classes for `keras_metadata.pb` only in a private module that comes and goes with its versions.
-The wire format does not change (https://protobuf.dev/programming-guides/encoding/), and a handful of known field
-numbers is all that is read.
+TensorFlow ships the classes for `keras_metadata.pb` only in a private module that comes and goes with its
+versions. The wire format does not change (https://protobuf.dev/programming-guides/encoding/), and a handful
+of known field numbers is all that is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]
     Yields
     ------
     number : int
-    value : int for a varint; memoryview of the bytes for anything else (a string, a message, a fixed-width number)
+    value : int for a varint; memoryview of the bytes for anything else (a string, a message, a fixed-width
+    number)
 
     Raises
     ------

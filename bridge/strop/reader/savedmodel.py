@@ -1,8 +1,8 @@
 """Read SavedModel folders that tf.keras (Keras 2) wrote with `model.save(folder)`.
 
-The layer configs lie in `keras_metadata.pb` (TensorFlow 2.5 on) or inside `saved_model.pb` (before), the weights in
-a TensorFlow checkpoint under `variables/`. Nothing is executed: the traced functions of `saved_model.pb` are not
-even looked at.
+The layer configs lie in `keras_metadata.pb` (TensorFlow 2.5 on) or inside `saved_model.pb` (before), the
+weights in a TensorFlow checkpoint under `variables/`. Nothing is executed: the traced functions of
+`saved_model.pb` are not even looked at.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from strop.errors import BackendMissingError, ModelFileError
 from strop.reader import protobuf
-from strop.reader.build import RebuiltModel, rebuild_model
+from strop.reader.build import Rebuilder, RebuiltModel
 from strop.reader.checkpoint import Checkpoint
+from strop.reader.config import safe_name
 from strop.reader.naming import brief
 from strop.reader.weights import StoredWeight, fill
 
@@ -75,11 +76,10 @@ def read_saved_model(path: Path) -> Any:
     root = next((found for found in objects if found.path == ()), None)
     if root is None:
         raise ModelFileError(
-            f"{path} is a SavedModel without Keras layers in it, as model.export() and tf.saved_model.save write it "
-            "for serving; save the model with model.save('name.keras') instead"
+            f"{path} is a SavedModel without Keras layers in it, as model.export() and tf.saved_model.save "
+            "write it for serving; save the model with model.save('name.keras') instead"
         )
-    class_name, config = str(root.metadata.get("class_name")), root.metadata.get("config")
-    rebuilt = rebuild_model(class_name, config, source, build_shape=_build_shape(root.metadata))
+    class_name, config = root.metadata.get("class_name"), root.metadata.get("config")
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
@@ -87,6 +87,8 @@ def read_saved_model(path: Path) -> Any:
             f"reading a SavedModel needs TensorFlow ({brief(error)}): pip install 'strop[keras]'"
         ) from error
     checkpoint = Checkpoint(path / _VARIABLES / _VARIABLES, source)
+    rebuilder = Rebuilder(source, checkpoint.largest_size())
+    rebuilt = rebuilder.model(class_name, config, build_shape=_build_shape(root.metadata))
     names = {checkpoint.node(found.path): str(found.metadata.get("name")) for found in objects}
     fill(rebuilt, _stored_weights(checkpoint, names, rebuilt), source)
     unused = checkpoint.unused()
@@ -101,16 +103,17 @@ def read_saved_model(path: Path) -> Any:
 def _stored_weights(
     checkpoint: Checkpoint, names: dict[int | None, str], rebuilt: RebuiltModel
 ) -> dict[str, list[StoredWeight]]:
-    """Return the variables of every layer, by its name; those of nested models carry the path in their names."""
+    """Return the variables of every layer, by its name; those of nested models carry the path in their
+    names."""
 
     def below(node: int, layers: RebuiltModel, path: tuple[str, ...]) -> Iterator[StoredWeight]:
         for child in dict.fromkeys(checkpoint.children(node, _LAYER_CHILDREN)):
             name = names.get(child)
             layer = layers.layers.get(name) if name is not None else None
             if isinstance(layer, RebuiltModel):
-                yield from below(child, layer, (*path, str(name)))
+                yield from below(child, layer, (*path, safe_name(str(name))))
             elif layer is not None:
-                yield from checkpoint.weights(child, (*path, str(name)))
+                yield from checkpoint.weights(child, (*path, safe_name(str(name))))
 
     stored: dict[str, list[StoredWeight]] = {}
     for weight in below(checkpoint.root, rebuilt, ()):
@@ -142,8 +145,9 @@ def _from_metadata(data: bytes) -> Iterator[KerasObject]:
 def _from_graph(data: bytes) -> Iterator[KerasObject]:
     """Read the object graph in `saved_model.pb`, where TensorFlow before 2.5 kept the metadata.
 
-    SavedModel.meta_graphs = 2, MetaGraphDef.object_graph_def = 7, SavedObjectGraph.nodes = 1, SavedObject.children = 1
-    and .user_object = 4, with identifier = 1 and metadata = 3; children have node_id = 1 and local_name = 2.
+    SavedModel.meta_graphs = 2, MetaGraphDef.object_graph_def = 7, SavedObjectGraph.nodes = 1,
+    SavedObject.children = 1 and .user_object = 4, with identifier = 1 and metadata = 3; children have node_id
+    = 1 and local_name = 2.
     """
     nodes = [
         node

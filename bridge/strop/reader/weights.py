@@ -1,12 +1,13 @@
 """Put stored weights into a rebuilt model: by name and shape, every one of them, none left over.
 
 The readers of the old formats describe what they found as `StoredWeight`s; a layer describes what it needs as
-`Slot`s. A weight that is missing, left over, of another shape, not finite, or that float32 cannot hold is an error
-that names file, layer, weight and shapes.
+`Slot`s. A weight that is missing, left over, of another shape, not finite, or that float32 cannot hold is an
+error that names file, layer, weight and shapes.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from strop.errors import ModelFileError
 from strop.reader.build import RebuiltModel
-from strop.reader.config import is_decoder, is_spiking
+from strop.reader.config import is_decoder, is_spiking, safe_name
 from strop.reader.naming import brief, shown_shape
 
-# tf.Variable without a name; the spiking layers of tf.keras ports of Whetstone store their sharpness and key so.
+# tf.Variable without a name; the spiking layers of tf.keras ports of Whetstone store their sharpness and key
+# so.
 _ANONYMOUS = re.compile(r"Variable(_\d+)?")
 _NUMBERED = re.compile(r"_\d+$")  # TensorFlow 1 numbers names that it has seen before
 _KEY_NAME = "rescaled_key"
@@ -52,7 +54,8 @@ class StoredWeight:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A place for a weight: a variable of a Keras layer, or the decoder's key, which is compared and not stored.
+    """A place for a weight: a variable of a Keras layer, or the decoder's key, which is compared and not
+    stored.
 
     Attributes
     ----------
@@ -64,7 +67,8 @@ class Slot:
     required : bool
         Whether the file must hold it. Sharpness and key may stand in the config instead.
     frozen : bool
-        Whether the layer was not trainable: Keras 2 then lists its weights after all others of a nested model.
+        Whether the layer was not trainable: Keras 2 then lists its weights after all others of a nested
+        model.
     key : array or None
         Of a decoder: the key of the config, as the file stores it: ``2 key^T - 1``.
     """
@@ -99,10 +103,15 @@ def slots(layer: Any, path: tuple[str, ...]) -> Iterator[Slot]:
             shape = tuple(variable.shape)
             yield Slot(path, variable.name, shape, variable, required, frozen=not layer.trainable)
     if inner_weights:
-        yield from slots(activation, (*path, activation.name))
+        yield from slots(activation, (*path, str(getattr(activation, "name", "activation"))))
     if is_decoder(layer):
         signs = 2 * np.asarray(layer.key, dtype=np.float64).T - 1
         yield Slot(path, _KEY_NAME, signs.shape, None, required=False, key=signs)
+
+
+def largest_size(stored: Mapping[str, Sequence[StoredWeight]]) -> int:
+    """Return the number of values of the largest stored weight, and 1 where there is none."""
+    return max((math.prod(weight.shape) for weights in stored.values() for weight in weights), default=1)
 
 
 def fill(rebuilt: RebuiltModel, stored: Mapping[str, Sequence[StoredWeight]], source: str) -> None:
@@ -122,10 +131,10 @@ def fill(rebuilt: RebuiltModel, stored: Mapping[str, Sequence[StoredWeight]], so
     """
     left = {name: weights for name, weights in stored.items() if weights}
     for name, layer in rebuilt.layers.items():
-        _place(list(slots(layer, (name,))), list(left.pop(name, [])), source, name)
+        _place(list(slots(layer, (name,))), list(left.pop(safe_name(name), [])), source, name)
     for name, weights in left.items():
         raise ModelFileError(
-            f"{source}: the file holds {len(weights)} weights for a layer {name!r}, which the model does not have"
+            f"{source}: the file holds {len(weights)} weights for a layer {name!r}, which is not in the model"
         )
     check_values(rebuilt.model, source)
 
@@ -140,7 +149,9 @@ def _place(free: list[Slot], unplaced: list[StoredWeight], source: str, owner: s
     missing = [slot for slot in free if slot.required]
     if missing:
         slot = missing[0]
-        found = ", ".join(f"{weight.name} {shown_shape(weight.shape)}" for weight in unplaced) or "nothing else"
+        found = (
+            ", ".join(f"{weight.name} {shown_shape(weight.shape)}" for weight in unplaced) or "nothing else"
+        )
         raise ModelFileError(
             f"{source}: layer {'/'.join(slot.path)!r} needs the weight {slot.name!r} of shape "
             f"{shown_shape(slot.shape)}, which the file does not hold; left over in it: {found}"
@@ -182,7 +193,8 @@ def _match_by_path(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> li
 
 
 def _match_by_name(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
-    """Match what is left by the weight's own name: in order, where that order is certain, else by distinct shapes."""
+    """Match what is left by the weight's own name: in order, where that order is certain, else by distinct
+    shapes."""
     pairs = []
     for name in dict.fromkeys(slot.name for slot in free):
         wanted = [slot for slot in free if slot.name == name]
@@ -197,7 +209,9 @@ def _match_by_name(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> li
     return pairs
 
 
-def _match_anonymous(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
+def _match_anonymous(
+    free: Sequence[Slot], unplaced: Sequence[StoredWeight]
+) -> list[tuple[Slot, StoredWeight]]:
     """Match variables without a name to sharpness and keys, where it is certain which is which."""
     pairs = []
     optional = [slot for slot in free if not slot.required]
@@ -220,7 +234,8 @@ def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
     scalar = slot.shape == () and weight.shape == (1,)
     if weight.shape != slot.shape and not scalar:
         raise ModelFileError(
-            f"{where} is stored with shape {shown_shape(weight.shape)}, the layer needs {shown_shape(slot.shape)}"
+            f"{where} is stored with shape {shown_shape(weight.shape)}, "
+            f"but the layer needs {shown_shape(slot.shape)}"
         )
     try:
         array = np.asarray(weight.read())
@@ -231,13 +246,15 @@ def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
     _check_array(array, slot.name, owner, source)
     if slot.key is not None:
         if not np.array_equal(array, slot.key):
-            raise ModelFileError(f"{where} differs from the key in the layer's config; only one of them can be right")
+            raise ModelFileError(
+                f"{where} differs from the key in the layer's config; only one of them can be right"
+            )
         return
     target = array.reshape(slot.shape).astype(slot.variable.dtype)
     if not np.array_equal(target, array.reshape(slot.shape)):
         raise ModelFileError(
-            f"{where} is stored as {array.dtype} with values that {slot.variable.dtype} cannot hold; "
-            f"strop compares networks in the precision they run in, so save the model with {slot.variable.dtype}"
+            f"{where} is stored as {array.dtype} with values that {slot.variable.dtype} cannot hold; strop "
+            f"compares networks in the precision they run in, so save the model with {slot.variable.dtype}"
         )
     slot.variable.assign(target)
 
@@ -249,8 +266,11 @@ def _check_array(array: NDArray[Any], name: str, owner: str, source: str) -> Non
     if not finite.all():
         bad = int(array.size - np.count_nonzero(finite))
         raise ModelFileError(
-            f"{source}: weight {name!r} of {owner!r}, shape {shown_shape(array.shape)}, holds {bad} of {array.size} "
-            "values that are not finite (NaN or infinity); the training diverged or the file is damaged"
+            f"{source}: weight {name!r} of {owner!r}, shape {shown_shape(array.shape)}, holds {bad} of "
+            f"{array.size} values that are not finite (NaN or infinity); the training diverged, or the file "
+            "is damaged"
         )
     if name == "sharpness" and not (0.0 <= float(array.reshape(-1)[0]) <= 1.0):
-        raise ModelFileError(f"{source}: the sharpness of {owner!r} is {float(array.reshape(-1)[0])}, not in [0, 1]")
+        raise ModelFileError(
+            f"{source}: the sharpness of {owner!r} is {float(array.reshape(-1)[0])}, not in [0, 1]"
+        )

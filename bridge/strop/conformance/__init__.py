@@ -1,0 +1,12 @@
+"""The conformance suite: golden cases that any backend can be held against.
+
+    pytest --pyargs strop.conformance --strop-backend NAME
+
+Each case is a small graph (`golden/NAME.strop`), frames, and the spike of every unit (`golden/NAME.npz`),
+made in exact rational arithmetic by `strop.conformance.exact`. The suite needs pytest and the backend,
+neither Keras nor TensorFlow.
+"""
+
+from strop.conformance.golden import Case, golden_case, golden_names
+
+__all__ = ["Case", "golden_case", "golden_names"]

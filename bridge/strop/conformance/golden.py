@@ -1,0 +1,86 @@
+"""The golden cases as they are shipped, and what a backend must be able to do for each of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strop.backend import Backend
+from strop.encode import FrameDict
+from strop.graph import Graph
+from strop.store import load_graph
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden case.
+
+    Attributes
+    ----------
+    name : str
+    says : str
+        What the case is about, in a sentence.
+    precision : {"float32", "float64"}
+        What a simulator must calculate in for the expected spikes to be the only right ones.
+    graph : Graph
+    frames : dict of input name to float32 array, shape (n, *shape)
+    spikes : dict of population name to bool array, shape (n, *shape)
+        What every unit must answer.
+    classes : int64 array, shape (n,), or None
+        What the read-out must decide.
+    """
+
+    name: str
+    says: str
+    precision: str
+    graph: Graph = field(repr=False)
+    frames: FrameDict = field(repr=False)
+    spikes: dict[str, Any] = field(repr=False)
+    classes: Any = field(repr=False, default=None)
+
+    def missing(self, backend: Backend) -> list[str]:
+        """Return the capabilities that the case needs and `backend` says it does not have."""
+        gaps = [
+            f"the encoding {node.encoding!r}"
+            for node in self.graph.inputs
+            if node.encoding not in backend.encodings
+        ]
+        if self.precision == "float64" and backend.precision != "float64":
+            gaps.append(f"float64 (it calculates in {backend.precision})")
+        if not gaps:
+            gaps = [
+                f"population {name!r}: {reason}"
+                for name, level, reason in backend.fidelity(self.graph)
+                if level == "unsupported"
+            ]
+        return list(dict.fromkeys(gaps))
+
+
+def golden_names() -> list[str]:
+    """Return the names of all golden cases."""
+    return sorted(path.stem for path in FOLDER.glob("*.npz"))
+
+
+@cache
+def golden_case(name: str) -> Case:
+    """Read one golden case."""
+    graph = load_graph(FOLDER / f"{name}.strop")
+    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        frames = {node.name: file[f"frames/{node.name}"] for node in graph.inputs}
+        count = len(next(iter(frames.values())))
+        spikes = {
+            p.name: np.unpackbits(file[f"spikes/{p.name}"], count=count * p.size)
+            .reshape(count, *p.shape)
+            .astype(bool)
+            for p in graph.populations
+        }
+        classes = file["classes"] if "classes" in file else None
+    return Case(name, about["says"], about["precision"], graph, frames, spikes, classes)

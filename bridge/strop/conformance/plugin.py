@@ -1,0 +1,67 @@
+"""The pytest plugin that comes with strop: `--strop-backend` says which backends the conformance suite runs on.
+
+It is loaded in every pytest run where strop is installed, so it imports nothing of strop before it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NAMES = pytest.StashKey["list[str]"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.getgroup("strop", "strop's conformance suite (pytest --pyargs strop.conformance)").addoption(
+        "--strop-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="backend to hold against the golden cases; may be given several times, or as a,b. "
+        "By default every backend that can be used here",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a backend that is unknown, not installed or broken before any test is collected."""
+    names = [name for given in config.getoption("--strop-backend") for name in given.split(",") if name]
+    if names:
+        from strop.backend import get_backend
+        from strop.errors import BackendError
+
+        for name in names:
+            try:
+                get_backend(name)
+            except BackendError as error:
+                raise pytest.UsageError(f"--strop-backend {name}: {error}") from None
+    config.stash[_NAMES] = list(dict.fromkeys(names))
+
+
+def pytest_report_header(config: pytest.Config) -> Sequence[str]:
+    """Say what is held against the golden cases."""
+    if not config.stash[_NAMES]:
+        return []
+    from strop.backend import get_backend
+
+    return [f"strop backends: {', '.join(f'{n} ({get_backend(n).version()})' for n in config.stash[_NAMES])}"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test of the suite on each backend, and where it asks for one, with each golden case."""
+    if not metafunc.module.__name__.startswith("strop.conformance."):
+        return
+    if "backend_name" in metafunc.fixturenames:
+        from strop.backend import available_backends
+
+        metafunc.parametrize(
+            "backend_name", metafunc.config.stash[_NAMES] or available_backends(), scope="module"
+        )
+    if "golden_name" in metafunc.fixturenames:
+        from strop.conformance.golden import golden_names
+
+        metafunc.parametrize("golden_name", golden_names())

@@ -1,0 +1,60 @@
+"""What a backend promises besides spikes: its name, its version, native objects, and clear refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from strop.backend import Backend, get_backend
+from strop.conformance.golden import golden_case
+from strop.errors import BackendError, StropError
+from strop.graph import ENCODINGS
+
+
+@pytest.fixture
+def backend(backend_name: str) -> Backend:
+    """The backend under test."""
+    return get_backend(backend_name)
+
+
+def test_it_is_registered_under_its_name(backend: Backend, backend_name: str) -> None:
+    assert backend.name == backend_name
+
+
+def test_it_says_what_it_is(backend: Backend) -> None:
+    assert backend.version().strip()
+    assert backend.summary.strip()
+    assert backend.precision in ("float64", "float32")
+    assert backend.frame_interval >= 1
+
+
+def test_it_runs_the_host_encoding_and_no_unknown_one(backend: Backend) -> None:
+    assert "host" in backend.encodings, "the encoding every backend can run: spikes that are played in"
+    assert set(backend.encodings) <= set(ENCODINGS)
+
+
+def test_it_builds_native_objects(backend: Backend) -> None:
+    assert backend.build(golden_case("dense").graph) is not None
+
+
+def test_it_states_its_fidelity_for_every_population(backend: Backend) -> None:
+    graph = golden_case("skip_delays").graph
+    levels = backend.fidelity(graph)
+    assert [name for name, _, _ in levels] == list(graph.population_names)
+    for name, level, reason in levels:
+        assert level in ("exact", "unsupported") or level.startswith("exact within "), f"{name}: {level}"
+        assert reason.strip(), f"{name}: a level needs its reason"
+
+
+def test_it_refuses_an_option_that_it_does_not_know(backend: Backend) -> None:
+    with pytest.raises((BackendError, TypeError), match="no_such_option"):
+        backend.prepare(golden_case("dense").graph, no_such_option=1).close()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_it_refuses_encodings_that_it_cannot_run(backend: Backend, encoding: str) -> None:
+    graph = golden_case(f"encoding_{encoding}").graph
+    if encoding in backend.encodings:
+        backend.check(graph)
+        return
+    with pytest.raises(StropError, match=encoding):
+        backend.check(graph)

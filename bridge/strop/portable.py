@@ -1,0 +1,213 @@
+"""A graph as plain arrays and JSON: what take-away folders hold for scripts that know nothing of strop.
+
+    network.json   populations and projections: names, sizes, depths, delays
+    network.npz    threshold, bias; pre, post, weight of every projection; the read-out
+    frames.npz     the spikes that are played in, those that are expected, and the labels
+
+Everything is float64, int32 or bool, written without pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.capacity import require_memory
+from strop.decode import decides
+from strop.encode import FrameDict, encode
+from strop.errors import BackendError
+from strop.graph import Graph
+from strop.reference import evaluate
+
+# Pairs of indices and a weight, once as they are expanded and once on their way to the file.
+_BYTES_PER_SYNAPSE = 64
+_SAMPLE_FRAMES = 16
+
+_ACCOUNT = """\
+`run.py` builds the network, plays {frames} in, compares every spike of every layer with what is expected, prints a table,
+and ends with 0 if all are equal, else with 1. It is meant to be read and changed; `--help` lists its options.
+
+| file | what is in it |
+|---|---|
+| `run.py` | the script |
+| `network.json` | populations (name, shape, size, depth) and projections (source, target, delay in steps) |
+| `network.npz` | `threshold:P`, `bias:P`; `pre:A->B`, `post:A->B`, `weight:A->B`; `readout:P` and `readout:bias` |
+| `frames.npz` | `played:P`, `expected:P`: spikes, one row per frame; `labels` where they are known |
+
+Units count in C order over their population's shape, channels last. No file holds pickled objects.
+
+| population | units | depth | |
+|---|---|---|---|
+{table}
+"""
+
+
+
+def write_portable(
+    graph: Graph,
+    folder: Path,
+    frames: FrameDict | None,
+    labels: npt.NDArray[np.int64] | None,
+    target: str,
+    encodings: Sequence[str] = ("host", "bitplane", "binary"),
+) -> dict[str, Any]:
+    """Write `network.json`, `network.npz` and `frames.npz`; return what was written to the first.
+
+    Parameters
+    ----------
+    frames : mapping of input name to float32 array, shape (n, *input_shape), or None
+        None: a few random frames are taken, so that there is something to compare.
+    labels : int64 array, shape (n,), or None
+    target : str
+        For messages.
+
+    Raises
+    ------
+    BackendError
+        If the graph has an input whose encoding is not among `encodings`, or a population that is fed both by an
+        analogue input and by spikes.
+    CapacityError
+        If the synapses would not fit into memory.
+    """
+    for node in graph.inputs:
+        if node.encoding not in encodings:
+            raise BackendError(
+                f"the target {target!r} cannot take the encoding {node.encoding!r} of input {node.name!r}; lower the "
+                f"model with one of: {', '.join(encodings)}"
+            )
+    played = played_nodes(graph)
+    carried = [p for p in graph.projections if p.target not in played and p.source not in _analogue(graph)]
+    count = sum(p.operator.synapse_count for p in carried)
+    require_memory(f"expanding {graph.name!r} into {count:,} synapses", count * _BYTES_PER_SYNAPSE)
+
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    populations = []
+    for name in [*(n for n in played if n not in graph.population_names), *graph.population_names]:
+        shape = graph.signal_shape(name)
+        size = int(np.prod(shape, dtype=np.int64))
+        populations.append(
+            {"name": name, "shape": list(shape), "size": size, "depth": graph.depth(name), "played": name in played}
+        )
+        if name not in played:
+            population = graph.population(name)
+            arrays[f"threshold:{name}"] = population.threshold.reshape(-1)
+            arrays[f"bias:{name}"] = population.bias.reshape(-1)
+    projections = []
+    for p in carried:
+        key = f"{p.source}->{p.target}"
+        pre, post, weight = p.operator.to_coo()
+        arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
+        arrays[f"weight:{key}"] = weight
+        projections.append(
+            {"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key}
+        )
+    readout = _write_readout(graph, arrays)
+    network = {
+        "name": graph.name,
+        "depth": graph.total_depth,
+        "populations": populations,
+        "projections": projections,
+        "readout": readout,
+    }
+    (folder / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
+    _save(folder / "network.npz", arrays)
+    _save(folder / "frames.npz", _frame_arrays(graph, played, frames, labels))
+    return network
+
+
+def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, Any]:
+    """Return what a folder's README says: name, neurons, synapses, and the account of its files.
+
+    Parameters
+    ----------
+    network : dict
+        What `write_portable` returned.
+    frames : mapping or None
+        What it was given.
+    """
+    count = 0 if frames is None else len(next(iter(frames.values())))
+    rows = (
+        f"| {p['name']} | {p['size']:,} | {p['depth']} | {'played in' if p['played'] else ''} |"
+        for p in network["populations"]
+    )
+    said = f"{count:,} frames" if count else "a few random frames"
+    return {
+        "name": network["name"],
+        "neurons": sum(p["size"] for p in network["populations"] if not p["played"]),
+        "synapses": sum(p["synapses"] for p in network["projections"]),
+        "account": _ACCOUNT.format(frames=said, table="\n".join(rows)),
+    }
+
+
+def played_nodes(graph: Graph) -> tuple[str, ...]:
+    """Return the nodes whose spikes come from outside: spiking inputs, and populations that the host evaluates.
+
+    Raises
+    ------
+    BackendError
+        If a population is fed both by an analogue input and by spikes.
+    """
+    analogue = _analogue(graph)
+    for p in graph.projections:
+        if p.source in analogue and p.target not in graph.host_populations:
+            raise BackendError(
+                f"population {p.target!r} is fed both by the analogue input {p.source!r} and by spikes; the cells of "
+                "this target take no value per step. Lower the model with encoding='bitplane' or 'binary'"
+            )
+    inputs = [node.name for node in graph.inputs if node.spiking]
+    return (*inputs, *(name for name in graph.population_names if name in graph.host_populations))
+
+
+def _analogue(graph: Graph) -> set[str]:
+    return {node.name for node in graph.inputs if not node.spiking}
+
+
+def _write_readout(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any] | None:
+    """Add the first read-out as a matrix for each of its sources, if it decides between classes."""
+    if not decides(graph):
+        return None
+    readout = next(r for r in graph.readouts if r.name == graph.outputs[0])
+    for source, operator in zip(readout.sources, readout.operators, strict=True):
+        pre, post, weight = operator.to_coo()
+        matrix = np.zeros((operator.size_in, operator.size_out))
+        matrix[pre, post] = weight
+        arrays[f"readout:{source}"] = matrix
+    arrays["readout:bias"] = readout.bias.reshape(-1)
+    return {"sources": list(readout.sources), "classes": int(readout.shape[0])}
+
+
+def _frame_arrays(
+    graph: Graph,
+    played: Sequence[str],
+    frames: FrameDict | None,
+    labels: npt.NDArray[np.int64] | None,
+) -> dict[str, npt.NDArray[Any]]:
+    if frames is None:
+        rng = np.random.default_rng(0)
+        frames = {
+            node.name: rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape)).astype(np.float32)
+            / np.float32((1 << node.bits) - 1)
+            for node in graph.inputs
+        }
+    signals = encode(graph, frames)
+    spikes: Mapping[str, npt.NDArray[Any]] = {**signals, **evaluate(graph, signals)}
+    count = len(next(iter(frames.values())))
+    arrays: dict[str, npt.NDArray[Any]] = {
+        f"played:{name}": spikes[name].reshape(count, -1).astype(np.bool_) for name in played
+    }
+    for name in graph.population_names:
+        if name not in played:
+            arrays[f"expected:{name}"] = spikes[name].reshape(count, -1)
+    if labels is not None:
+        arrays["labels"] = labels
+    return arrays
+
+
+def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -1,0 +1,27 @@
+"""Shared fixtures, and the option that chooses the backends of the equivalence suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# TensorFlow's start-up messages would drown the tests' own output; this must be set before it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_folder() -> Path:
+    """Where other people's trained models and MNIST are, if they are there at all."""
+    return Path(os.environ.get("STROP_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture
+def shared() -> Path:
+    folder = shared_folder()
+    if not (folder / "models").is_dir():
+        pytest.skip(f"other people's trained models are not at {folder}")
+    return folder
