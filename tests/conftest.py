@@ -19,6 +19,12 @@ def shared_folder() -> Path:
     return Path(os.environ.get("STROP_SHARED", ROOT.parent / "shared"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend", action="append", default=[], help="a backend to test (again for more); default: all installed"
+    )
+
+
 @pytest.fixture
 def shared() -> Path:
     folder = shared_folder()

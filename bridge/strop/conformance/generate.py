@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from strop.conformance import exact
-from strop.conformance.cases import RECIPES, Recipe
+from strop.conformance.cases import RECIPES, Recipe, says
 from strop.conformance.golden import FOLDER
 from strop.encode import as_frames, encode
 from strop.graph import Graph
@@ -24,7 +24,7 @@ from strop.store import save_graph
 
 
 def expected(graph: Graph, frames: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the spikes of every population and the classes, exactly; raise if the oracle says something else."""
+    """Return the spikes of every population and the classes, exactly; the oracle must say the same."""
     spikes = exact.spikes(graph, frames)
     oracle = evaluate(graph, encode(graph, as_frames(graph, frames)))
     for name, values in spikes.items():
@@ -43,7 +43,7 @@ def write(name: str, recipe: Recipe, folder: Path) -> None:
     """Write one case as a `.strop` and an `.npz` file."""
     spikes, classes = expected(recipe.graph, recipe.frames)
     save_graph(recipe.graph, folder / f"{name}.strop")
-    arrays: dict[str, Any] = {"about": json.dumps({"says": recipe.says, "precision": recipe.precision})}
+    arrays: dict[str, Any] = {"about": json.dumps({"says": says(name), "precision": recipe.precision})}
     arrays |= {f"frames/{key}": values for key, values in recipe.frames.items()}
     arrays |= {f"spikes/{key}": np.packbits(values.reshape(-1)) for key, values in spikes.items()}
     if classes is not None:

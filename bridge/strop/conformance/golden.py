@@ -82,5 +82,5 @@ def golden_case(name: str) -> Case:
             .astype(bool)
             for p in graph.populations
         }
-        classes = file["classes"] if "classes" in file else None
+        classes = file.get("classes")
     return Case(name, about["says"], about["precision"], graph, frames, spikes, classes)

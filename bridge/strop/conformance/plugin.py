@@ -1,4 +1,4 @@
-"""The pytest plugin that comes with strop: `--strop-backend` says which backends the conformance suite runs on.
+"""The pytest plugin that comes with strop: `--strop-backend` says which backends to hold against the cases.
 
 It is loaded in every pytest run where strop is installed, so it imports nothing of strop before it is needed.
 """
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NAMES = pytest.StashKey["list[str]"]()
+_NAMES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,9 +58,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend_name" in metafunc.fixturenames:
         from strop.backend import available_backends
 
-        metafunc.parametrize(
-            "backend_name", metafunc.config.stash[_NAMES] or available_backends(), scope="module"
-        )
+        names: list[str] = metafunc.config.stash[_NAMES] or available_backends()
+        metafunc.parametrize("backend_name", names, scope="module")
     if "golden_name" in metafunc.fixturenames:
         from strop.conformance.golden import golden_names
 

@@ -6,6 +6,7 @@ pytest --pyargs strop.conformance --strop-backend NAME
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,12 @@ def assert_equal(case: Case, claimed: dict[str, Any], rows: slice = slice(None))
         frame, *unit = (int(n) for n in np.argwhere(got != wanted)[0])
         place = (frame + (rows.start or 0), *unit)
         a = potential(case.graph, population.name, known)[place]
+        did = "fired" if got[(frame, *unit)] else "stayed silent"
         pytest.fail(
-            f"{case.name} ({case.says}): {int((got != wanted).sum())} of {wanted.size} spikes of population "
-            f"{population.name!r} (depth {case.graph.depth(population.name)}) are wrong. First: frame {place[0]}, "
-            f"unit {tuple(unit)} {'fired' if got[(frame, *unit)] else 'stayed silent'}; its potential is {a!r}, "
-            f"its threshold {population.threshold[tuple(unit)]!r}"
+            f"{case.name} ({case.says}) {int((got != wanted).sum())} of {wanted.size} spikes of population "
+            f"{population.name!r}, at depth {case.graph.depth(population.name)}, are wrong. First: in frame "
+            f"{place[0]}, unit {tuple(unit)} {did}; its potential is {float(a)!r}, its threshold "
+            f"{float(population.threshold[tuple(unit)])!r}"
         )
 
 
@@ -94,7 +96,7 @@ def test_chunks_leave_no_trace(case_name: str, backend: Backend) -> None:
     cuts = [0, 1, 3, 8, count]
     runner = backend.prepare(case.graph)
     try:
-        for start, stop in [*zip(cuts, cuts[1:], strict=False), (0, count)]:
+        for start, stop in [*pairwise(cuts), (0, count)]:
             part = {name: values[start:stop] for name, values in signals.items()}
             assert_equal(case, runner.run(part), slice(start, stop))
     finally:
@@ -107,4 +109,5 @@ def test_classes_are_decoded(case_name: str, backend: Backend) -> None:
     case = ready(case_name, backend)
     result = simulate(case.graph, case.frames, backend.name)
     assert_equal(case, result.spikes)
+    assert result.classes is not None
     assert np.array_equal(result.classes, case.classes)

@@ -55,7 +55,7 @@ class Checkpoint:
         try:
             self._reader: Any = tf.train.load_checkpoint(str(prefix))
             self._shapes: dict[str, list[int]] = self._reader.get_variable_to_shape_map()
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except Exception as error:  # TensorFlow translates its errors into those of many types
             raise ModelFileError(
                 f"{source}: the weights under {prefix.parent} are missing or damaged: {brief(error)}; "
                 "a SavedModel is copied as a whole folder"

@@ -85,7 +85,7 @@ def _layer_groups(nodes: dict[str, Any], container: str, entries: Sequence[Any])
     """Return the path of the group of each layer of a model config, there or not.
 
     Layers of one class are numbered in their order. Up to Keras 2.13 every second number was left out for
-    layers with weights, so that they go by order and not by number wherever there is a group for each of them.
+    layers with weights, so that they go by order, not by number, wherever there is a group for each of them.
     """
     kinds = [_snake_case(str(entry["class_name"]).rpartition(">")[2]) for entry in entries]
     paths: dict[str, list[str]] = {}

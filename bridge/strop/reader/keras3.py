@@ -147,14 +147,12 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
     names: dict[bytes, str] = {}
 
     def note(name: str, node: Any) -> None:
-        if (
-            isinstance(node, h5py.Dataset)
-            and "vars" in name.split("/")
-            and not name.startswith(_TRAINING_STATE)
-        ):
+        is_weight = "vars" in name.split("/") and not name.startswith(_TRAINING_STATE)
+        if is_weight and isinstance(node, h5py.Dataset):
             digest = _digest(node[()])
             stored[digest] += 1
-            names[digest] = f"{name} {shown_shape(node.shape)}"
+            if node.dtype.kind == "f":  # states of random generators are whole numbers, and no weights
+                names[digest] = f"{name} {shown_shape(node.shape)}"
 
     with h5py.File(io.BytesIO(weights), "r") as file:
         file.visititems(note)
@@ -166,11 +164,7 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
                 f"{shown_shape(variable.shape)}; it is damaged, so save the model again"
             )
         stored[digest] -= 1
-    for (
-        variable
-    ) in model.non_trainable_variables:  # the states of random generators are variables, but no weights
-        stored[_digest(variable.numpy())] = 0
-    left = [names[digest] for digest, count in stored.items() if count > 0]
+    left = [name for digest, name in names.items() if stored[digest]]
     if left:
         raise ModelFileError(
             f"{source}: no layer has a place for the stored weight {left[0]}; "

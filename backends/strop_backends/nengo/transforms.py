@@ -1,0 +1,108 @@
+"""Operators as Nengo transforms: its own `Dense` and `Convolution` where they say the same, else `Sparse`.
+
+What Nengo can say was read in nengo 4.1.0, `transforms.py` and `builder/transforms.py`:
+
+* A `Convolution` has one of two paddings for all its axes: "valid", or "same" with the smaller half before
+  (`calc_pad`, `extract_sliding_windows`), no dilation, and its reference simulator runs 1 and 2 dimensions
+  (`GeneralConvInc.make_step`).
+* A square `Dense` with a vector is a diagonal and is applied element by element (`build_dense`).
+* `ConvolutionTranspose` is relative to a convolution with one of these paddings, without groups.
+
+Everything is kept in float64, which is Nengo's default precision.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import nengo
+import numpy as np
+
+from strop.capacity import require_memory
+from strop.graph import Convolution, Dense, Operator, Scale, Select, stages_of
+
+# Bytes per synapse of a Sparse transform: (row, column) and value, the CSR matrix made of them, and what
+# expanding an operator holds meanwhile (indices and weights, sorted).
+BYTES_PER_SYNAPSE = 92
+
+
+def transform_of(operator: Operator, where: str) -> Any:
+    """Return the Nengo transform of an operator, or None if it connects nothing.
+
+    Parameters
+    ----------
+    operator : Operator
+    where : str
+        What the operator belongs to, for the message of a `CapacityError`.
+    """
+    # Nengo's signals are flat, in C order: a map that only reshapes says nothing.
+    stages = [s for s in stages_of(operator) if not (isinstance(s, Select) and s.is_reshape)]
+    if not stages:
+        return nengo.transforms.NoTransform(operator.size_in)
+    if len(stages) == 1:
+        native = _native(stages[0])
+        if native is not None:
+            return native
+    return _sparse(stages[0] if len(stages) == 1 else operator, where)
+
+
+def _native(operator: Operator) -> Any:
+    match operator:
+        case Dense() if math.prod(operator.leading) == 1:
+            return nengo.Dense(operator.weight.shape[::-1], init=operator.weight.T)
+        case Dense():
+            # One matrix for every place is a convolution with a kernel of extent one.
+            places, (inputs, outputs) = math.prod(operator.leading), operator.weight.shape
+            return nengo.Convolution(
+                outputs,
+                (places, inputs),
+                kernel_size=(1,),
+                strides=(1,),
+                init=operator.weight[None],
+            )
+        case Scale():
+            factor = np.broadcast_to(operator.factor, operator.shape).reshape(-1)
+            return nengo.Dense((factor.size, factor.size), init=factor)
+        case Convolution() if (padding := _padding(operator)) is not None:
+            return nengo.Convolution(
+                operator.kernel.shape[-1],
+                operator.shape_in,
+                kernel_size=operator.kernel.shape[:-2],
+                strides=operator.strides,
+                padding=padding,
+                init=operator.kernel,
+                groups=operator.groups,
+            )
+        case _:
+            return None
+
+
+def _padding(op: Convolution) -> str | None:
+    """Return Nengo's word for the padding of a convolution, or None if Nengo cannot say it."""
+    if op.transposed or len(op.strides) > 2 or any(d != 1 for d in op.dilation):
+        return None
+    if not any(before or after for before, after in op.padding):
+        return "valid"
+    sizes = zip(
+        op.shape_in[:-1], op.shape_out[:-1], op.kernel.shape[:-2], op.strides, op.padding, strict=True
+    )
+    for n, outputs, size, stride, (before, after) in sizes:
+        total = max((outputs - 1) * stride + size - n, 0)
+        if outputs != -(-n // stride) or (before, after) != (total // 2, total - total // 2):
+            return None
+    return "same"
+
+
+def _sparse(operator: Operator, where: str) -> Any:
+    count = operator.synapse_count
+    require_memory(
+        f"expanding {where} into {count:,} synapses of a Nengo Sparse transform",
+        count * BYTES_PER_SYNAPSE,
+        "Simulate it on the 'reference' backend, which keeps convolutions as they are",
+    )
+    pre, post, weight = operator.to_coo()
+    if len(weight) == 0:
+        return None
+    indices = np.stack([post, pre], axis=1)
+    return nengo.Sparse((operator.size_out, operator.size_in), indices=indices, init=weight)

@@ -1,0 +1,83 @@
+"""PyNN: NEST, Brian2 and NEURON from one emitter, and SpiNNaker from the same graphs.
+
+Nothing of PyNN is imported before a network is built.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any, ClassVar
+
+from strop.backend import Backend, Runner
+from strop.graph import Graph
+
+__all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend"]
+
+
+class _PyNNBackend(Backend):
+    """A simulator behind PyNN."""
+
+    encodings: ClassVar[tuple[str, ...]] = ("host", "bitplane", "binary")
+    module: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def version(cls) -> str:
+        """Versions of PyNN and of the simulator; raises `ImportError` if either is missing."""
+        found = []
+        for distribution in ("PyNN", *cls.distributions):
+            try:
+                found.append(f"{distribution} {version(distribution)}")
+            except PackageNotFoundError as error:
+                raise ImportError(f"{distribution} is not installed") from error
+        return ", ".join(found)
+
+    def build(self, graph: Graph, simulator: ModuleType | None = None, **options: Any) -> Any:
+        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations, projections, and how to play frames in.
+
+        Parameters
+        ----------
+        graph : Graph
+        simulator : PyNN module, optional
+            One that the user has set up; by default strop calls its `setup`.
+        options
+            `timestep` in ms, and what the simulator's `setup` takes (`threads` for NEST).
+        """
+        from strop_backends.pynn.network import PyNNNetwork
+
+        return PyNNNetwork(graph, simulator if simulator is not None else self.module, **options)
+
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Build the network and return a runner; options as for `build`."""
+        from strop_backends.pynn.run import PyNNRunner
+
+        return PyNNRunner(graph, self.module, **options)
+
+
+class PyNNNestBackend(_PyNNBackend):
+    """NEST through PyNN: `iaf_psc_delta` without memory, a frame per time step."""
+
+    name: ClassVar[str] = "pynn-nest"
+    summary: ClassVar[str] = "NEST through PyNN (IF_curr_delta), a frame per time step; option threads=N"
+    module: ClassVar[str] = "pyNN.nest"
+    distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
+
+
+class PyNNBrian2Backend(_PyNNBackend):
+    """Brian2 through PyNN: `IF_curr_delta`, a frame in every second time step."""
+
+    name: ClassVar[str] = "pynn-brian2"
+    summary: ClassVar[str] = "Brian2 through PyNN (IF_curr_delta), a frame in every second time step"
+    frame_interval: ClassVar[int] = 2
+    module: ClassVar[str] = "pyNN.brian2"
+    distributions: ClassVar[tuple[str, ...]] = ("Brian2",)
+
+
+class PyNNNeuronBackend(_PyNNBackend):
+    """NEURON through PyNN: `IF_curr_exp`, frames spaced until nothing is left over."""
+
+    name: ClassVar[str] = "pynn-neuron"
+    summary: ClassVar[str] = "NEURON through PyNN (IF_curr_exp), frames spaced until nothing is left over"
+    module: ClassVar[str] = "pyNN.neuron"
+    distributions: ClassVar[tuple[str, ...]] = ("neuron",)

@@ -1,0 +1,149 @@
+"""What differs from one PyNN simulator to the next: the clock, the cell, how synapses and spikes go in and out.
+
+The emitter (`network.py`) and the runner (`run.py`) are written once, against `Dialect`; `nest.py`, `brian2.py` and
+`neuron.py` each say how one simulator is set so that a unit fires iff the design says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import BackendError
+from strop.graph import Population
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+# Spikes of one population: unit (flat index) and tick of each.
+Events = tuple[IntArray, IntArray]
+
+# Name of a PyNN module -> where its dialect is.
+DIALECTS = {
+    "pyNN.nest": ("strop_backends.pynn.nest", "NestDialect"),
+    "pyNN.brian2": ("strop_backends.pynn.brian2", "Brian2Dialect"),
+    "pyNN.neuron": ("strop_backends.pynn.neuron", "NeuronDialect"),
+}
+
+
+class Dialect(ABC):
+    """One PyNN simulator, with the network that is being built in it.
+
+    A *tick* is a time step of the simulator, a *step* one of the graph, in which every population answers a frame.
+
+    Attributes
+    ----------
+    ticks_per_step : int
+        Ticks from one frame to the next.
+    latency : int
+        Ticks from the arrival of a spike to the spike that it causes.
+    bytes_per_synapse : int
+        What a synapse takes while the network is built, for the estimate of memory.
+    """
+
+    name: ClassVar[str]
+    timestep: ClassVar[float] = 1.0
+    ticks_per_step: int = 1
+    latency: int = 0
+    bytes_per_synapse: ClassVar[int] = 120
+
+    def __init__(self, sim: ModuleType) -> None:
+        self.sim = sim
+
+    # Setting up ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def setup(self, timestep: float, longest_delay: float, **options: Any) -> None:
+        """Call PyNN's `setup`; times in ms, `options` are the user's."""
+
+    def check_setup(self) -> None:
+        """Raise `BackendError` if the simulator that the user has set up cannot run a graph."""
+        return None
+
+    @property
+    def dt(self) -> float:
+        """Length of a tick in ms."""
+        return float(self.sim.get_time_step())
+
+    @property
+    def session(self) -> object:
+        """An object that is replaced by the next `setup()`: all of PyNN's networks live in one kernel."""
+        return self.sim.simulator.state.recorders
+
+    @abstractmethod
+    def first_free_tick(self) -> int:
+        """Return the first tick in which a source can still be told to spike."""
+
+    # Building -----------------------------------------------------------------------------------------------------
+
+    def sources(self, label: str, size: int) -> Any:
+        """Return a population of spike sources, silent so far."""
+        return self.sim.Population(size, self.sim.SpikeSourceArray(spike_times=[]), label=label)
+
+    @abstractmethod
+    def units(self, population: Population) -> Any:
+        """Return a PyNN population that fires as `population` does."""
+
+    @abstractmethod
+    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+        """Return a PyNN projection with these synapses, `ticks` of delay."""
+
+    def standing_weights(self, population: Population) -> FloatArray | None:
+        """Return what every unit gets in each step besides its input, shape `(size,)`, or None where nothing is needed."""
+        return None
+
+    # Running ------------------------------------------------------------------------------------------------------
+
+    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
+        """Let sources spike, in place of what they were told before; `units` ascending, then `ticks`."""
+        from pyNN.parameters import Sequence
+
+        parts = [Sequence(part) for part in by_unit(units, ticks * self.dt, population.size)]
+        # A list of one is taken for one list of times (`pyNN/parameters.py`).
+        population.set(spike_times=parts if len(parts) > 1 else parts[0])
+
+    @abstractmethod
+    def record(self, populations: Mapping[str, Any]) -> None:
+        """Record all spikes of these populations from now on."""
+
+    @abstractmethod
+    def take(self) -> dict[str, Events]:
+        """Return what was recorded since the last time, and forget it."""
+
+    def rewind(self) -> None:
+        """Go back to the start, where a simulator can be given new spikes to play only there."""
+        return None
+
+    def run_until(self, tick: int) -> None:
+        """Advance the simulation to the beginning of `tick`."""
+        self.sim.run_until(tick * self.dt)
+
+
+def by_unit(units: IntArray, values: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
+    """Split `values` into one array for each of `size` units; `units` must ascend."""
+    return np.split(values, np.searchsorted(units, np.arange(1, size)))
+
+
+def dialect_for(sim: ModuleType | str) -> Dialect:
+    """Return the dialect of a PyNN module, or of the name of one.
+
+    Raises
+    ------
+    BackendError
+        For a module that is no PyNN simulator, or one that strop has no dialect for.
+    ImportError
+        If the simulator is not installed.
+    """
+    name = sim if isinstance(sim, str) else sim.__name__
+    if name not in DIALECTS:
+        raise BackendError(
+            f"{name!r} is no PyNN simulator that strop can build for; it can: {', '.join(sorted(DIALECTS))}"
+        )
+    module, cls = DIALECTS[name]
+    found: type[Dialect] = getattr(import_module(module), cls)
+    return found(found.load() if isinstance(sim, str) else sim)  # type: ignore[attr-defined]  # each has its own

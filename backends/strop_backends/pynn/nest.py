@@ -1,0 +1,257 @@
+"""PyNN on NEST: `iaf_psc_delta` without memory, a frame per tick.
+
+Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out (`tests/unit/pynn/test_nest_rules.py`):
+
+* `update`: `V = P30 (y0 + I_e) + P33 V + spikes`, then the threshold: a spike iff `V >= V_th`, equality included; all of it
+  in float64, relative to `E_L`, which is 0 here. Spikes that arrive in a step decide in that step; the spike they cause is
+  stamped with the same time, so that a delay of d ticks makes it d ticks later than its source's.
+* `P33 = exp(-h / tau_m)` and `P30 = tau_m / C_m (1 - P33)`. With `tau_m = 2^-k <= h / 1024` the exponential underflows to
+  exactly 0: nothing is left over from one step to the next, whether the unit fired or not. With `C_m = tau_m`, a power of
+  two, `P30` is exactly 1: `I_e` is the bias, and `V = bias + sum of weights` is what the oracle computes.
+* `t_ref = 0` gives 0 refractory steps. `V_reset` must be below `V_th`; with `P33 = 0` its value is never seen.
+* Weights are in mV and may have any sign; the delay is at least one tick.
+* In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is given in
+  the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the label as an array).
+
+In PyNN 0.13, `pyNN/nest`:
+
+* Weights are multiplied by 1000 and, for the delta cell, by `receptor_scale = 1e-3` (`projections.py`,
+  `standardmodels/cells.py`): two roundings, so arrays go in without PyNN's translation. `Projection.get` undoes the first
+  factor alone and answers in thousandths of mV; `DeltaProjection` answers in mV.
+* `IF_curr_delta` names no `variable_map`, so its initial `v` cannot be set (a warning for each population) and `v` cannot
+  be recorded; `DeltaCell` names it.
+* A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is taken off the
+  times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at time 0, so the first time
+  that can be played is `min_delay + dt`.
+* `run` simulates one `min_delay` past what was asked for, so that recorders have got everything (`simulator.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import BackendError
+from strop.graph import Population
+from strop_backends.pynn.connector import WAYS, SynapseArrays
+from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what PyNN 0.13 makes NEST 3.10 warn of at every call, and what no user of strop can act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Provided for backward compatibility only")
+        warnings.filterwarnings("ignore", message=r"\s*(Get|Set)Status\(\) is deprecated")
+        warnings.filterwarnings("ignore", message=r"Cannot find nest-config|Problem running cmake|Unable to (compile|install)")
+        yield
+
+
+def load() -> ModuleType:
+    """Import `pyNN.nest` without NEST's banner on standard output."""
+    given = os.environ.get("PYNEST_QUIET")
+    os.environ["PYNEST_QUIET"] = "1"
+    try:
+        with _quiet():
+            import pyNN.nest
+    finally:
+        if given is None:
+            del os.environ["PYNEST_QUIET"]
+    module: ModuleType = pyNN.nest
+    return module
+
+
+class NestDialect(Dialect):
+    """NEST 3.9 or newer through PyNN."""
+
+    name: ClassVar[str] = "pynn-nest"
+    # What NEST keeps (40), the arrays in its units of ids, and the three that they are made from, sorted.
+    bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
+
+    def __init__(self, sim: ModuleType) -> None:
+        super().__init__(sim)
+        with _quiet():
+            import nest
+        self.nest = nest
+        self.cell, self.projection = _classes(sim)
+        self._recorded: dict[str, tuple[int, int]] = {}
+        self._recorder: Any = None
+
+    @staticmethod
+    def load() -> ModuleType:
+        """Import `pyNN.nest`."""
+        return load()
+
+    def setup(self, timestep: float, longest_delay: float, threads: int = 1, **options: Any) -> None:
+        """Set NEST up; `threads` is the number of its threads, other options go to PyNN's `setup`."""
+        if not isinstance(threads, int) or threads < 1:
+            raise BackendError(f"{self.name}: threads must be a positive integer, got {threads!r}")
+        settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
+        with _quiet():
+            self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest_delay, **settings)
+
+    def check_setup(self) -> None:
+        """Refuse precise spike times, and a least delay of more than a tick."""
+        state = self.sim.simulator.state
+        with _quiet():
+            if state.spike_precision != "on_grid":
+                raise BackendError(
+                    "pyNN.nest is set up with precise spike times; call sim.setup(..., spike_precision='on_grid')"
+                )
+            if state.min_delay > self.dt:
+                raise BackendError(
+                    f"pyNN.nest is set up with a least delay of {state.min_delay} ms, a graph needs one of a time step "
+                    f"({self.dt} ms); call sim.setup(timestep={self.dt}, min_delay={self.dt})"
+                )
+
+    def first_free_tick(self) -> int:
+        """A generator spikes one tick from now at the earliest, its parrot one least delay later."""
+        state = self.sim.simulator.state
+        with _quiet():
+            return round((state.t_kernel - state._time_offset + state.min_delay) / self.dt) + 1
+
+    def sources(self, label: str, size: int) -> Any:
+        """Spike generators with their parrots."""
+        with _quiet():
+            return super().sources(label, size)
+
+    def units(self, population: Population) -> Any:
+        """`iaf_psc_delta` units that keep nothing: `V = bias + input`, a spike iff `V >= threshold`."""
+        threshold, bias = population.threshold.reshape(-1), population.bias.reshape(-1)
+        tau = 2.0 ** math.floor(math.log2(self.dt / 1024))
+        reset = float(min(threshold.min(), 0.0)) - 1.0
+        first = float(threshold[0])
+        with _quiet():
+            # cm is in nF: 2^-k / 1000 * 1000 is 2^-k again, because scaling by a power of two rounds nothing.
+            cell = self.cell(
+                cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=reset, v_thresh=first, tau_refrac=0.0, i_offset=0.0
+            )
+            units = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+            # Set in NEST itself: PyNN keeps i_offset in nA, and bias / 1000 * 1000 need not be the bias again.
+            units.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
+        return units
+
+    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+        """Whole arrays to `nest.Connect`."""
+        delay = ticks * self.dt
+        with _quiet():
+            return self.projection(
+                source,
+                target,
+                SynapseArrays(pre, post, weight, delay),
+                self.sim.StaticSynapse(weight=0.0, delay=delay),
+                label=f"{source.label}->{target.label}",
+            )
+
+    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
+        """Set the generators' times, in NEST itself."""
+        state = self.sim.simulator.state
+        with _quiet():
+            times = ticks * self.dt - state.min_delay + state._time_offset
+            parts = by_unit(units, times, population.size)
+            population.node_collection_source.set([{"spike_times": part} for part in parts])
+
+    def record(self, populations: Mapping[str, Any]) -> None:
+        """Connect one recorder to all."""
+        nest = self.nest
+        with _quiet():
+            self._recorder = nest.Create("spike_recorder")
+            for name, population in populations.items():
+                ids = population.node_collection
+                nest.Connect(ids, self._recorder, syn_spec={"delay": self.dt})
+                # The ids of one population follow each other (`nestkernel/node_manager.cpp`, `add_node`).
+                self._recorded[name] = (int(population.all_cells[0]), population.size)
+
+    def take(self) -> dict[str, Events]:
+        """Read the recorder's arrays."""
+        events = self._recorder.get("events")
+        self._recorder.n_events = 0
+        senders = np.asarray(events["senders"], dtype=np.int64)
+        offset = self.sim.simulator.state._time_offset
+        ticks = np.rint((np.asarray(events["times"]) - offset) / self.dt).astype(np.int64)
+        found = {}
+        for name, (first, size) in self._recorded.items():
+            ours = (senders >= first) & (senders < first + size)
+            found[name] = (senders[ours] - first, ticks[ours])
+        return found
+
+    def run_until(self, tick: int) -> None:
+        """Simulate up to `tick`; an error of NEST's becomes a `BackendError`."""
+        with _quiet():
+            try:
+                super().run_until(tick)
+            except self.nest.NESTError as error:
+                raise BackendError(f"NEST stopped: {error}") from error
+
+
+def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
+    """Make the synapses of a PyNN projection in one call of `nest.Connect`."""
+    import nest
+
+    model = projection.nest_synapse_model
+    pre = _ids(projection.pre)[synapses.pre]
+    # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
+    nest.SetDefaults(model, {"synapse_label": projection.nest_synapse_label, "delay": synapses.delay})
+    nest.Connect(
+        pre, _ids(projection.post)[synapses.post], "one_to_one", {"synapse_model": model, "weight": synapses.weight}
+    )
+    projection._sources.update(np.unique(pre).tolist())
+    projection._simulator.state.stale_connection_cache = True
+
+
+WAYS["NEST"] = connect_arrays
+
+
+def _ids(population: Any) -> IntArray:
+    return np.asarray(population.node_collection.tolist(), dtype=np.int64)
+
+
+def _classes(sim: ModuleType) -> tuple[type, type]:
+    """Return the delta cell and the projection of `sim`, with what PyNN left out; see the module's docstring."""
+
+    class DeltaCell(sim.IF_curr_delta):  # type: ignore[name-defined,misc]  # the module is known only at run time
+        __doc__ = sim.IF_curr_delta.__doc__
+        variable_map: ClassVar = {"v": "V_m"}
+        scale_factors: ClassVar = {"v": 1}
+
+    class DeltaProjection(sim.Projection):  # type: ignore[name-defined,misc]
+        """A projection that gives weights in mV, the unit of NEST's delta cell."""
+
+        def _columns(self, names: Sequence[str]) -> list[npt.NDArray[Any]]:
+            """Return NEST's own values, one array per name; cells as indices."""
+            with _quiet():
+                found = self.nest_connections.get(["source", "target", *names]) if self.nest_connections else {}
+            first = {"source": self.pre.all_cells[0], "target": self.post.all_cells[0]}
+            return [
+                np.atleast_1d(np.asarray(found.get(name, ()), dtype=np.float64)) - int(first.get(name, 0))
+                for name in ("source", "target", *names)
+            ]
+
+        def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
+            pre, post, *values = self._columns([n for n in names if not n.endswith("_index")])
+            order = iter(values)
+            special = {"presynaptic_index": pre, "postsynaptic_index": post}
+            columns = [special[n] if n in special else next(order) for n in names]
+            return list(zip(*(column.tolist() for column in columns), strict=True))
+
+        def _get_attributes_as_arrays(
+            self, names: Sequence[str], multiple_synapses: str = "sum"
+        ) -> list[npt.NDArray[np.float64]]:
+            # No pair occurs twice in an operator, so there is nothing to sum.
+            pre, post, *values = self._columns([n.removesuffix("s") for n in names])
+            arrays = []
+            for column in values:
+                array = np.full((self.pre.size, self.post.size), np.nan)
+                array[pre.astype(np.int64), post.astype(np.int64)] = column
+                arrays.append(array)
+            return arrays
+
+    return DeltaCell, DeltaProjection

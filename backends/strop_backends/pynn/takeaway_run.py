@@ -1,0 +1,262 @@
+#!/usr/bin/env python
+"""Run a sharpened (Whetstone) network on a PyNN simulator, and compare every spike with what is expected.
+
+    python run.py nest [--threads N] [--limit N]
+    python run.py brian2 [--limit N]
+
+The network is made of units without memory: in each step a unit adds up its bias and the weights of the spikes that reach
+it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a
+population of depth d (the number of layers before it) at step n + d.
+
+Beside this script lie
+    network.json   populations and projections
+    network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
+    frames.npz     spikes that are played in, spikes that are expected, and labels
+
+It needs PyNN, the simulator and NumPy. It ends with 0 if every spike is as expected, with 1 if one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+
+
+class Nest:
+    """NEST: `iaf_psc_delta` adds its input in the step in which it arrives and spikes if V >= V_th."""
+
+    timestep = 1.0  # ms
+    ticks_per_step = 1  # a frame in every tick
+    latency = 0  # a unit spikes in the tick in which its input arrives
+    first_tick = 2  # a source is a generator and a relay behind it, and cannot spike earlier
+
+    def __init__(self, threads: int, longest: int) -> None:
+        # PyNN 0.13 calls NEST 3.10 in ways that NEST warns of each time.
+        os.environ.setdefault("PYNEST_QUIET", "1")
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"nest\.|pyNN\.")
+        logging.getLogger("PyNN").setLevel(logging.ERROR)
+        import nest
+        import pyNN.nest as sim
+
+        self.sim, self.nest = sim, nest
+        sim.setup(
+            timestep=self.timestep, min_delay=self.timestep, max_delay=longest * self.timestep,
+            spike_precision="on_grid", threads=threads, verbosity="error",
+        )  # fmt: skip
+
+    def units(self, name: str, threshold: Any, bias: Any) -> Any:
+        # exp(-dt / tau_m) with tau_m = dt / 1024 is exactly 0: nothing is left over from the step before. With C_m = tau_m
+        # the offset current I_e is added as it is.
+        tau = 2.0 ** math.floor(math.log2(self.timestep / 1024))
+        cell = self.sim.IF_curr_delta(
+            cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=float(min(threshold.min(), 0.0)) - 1.0,
+            v_thresh=float(threshold[0]), tau_refrac=0.0, i_offset=0.0,
+        )  # fmt: skip
+        population = self.sim.Population(len(threshold), cell, label=name)
+        # In NEST's own units: PyNN would convert them, and round.
+        population.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
+        return population
+
+    def standing(self, threshold: Any, bias: Any) -> Any:
+        return np.zeros_like(bias)  # the bias is an offset current
+
+    def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
+        # PyNN's FromListConnector would take some ten microseconds a synapse; NEST takes arrays of cell ids.
+        ids = np.asarray(source.node_collection.tolist())[pre], np.asarray(target.node_collection.tolist())[post]
+        delay = np.full(len(weight), ticks * self.timestep)
+        self.nest.Connect(*ids, "one_to_one", {"synapse_model": "static_synapse", "weight": weight, "delay": delay})
+
+
+class Brian2:
+    """Brian2 through PyNN: input decays once before the threshold, which is strict, and is lost in the tick of a spike.
+
+    So a frame enters in every second tick; the decay over one tick is a factor f so small that f * f is 0; the threshold is
+    just below f * threshold; and the bias comes as a spike, because a current would act in the tick between, too.
+    """
+
+    timestep = 0.1
+    ticks_per_step = 2
+    latency = 1
+    first_tick = 1
+
+    def __init__(self, threads: int, longest: int) -> None:
+        import brian2
+        import pyNN.brian2 as sim
+
+        self.sim, self.brian2 = sim, brian2
+        # Compiling code for every population takes longer than it saves.
+        brian2.prefs.codegen.target = "numpy"
+        brian2.defaultclock.dt = self.timestep * brian2.ms  # the clock of PyNN's spike sources
+        sim.setup(timestep=self.timestep, min_delay=self.timestep)
+
+    def decay(self) -> tuple[float, float]:
+        """Return a time constant (s) and its factor over a tick, as close below a power of two as there is one."""
+        step = self.timestep * 1e-3
+        tau = (step / (np.arange(560, 800) * math.log(2)))[:, None] * (1 + np.arange(-8, 9) * 2.0**-52)
+        factor = np.exp(-step * 1 / tau)
+        best = np.unravel_index(np.argmax(np.frexp(factor)[0]), factor.shape)
+        return float(tau[best]), float(factor[best])
+
+    def lift(self, threshold: Any) -> Any:
+        """What makes thresholds positive: a unit at rest must not spike in the tick between."""
+        size = np.where(threshold == 0, 2.0**-21, np.abs(threshold))
+        return np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1))
+
+    def units(self, name: str, threshold: Any, bias: Any) -> Any:
+        tau, factor = self.decay()
+        cell = self.sim.IF_curr_delta(
+            cm=1.0, tau_m=1.0, v_rest=0.0, v_reset=0.0, v_thresh=1.0, tau_refrac=0.0, i_offset=0.0
+        )
+        population = self.sim.Population(len(threshold), cell, initial_values={"v": 0.0}, label=name)
+        group = population.brian2_group
+        group.tau_m = tau * self.brian2.second
+        group.v_thresh = np.nextafter((threshold + self.lift(threshold)) * factor, -np.inf) * self.brian2.volt
+        return population
+
+    def standing(self, threshold: Any, bias: Any) -> Any:
+        return bias + self.lift(threshold)
+
+    def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
+        # An empty projection makes the Synapses object, which takes arrays (weights in volt).
+        empty = self.sim.FromListConnector([])
+        projection = self.sim.Projection(source, target, empty, self.sim.StaticSynapse(weight=0.0, delay=self.timestep))
+        synapses = projection._brian2_synapses[0][0]
+        synapses.connect(i=pre, j=post)
+        synapses.weight = weight * self.brian2.volt
+        synapses.delay = ticks * self.timestep * self.brian2.ms
+
+
+SIMULATORS = {"nest": Nest, "brian2": Brian2}
+
+
+def build(simulator: Any, network: dict[str, Any], data: Any) -> tuple[dict[str, Any], Any]:
+    """Return the populations by name, and the source of standing input, if one is needed."""
+    sim, populations = simulator.sim, {}
+    standing: dict[str, Any] = {}
+    for entry in network["populations"]:
+        name = entry["name"]
+        if entry["played"]:
+            populations[name] = sim.Population(entry["size"], sim.SpikeSourceArray(spike_times=[]), label=name)
+        else:
+            threshold, bias = data[f"threshold:{name}"], data[f"bias:{name}"]
+            populations[name] = simulator.units(name, threshold, bias)
+            standing[name] = simulator.standing(threshold, bias)
+            populations[name].record("spikes")
+    for p in network["projections"]:
+        pre, post, weight = (data[f"{what}:{p['key']}"] for what in ("pre", "post", "weight"))
+        ticks = p["delay"] * simulator.ticks_per_step - simulator.latency
+        if len(pre):
+            simulator.connect(populations[p["source"]], populations[p["target"]], pre, post, weight, ticks)
+    if not any(weights.any() for weights in standing.values()):
+        return populations, None
+    source = sim.Population(1, sim.SpikeSourceArray(spike_times=[]), label="always-on")
+    for name, weights in standing.items():
+        post = np.flatnonzero(weights)
+        ticks = simulator.ticks_per_step - simulator.latency
+        if len(post):
+            simulator.connect(source, populations[name], np.zeros_like(post), post, weights[post], ticks)
+    return populations, source
+
+
+def play(simulator: Any, network: dict[str, Any], populations: dict[str, Any], standing: Any, frames: Any, count: int) -> int:
+    """Tell the sources when to spike; returns how many ticks there are to run."""
+    ticks_per_step, first = simulator.ticks_per_step, simulator.first_tick
+    for entry in network["populations"]:
+        if entry["played"]:
+            raster = frames[f"played:{entry['name']}"][:count]
+            unit, frame = np.nonzero(raster.T)
+            times = (first + (frame + entry["depth"]) * ticks_per_step) * simulator.timestep
+            cuts = np.searchsorted(unit, np.arange(1, entry["size"]))
+            set_spikes(populations[entry["name"]], np.split(times, cuts))
+    steps = count + network["depth"]
+    if standing is not None:
+        set_spikes(standing, [(first + np.arange(steps) * ticks_per_step) * simulator.timestep])
+    return int(first + steps * ticks_per_step)
+
+
+def set_spikes(population: Any, times: list[Any]) -> None:
+    """Set the spike times (ms) of a population of sources, one array for each."""
+    from pyNN.parameters import Sequence
+
+    sequences = [Sequence(part) for part in times]
+    population.set(spike_times=sequences if len(sequences) > 1 else sequences[0])
+
+
+def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int) -> Any:
+    """Return a population's answer to each frame, shape (count, size)."""
+    trains = population.get_data("spikes").segments[-1].spiketrains
+    raster = np.zeros((count, entry["size"]), dtype=bool)
+    for unit, train in enumerate(trains):
+        tick = np.rint(np.asarray(train.magnitude) / simulator.timestep).astype(int) - simulator.first_tick
+        step, between = np.divmod(tick, simulator.ticks_per_step)
+        frame = step - entry["depth"]
+        raster[frame[(frame >= 0) & (frame < count) & (between == 0)], unit] = True
+    return raster
+
+
+def decide(network: dict[str, Any], data: Any, spikes: dict[str, Any]) -> Any:
+    """Return the class of each frame: the largest value of the read-out."""
+    logits = data["readout:bias"] + sum(
+        spikes[name].astype(float) @ data[f"readout:{name}"] for name in network["readout"]["sources"]
+    )
+    return logits.argmax(axis=1)
+
+
+def main() -> int:
+    """Build, run, compare."""
+    parser = argparse.ArgumentParser(description="Run the network, and compare every spike with what is expected.")
+    parser.add_argument("simulator", choices=sorted(SIMULATORS))
+    parser.add_argument("--limit", type=int, help="only so many frames")
+    parser.add_argument("--threads", type=int, default=1, help="for NEST")
+    arguments = parser.parse_args()
+
+    network = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
+    data = np.load(HERE / "network.npz", allow_pickle=False)
+    frames = np.load(HERE / "frames.npz", allow_pickle=False)
+    count = len(next(frames[key] for key in frames.files if key.startswith("played:")))
+    count = min(count, arguments.limit or count)
+
+    begin = time.perf_counter()
+    longest = max((p["delay"] for p in network["projections"]), default=1)
+    simulator = SIMULATORS[arguments.simulator](arguments.threads, longest)
+    populations, standing = build(simulator, network, data)
+    ticks = play(simulator, network, populations, standing, frames, count)
+    built = time.perf_counter()
+    simulator.sim.run(ticks * simulator.timestep)
+    ran = time.perf_counter()
+    print(f"{network['name']} on {arguments.simulator}: built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s")
+
+    answers, different = {}, 0
+    print(f"{'layer':30s} {'neurons':>8s} {'expected':>10s} {'spikes':>10s} {'different':>10s}")
+    for entry in network["populations"]:
+        name = entry["name"]
+        if entry["played"]:
+            answers[name] = frames[f"played:{name}"][:count]
+            continue
+        expected = frames[f"expected:{name}"][:count]
+        answers[name] = recorded(simulator, populations[name], entry, count)
+        wrong = int((answers[name] != expected).sum())
+        different += wrong
+        print(f"{name:30s} {entry['size']:8d} {expected.sum():10d} {answers[name].sum():10d} {wrong:10d}")
+    simulator.sim.end()
+    if network["readout"] and "labels" in frames.files:
+        classes = decide(network, data, answers)
+        print(f"accuracy {100 * (classes == frames['labels'][:count]).mean():.2f} %")
+    print("every spike is as expected" if different == 0 else f"{different} spikes DIFFER")
+    return 0 if different == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

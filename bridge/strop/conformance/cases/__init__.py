@@ -1,0 +1,11 @@
+"""What the golden cases are made of, each for one thing that a simulator can get wrong.
+
+Only the generator calls these; the suite reads the files that it wrote. Unless a case says otherwise, all
+values are multiples of 1/4 and small, so that float32 sums are exact in every order and there is one right
+answer for each unit.
+"""
+
+from strop.conformance.cases import decisions, inputs, operators
+from strop.conformance.cases.recipe import RECIPES, Recipe, says
+
+__all__ = ["RECIPES", "Recipe", "decisions", "inputs", "operators", "says"]

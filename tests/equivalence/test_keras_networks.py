@@ -1,0 +1,67 @@
+"""Random Keras networks through Keras, the oracle and a simulator; and other people's trained models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
+
+from random_networks import random_frames, random_network  # noqa: E402
+
+import strop  # noqa: E402
+from strop.backend import get_backend  # noqa: E402
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None:
+    model = random_network(seed, coarse=seed % 3 == 0)
+    rng = np.random.default_rng(seed)
+    encoding = str(rng.choice(get_backend(backend).encodings))
+    frames = random_frames(model, rng, levels=255)
+    report = strop.verify(model, frames, backends=[backend], encoding=encoding)
+    assert report.keras is not None
+    assert len(report.keras.layers) >= 3
+    assert report.passed, f"seed {seed}, {encoding}: {report}"
+
+
+@pytest.mark.parametrize(
+    ("name", "accuracy"),
+    [
+        ("original_whetstone_mlp.h5", 0.985),
+        ("doryta-ffsnn-mnist", 0.99),
+        ("doryta-lenet-mnist-6-16", 0.985),
+    ],
+)
+def test_trained_models_of_other_people_verify_without_a_fault(
+    backend: str, name: str, accuracy: float, shared: Path
+) -> None:
+    with np.load(shared / "data" / "mnist.npz") as data:
+        frames, labels = data["x_test"][:200], data["y_test"][:200]
+    report = strop.verify(strop.load_model(shared / "models" / name), frames, labels, backends=[backend])
+    assert report.passed, str(report)
+    found = report.backends[backend]
+    assert found.decoded_equal
+    assert found.accuracy == accuracy
+    assert all(layer.spikes > 0 for layer in found.layers)
+
+
+@pytest.mark.parametrize("layer", ["L01_spiking_b_relu_1", "L03_spiking_b_relu_2", "L05_spiking_b_relu_3"])
+def test_spikes_equal_those_of_the_original_whetstone(backend: str, layer: str, shared: Path) -> None:
+    """Against what Keras 2.1.2 on TensorFlow 1.3 computed for its own model."""
+    with np.load(shared / "models" / "original_whetstone_mlp_oracle.npz") as oracle:
+        frames, then, before, chosen = oracle["x"], oracle[layer], oracle[f"pre_{layer}"], oracle["pred"]
+    graph = strop.lower(strop.load_model(shared / "models" / "original_whetstone_mlp.h5"))
+    result = strop.simulate(graph, frames, backend)
+    spikes = result.spikes[layer.split("_", 1)[1]]
+    differ = spikes != (then >= 0.5)
+    ties = np.abs(before - 0.5) <= 1e-5
+    assert spikes.any()
+    assert not (differ & ~ties).any()
+    assert (differ & ties).sum() <= ties.sum() < 10
+    np.testing.assert_array_equal(result.classes, chosen)

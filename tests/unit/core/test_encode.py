@@ -1,0 +1,94 @@
+"""Frames: every accepted form gives the same signal, everything else one clear error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strop.encode import as_frames, encode, keras_frames, plane_weights
+from strop.errors import DataError
+from strop.graph import Dense, Graph, Input, Population
+
+
+def graph(shape: tuple[int, ...] = (2, 3, 1), encoding: str = "host", inputs: int = 1) -> Graph:
+    nodes = [Input(f"x{n}", shape, encoding) for n in range(inputs)]
+    size = nodes[0].signal_shape
+    operator = Dense(np.ones((size[-1], 1)), size[:-1])
+    unit = Population("a", (*size[:-1], 1), 0.5, 0.0)
+    return Graph.from_nodes(nodes, [unit], [(node.name, "a", operator) for node in nodes], (), ["a"])
+
+
+def test_uint8_is_divided_by_255_in_float32() -> None:
+    frames = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    scaled = as_frames(graph((1, 1, 1)), frames)["x0"].reshape(-1)
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(scaled, np.arange(256).astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3, 1), (4, 2, 3), (4, 6)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.bool_])
+def test_frames_may_be_flat_or_lack_the_axis_of_one_channel(shape: tuple[int, ...], dtype: type) -> None:
+    values = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    frames = as_frames(graph(), values)["x0"]
+    assert frames.shape == (4, 2, 3, 1)
+    np.testing.assert_array_equal(frames.reshape(-1), values.reshape(-1).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((0, 2, 3, 1)), "empty"),
+        (np.float32(3.0), "empty"),
+        (np.zeros((4, 3, 2)), r"\(4, 3, 2\).*\(n, 2, 3, 1\)"),
+        (np.zeros((4, 2, 3, 1), np.int64), "int64"),
+        (np.full((4, 2, 3, 1), "a"), "dtype"),
+        (np.full((4, 2, 3, 1), np.nan), "not finite"),
+        ({"y": np.zeros((4, 6))}, "x0"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(frames: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        as_frames(graph(), frames)  # type: ignore[arg-type]
+
+
+def test_several_inputs_are_taken_in_order_or_by_name() -> None:
+    net = graph(inputs=2)
+    a, b = np.zeros((3, 6)), np.ones((3, 6))
+    for given_frames in ((a, b), {"x1": b, "x0": a}):
+        frames = as_frames(net, given_frames)
+        assert (frames["x0"].max(), frames["x1"].min()) == (0.0, 1.0)
+    with pytest.raises(DataError, match="2 inputs"):
+        as_frames(net, [a])
+    with pytest.raises(DataError, match="different numbers of frames"):
+        as_frames(net, [a, b[:2]])
+
+
+@given(st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**31))
+def test_bit_planes_add_up_to_the_frame(bits: int, channels: int, seed: int) -> None:
+    full = (1 << bits) - 1
+    levels = np.random.default_rng(seed).integers(0, full + 1, (5, 2, channels))
+    frames = levels.astype(np.float32) / np.float32(full)
+    node = Input("x0", (2, channels), "bitplane", bits)
+    operator = plane_weights(node.shape, bits)
+    unit = Population("a", (2, channels), 0.5, 0.0)
+    planes = encode(Graph.from_nodes([node], [unit], [("x0", "a", operator)], (), ["a"]), {"x0": frames})["x0"]
+    assert planes.dtype == np.bool_
+    assert planes.shape == (5, 2, channels * bits)
+    np.testing.assert_allclose(operator.apply(planes), levels / full, rtol=1e-14)
+    np.testing.assert_array_equal(planes.reshape(5, 2, channels, bits) @ (1 << np.arange(bits)), levels)
+
+
+@pytest.mark.parametrize("value", [0.3, -1 / 255, 256 / 255])
+def test_bit_planes_refuse_values_between_the_levels(value: float) -> None:
+    frames = {"x0": np.full((1, 2, 3, 1), value, np.float32)}
+    with pytest.raises(DataError, match="multiple of 1/255"):
+        encode(graph(encoding="bitplane"), frames)
+
+
+def test_binary_frames_are_spikes_from_the_level_upwards_and_keras_sees_the_same() -> None:
+    net = graph((3,), "binary")
+    frames = {"x0": np.array([[0.5, np.nextafter(np.float32(0.5), 0), 1.0]], np.float32)}
+    assert encode(net, frames)["x0"].tolist() == [[True, False, True]]
+    assert keras_frames(net, frames)["x0"].tolist() == [[1.0, 0.0, 1.0]]

@@ -1,0 +1,136 @@
+"""The pieces of the readers on their own: the allow-list, plain values out of configs, and protocol buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strop.errors import UnsupportedLayerError
+from strop.reader import config, protobuf
+from strop.reader.naming import brief
+
+
+@pytest.mark.parametrize("name", config._BUILT_IN.split())
+def test_every_layer_of_the_allow_list_is_one_of_keras(name: str) -> None:
+    found = config.layer_class(name, "here")
+    assert issubclass(found, keras.layers.Layer)
+    assert found.__name__ == name
+
+
+@pytest.mark.parametrize("name", ["Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"])
+def test_layers_that_run_foreign_code_are_not_on_the_allow_list(name: str) -> None:
+    with pytest.raises(UnsupportedLayerError, match=f"here is a {name}"):
+        config.layer_class(name, "here")
+
+
+@pytest.mark.parametrize(
+    "name", ["Layer", "Model", "RNN", "TimeDistributed", "Bidirectional", "Normalization", "os"]
+)
+def test_anything_else_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedLayerError, match=f"here is of class '{name}'"):
+        config.layer_class(name, "here")
+
+
+@pytest.mark.parametrize("name", config._ACTIVATIONS.split())
+def test_every_activation_of_the_allow_list_is_one_of_keras(name: str) -> None:
+    layer = config.layer_from_config("Activation", {"name": "a", "activation": name}, "here")
+    assert layer.activation.__name__ in (name, "silu")  # swish is silu
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"class_name": "__tuple__", "items": [None, 28, 28]}, (None, 28, 28)),
+        ({"class_name": "TensorShape", "items": [None, 3]}, (None, 3)),
+        ({"type": "ndarray", "value": [[1.0, 0.0]]}, [[1.0, 0.0]]),
+        ({"class_name": "__numpy__", "config": {"value": 0.5, "dtype": "float32"}}, 0.5),
+        ([[{"class_name": "__tuple__", "items": [1, 0]}]], [[(1, 0)]]),
+        ({"a": [1, "b", None]}, {"a": [1, "b", None]}),
+    ],
+)
+def test_containers_are_unwrapped(written: Any, expected: Any) -> None:
+    assert config.plain(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (None, "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ({"class_name": "Policy", "config": {"name": "mixed_float16"}}, "mixed_float16"),
+        ({"class_name": "PolicyV1", "config": {"name": "_infer"}}, "float32"),
+        ({"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}, "float32"),
+    ],
+)
+def test_dtype_policies_of_all_versions(written: Any, expected: str) -> None:
+    assert config.dtype_name(written, "here") == expected
+
+
+def test_renamed_and_dropped_options() -> None:
+    leaky = config.layer_from_config("LeakyReLU", {"name": "a", "alpha": 0.25}, "here")
+    assert leaky.negative_slope == 0.25
+    norm = config.layer_from_config(
+        "BatchNormalizationV1",
+        {"name": "n", "axis": [3], "epsilon": 1e-5, "fused": True, "renorm": False},
+        "here",
+    )
+    assert (type(norm).__name__, norm.axis, norm.epsilon) == ("BatchNormalization", 3, 1e-5)
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 2**20), st.one_of(st.integers(0, 2**64 - 1), st.binary(max_size=300))))
+)
+def test_wire_format_round_trip(written: list[tuple[int, int | bytes]]) -> None:
+    message = b""
+    for number, value in written:
+        if isinstance(value, int):
+            message += varint(number << 3) + varint(value)
+        else:
+            message += varint(number << 3 | 2) + varint(len(value)) + value
+    read = [(n, v if isinstance(v, int) else bytes(v)) for n, v in protobuf.fields(message)]
+    assert read == written
+
+
+@given(st.binary(max_size=200))
+def test_wire_format_of_noise_is_read_or_refused(noise: bytes) -> None:
+    try:
+        assert sum(1 for _ in protobuf.fields(noise)) <= len(noise)
+    except ValueError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    "message", [b"\x0a\x05abc", b"\x0a", b"\x80", b"\x0b", b"\x0d\x00", b"\x08" + b"\xff" * 11]
+)
+def test_wire_format_that_is_cut_short_is_refused(message: bytes) -> None:
+    with pytest.raises(ValueError, match=r"(cut short|ends inside|unknown wire type|more than ten bytes)"):
+        list(protobuf.fields(message))
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("one line", "one line"),
+        ("\n\n  first\nsecond", "first"),
+        ("dump\nException encountered: the reason\nmore", "the reason"),
+        ("A total of 1 objects could not be loaded, for instance:\nLayer 'd' got none", "A total of 1 objects could "
+         "not be loaded, for instance: Layer 'd' got none"),
+        ("", "ValueError"),
+    ],
+)  # fmt: skip
+def test_long_messages_of_keras_are_cut_to_the_point(message: str, expected: str) -> None:
+    assert brief(ValueError(message)) == expected
+    assert len(brief(ValueError("x" * 1000))) < 310

@@ -1,0 +1,137 @@
+"""Take-away folders appear whole or not at all, and run without strop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pynn_graphs import branched_graph, require
+
+import strop
+from strop import takeaway
+from strop.errors import BackendError, BackendMissingError, DataError
+from strop.graph import Dense, Graph, Input, Population, Readout
+
+# Runs a script as if strop were not installed: any import of it fails.
+WITHOUT_STROP = "import runpy, sys; sys.modules['strop'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+RUNS = [
+    pytest.param("brian2", [], "brian2", id="brian2"),
+    pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
+    pytest.param("pynn", ["brian2"], "pynn-brian2", id="pynn-brian2"),
+]
+
+
+def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_STROP, str(folder / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def deciding_graph() -> Graph:
+    rng = np.random.default_rng(4)
+    weights = [rng.integers(-4, 5, shape) / 4 for shape in ((6, 8), (8, 12))]
+    key = Readout("decode", "key", ("b",), (Dense(rng.integers(0, 2, (12, 3)).astype(float)),))
+    return Graph.from_nodes(
+        [Input("x", (6,), "host")],
+        [Population("a", (8,), 0.5, 0.25), Population("b", (12,), rng.integers(-1, 3, 12) / 4, 0.25)],
+        [("x", "a", Dense(weights[0])), ("a", "b", Dense(weights[1]))],
+        [key],
+        ["decode"],
+        "small",
+    )
+
+
+@pytest.mark.parametrize("target, arguments, backend", RUNS)
+def test_a_folder_runs_without_strop_and_agrees(target: str, arguments: list[str], backend: str, tmp_path: Path) -> None:
+    require(backend)
+    graph = deciding_graph()
+    frames = np.random.default_rng(0).random((9, 6)).astype(np.float32)
+    labels = strop.simulate(graph, frames, "reference").classes
+    folder = strop.export(graph, target, tmp_path / "out", frames=frames, labels=labels)
+    done = run_script(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy 100.00 %" in done.stdout
+    assert "every spike is as expected" in done.stdout
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("b "))
+    assert 0 < int(row[2]) == int(row[3])
+    assert row[4] == "0"
+
+
+@pytest.mark.parametrize("target, arguments, backend", RUNS)
+def test_a_spike_that_is_not_as_expected_ends_with_one(
+    target: str, arguments: list[str], backend: str, tmp_path: Path
+) -> None:
+    require(backend)
+    folder = strop.export(branched_graph(3), target, tmp_path / "out")
+    arrays = dict(np.load(folder / "frames.npz", allow_pickle=False))
+    assert arrays["expected:b"].any()
+    arrays["expected:b"][2, 1] ^= True
+    np.savez(folder / "frames.npz", **arrays)
+    done = run_script(folder, *arguments)
+    assert done.returncode == 1, done.stderr
+    assert "1 spikes DIFFER" in done.stdout
+
+
+def test_a_folder_holds_plain_arrays_of_the_whole_network(tmp_path: Path) -> None:
+    graph = branched_graph(3)
+    folder = strop.export(graph, "pynn", tmp_path / "deep" / "out")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "frames.npz", "network.json", "network.npz", "run.py",
+    ]  # fmt: skip
+    network = json.loads((folder / "network.json").read_text())
+    assert [entry["name"] for entry in network["populations"]] == ["x", "a", "b", "c"]
+    assert [entry["delay"] for entry in network["projections"]] == [1, 1, 1, 2]
+    data = np.load(folder / "network.npz", allow_pickle=False)
+    for p in graph.projections:
+        pre, post, weight = p.operator.to_coo()
+        for what, values in (("pre", pre), ("post", post), ("weight", weight)):
+            np.testing.assert_array_equal(data[f"{what}:{p.source}->{p.target}"], values)
+    np.testing.assert_array_equal(data["bias:b"], graph.population("b").bias)
+    assert np.load(folder / "frames.npz", allow_pickle=False)["played:x"].shape == (16, graph.inputs[0].shape[0])
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(DataError, match="no empty folder; nothing was written"):
+        strop.export(branched_graph(1), "pynn", tmp_path / "out")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(graph: Graph, out: Path, frames: object, labels: object) -> None:
+        (out / "half").write_text("half")
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(takeaway, "get_target", lambda name: write)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        strop.export(branched_graph(1), "pynn", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_taken_and_can_be_entered_by_others(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    folder = strop.export(branched_graph(1), "pynn", tmp_path / "out")
+    assert (folder / "run.py").is_file()
+    assert folder.stat().st_mode & 0o500 == 0o500
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    graph = branched_graph(1)
+    with pytest.raises(BackendMissingError, match="no target 'abacus'.*brian2.*pynn"):
+        strop.export(graph, "abacus", tmp_path / "out")
+    with pytest.raises(DataError, match="labels were given without frames"):
+        strop.export(graph, "pynn", tmp_path / "out", labels=[1])
+    with pytest.raises(BackendError, match="'pynn' does not know the option"):
+        strop.export(graph, "pynn", tmp_path / "out", colour="red")
+    current = Graph.from_nodes(
+        [Input("x", (1,), "current")], [Population("y", (1,), 0.5, 0.0)], [("x", "y", Dense(np.eye(1)))], outputs=["y"]
+    )
+    with pytest.raises(BackendError, match="cannot take the encoding 'current' of input 'x'"):
+        strop.export(current, "brian2", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
