@@ -39,7 +39,9 @@ def by_hand(graph: Graph, signals: list[dict]) -> tuple[float, float, list[dict]
         else:
             tau = 2.0**-10
             nodes[population.name] = nest.Create(
-                "iaf_psc_delta", population.size, {"C_m": tau, "tau_m": tau, "E_L": 0.0, "V_reset": -100.0, "t_ref": 0.0}
+                "iaf_psc_delta",
+                population.size,
+                {"C_m": tau, "tau_m": tau, "E_L": 0.0, "V_reset": -100.0, "t_ref": 0.0},
             )
             nodes[population.name].V_th = population.threshold.reshape(-1).tolist()
             nodes[population.name].I_e = population.bias.reshape(-1).tolist()
@@ -48,7 +50,11 @@ def by_hand(graph: Graph, signals: list[dict]) -> tuple[float, float, list[dict]
             continue
         pre, post, weight = p.operator.to_coo()
         source, target = (np.asarray(nodes[name].tolist()) for name in (p.source, p.target))
-        syn = {"synapse_model": "static_synapse", "weight": weight, "delay": np.full(len(weight), float(p.delay))}
+        syn = {
+            "synapse_model": "static_synapse",
+            "weight": weight,
+            "delay": np.full(len(weight), float(p.delay)),
+        }
         nest.Connect(source[pre], target[post], "one_to_one", syn)
     recorder = nest.Create("spike_recorder")
     recorded = {name: ids for name, ids in nodes.items() if name not in generators}
@@ -130,7 +136,10 @@ def wide() -> int:
 
     backend = get_backend("pynn-nest")
     tiny = Graph.from_nodes(
-        [Input("x", (1,), "binary")], [Population("y", (1,), 0.5, 0.0)], [("x", "y", strop.graph.Dense(np.eye(1)))], outputs=["y"]
+        [Input("x", (1,), "binary")],
+        [Population("y", (1,), 0.5, 0.0)],
+        [("x", "y", strop.graph.Dense(np.eye(1)))],
+        outputs=["y"],
     )
     backend.prepare(tiny).close()  # imports
     begin = time.perf_counter()

@@ -21,7 +21,10 @@ def shared_folder() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--backend", action="append", default=[], help="a backend to test (again for more); default: all installed"
+        "--backend",
+        action="append",
+        default=[],
+        help="a backend to test (again for more); default: all installed",
     )
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from strop.errors import StropError
 from strop.graph import Graph
+from strop.report import Report
 
 # Modules that share their name with a function are imported here, so that the function keeps the name.
 from strop.simulate import Result, build, simulate
-from strop.verify import Report, verify
+from strop.verify import verify
 
 if TYPE_CHECKING:
     from strop.lowering import lower

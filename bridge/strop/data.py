@@ -69,7 +69,7 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-class write_atomically:  # noqa: N801  # a context manager that reads as a verb
+class write_atomically:
     """Give a temporary path beside `path`; rename it when the block ends well, remove it when it does not."""
 
     def __init__(self, path: str | Path) -> None:

@@ -58,4 +58,5 @@ def classes(graph: Graph, spikes: SpikeDict) -> npt.NDArray[np.int64] | None:
     if not decides(graph):
         return None
     readout = next(r for r in graph.readouts if r.name == graph.outputs[0])
-    return readout_logits(readout, spikes).argmax(axis=-1)
+    winners: npt.NDArray[np.int64] = readout_logits(readout, spikes).argmax(axis=-1)
+    return winners

@@ -118,4 +118,4 @@ def _bit_planes(node: Input, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.
 def plane_weights(shape: tuple[int, ...], bits: int) -> Dense:
     """Return the operator that turns bit planes back into values: plane k of a channel weighs 2^k / (2^bits - 1)."""
     weights = (2.0 ** np.arange(bits) / ((1 << bits) - 1))[:, None]
-    return Dense(np.kron(np.eye(shape[-1]), weights), shape[:-1])
+    return Dense(np.kron(np.eye(shape[-1]), weights).astype(np.float64), shape[:-1])

@@ -20,9 +20,7 @@ from strop.graph import Composed, Convolution, Dense, Graph, Operator, Scale, Sp
 _DIGITS = {"float64": 53, "float32": 24}
 
 
-def fidelity_of(
-    graph: Graph, encodings: Sequence[str], precision: str, backend: str
-) -> list[tuple[str, str, str]]:
+def fidelity_of(graph: Graph, encodings: Sequence[str], precision: str, backend: str) -> list[tuple[str, str, str]]:
     """Return `(population, level, reason)` for a backend of these encodings and this precision."""
     return [
         (population.name, *_fidelity(graph, population.name, encodings, precision, backend))
@@ -30,9 +28,7 @@ def fidelity_of(
     ]
 
 
-def _fidelity(
-    graph: Graph, name: str, encodings: Sequence[str], precision: str, backend: str
-) -> tuple[str, str]:
+def _fidelity(graph: Graph, name: str, encodings: Sequence[str], precision: str, backend: str) -> tuple[str, str]:
     fed_by = {p.source for p in graph.incoming(name)}
     for node in graph.inputs:
         if node.name in fed_by and node.encoding not in encodings:

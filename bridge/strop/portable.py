@@ -47,7 +47,6 @@ Units count in C order over their population's shape, channels last. No file hol
 """
 
 
-
 def write_portable(
     graph: Graph,
     folder: Path,
@@ -91,7 +90,13 @@ def write_portable(
         shape = graph.signal_shape(name)
         size = int(np.prod(shape, dtype=np.int64))
         populations.append(
-            {"name": name, "shape": list(shape), "size": size, "depth": graph.depth(name), "played": name in played}
+            {
+                "name": name,
+                "shape": list(shape),
+                "size": size,
+                "depth": graph.depth(name),
+                "played": name in played,
+            }
         )
         if name not in played:
             population = graph.population(name)
@@ -103,9 +108,7 @@ def write_portable(
         pre, post, weight = p.operator.to_coo()
         arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
         arrays[f"weight:{key}"] = weight
-        projections.append(
-            {"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key}
-        )
+        projections.append({"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key})
     readout = _write_readout(graph, arrays)
     network = {
         "name": graph.name,

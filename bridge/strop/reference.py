@@ -65,9 +65,7 @@ def terms(graph: Graph, name: str) -> int:
 
 def fan_in(graph: Graph, name: str) -> int:
     """Return the largest number of synapses that end at one unit of a population, all projections expanded."""
-    counts = sum(
-        structure(p.operator).apply(np.ones((1, *p.operator.shape_in))) for p in graph.incoming(name)
-    )
+    counts = sum(structure(p.operator).apply(np.ones((1, *p.operator.shape_in))) for p in graph.incoming(name))
     return int(np.max(counts))
 
 

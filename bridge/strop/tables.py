@@ -43,7 +43,10 @@ def _verdict(faults: int, ties: int) -> str:
 def render_report(report: Report) -> str:
     """Return the report as a table: one row per layer, one column per comparison, then the totals."""
     graph = report.graph
-    table = Table(title=f"{report.model}: {_count(report.frames)} frames, every spike of every layer", title_justify="left")
+    table = Table(
+        title=f"{report.model}: {_count(report.frames)} frames, every spike of every layer",
+        title_justify="left",
+    )
     table.add_column("layer")
     table.add_column("neurons", justify="right")
     table.add_column("spikes/frame", justify="right")

@@ -180,7 +180,8 @@ def float64_bound(graph: Graph) -> Bound:
 
     def bound(name: str, signals: Signals) -> FloatArray:
         size = magnitude(graph, name, signals) + np.abs(graph.population(name).bias)
-        return 2.0 * gamma(roundings[name], FLOAT64_UNIT) * size
+        reach: FloatArray = 2.0 * gamma(roundings[name], FLOAT64_UNIT) * size
+        return reach
 
     return bound
 
@@ -244,14 +245,17 @@ class _Verification:
             if decides(self.graph):
                 self._score(name, classes(self.graph, spikes), truth)
 
-    def _score(
-        self, who: str, chosen: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64] | None
-    ) -> None:
+    def _score(self, who: str, chosen: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64] | None) -> None:
         if chosen is not None and truth is not None:
             self.correct[who] = self.correct.get(who, 0) + int((chosen == truth).sum())
 
     def _compare(
-        self, who: str, claimed: Mapping[str, BoolArray], oracle: Mapping[str, BoolArray], signals: Signals, bound: Bound
+        self,
+        who: str,
+        claimed: Mapping[str, BoolArray],
+        oracle: Mapping[str, BoolArray],
+        signals: Signals,
+        bound: Bound,
     ) -> int:
         """Add a chunk's differences to the totals; return in how many frames there are faults."""
         layers = self.totals.setdefault(

@@ -152,7 +152,14 @@ def test_faults_end_with_exit_code_1(folder: Path, tmp_path: Path) -> None:
 def test_predict_writes_spikes_output_and_classes(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.npz"
     result = strop(
-        "predict", folder / "tiny.keras", "--data", folder / "data.npz", "--backend", "reference", "--out", out
+        "predict",
+        folder / "tiny.keras",
+        "--data",
+        folder / "data.npz",
+        "--backend",
+        "reference",
+        "--out",
+        out,
     )
     assert result.returncode == 0, result.stderr
     assert "accuracy" in result.stdout
@@ -253,7 +260,14 @@ def test_bad_arguments_end_with_one_line_and_exit_code_2(arguments: list[str], w
 def test_out_files_in_missing_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "nowhere" / "p.npz"
     result = strop(
-        "predict", folder / "tiny.strop", "--data", folder / "data.npz", "--backend", "reference", "--out", out
+        "predict",
+        folder / "tiny.strop",
+        "--data",
+        folder / "data.npz",
+        "--backend",
+        "reference",
+        "--out",
+        out,
     )
     refused(result, 2, "nowhere")
 

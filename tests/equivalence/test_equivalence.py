@@ -77,13 +77,22 @@ def test_biases_at_and_beyond_the_threshold_fire_in_every_frame(backend: str) ->
             Population("a", (4,), [0.5, 0.5, 0.0, -1.0], [0.5, 7.0, 0.0, 0.0]),
             Population("b", (2,), [4.0, 5.0], 0.0),
         ],
-        [("x", "a", Dense([[-1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])), ("a", "b", Dense(np.ones((4, 2))))],
+        [
+            ("x", "a", Dense([[-1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])),
+            ("a", "b", Dense(np.ones((4, 2)))),
+        ],
         (),
         ["b"],
     )
     frames = np.array([[0, 0], [1, 0], [0, 1], [0, 0], [1, 1]], np.float32)
     spikes = strop.simulate(graph, frames, backend).spikes
-    assert spikes["a"].astype(int).tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]]
+    assert spikes["a"].astype(int).tolist() == [
+        [1, 1, 1, 1],
+        [0, 1, 1, 1],
+        [1, 1, 1, 1],
+        [1, 1, 1, 1],
+        [0, 1, 1, 1],
+    ]
     assert spikes["b"].astype(int).tolist() == [[1, 0], [0, 0], [1, 0], [1, 0], [0, 0]]
 
 

@@ -80,7 +80,11 @@ def test_a_runner_that_lost_the_kernel_to_another_builds_its_network_again(simul
     engine = strop.backend.get_backend(simulator)
     one = engine.prepare(first)
     two = engine.prepare(second)
-    for runner, graph, signal in ((one, first, signals[0]), (two, second, signals[1]), (one, first, signals[0])):
+    for runner, graph, signal in (
+        (one, first, signals[0]),
+        (two, second, signals[1]),
+        (one, first, signals[0]),
+    ):
         expected = evaluate(graph, signal)
         found = runner.run(signal)
         assert any(spikes.any() for spikes in expected.values())

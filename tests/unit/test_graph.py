@@ -62,14 +62,23 @@ GOOD = {
         ({"populations": (units("b"), units("a"))}, "topological order"),
         ({"projections": (Projection("x", "a", EYE),)}, "'b' has no incoming"),
         ({"projections": (Projection("z", "a", EYE), Projection("a", "b", EYE))}, "no node 'z'"),
-        ({"projections": (*(Projection("x", n, EYE) for n in "ab"), Projection("a", "c", EYE))}, "no population 'c'"),
+        (
+            {"projections": (*(Projection("x", n, EYE) for n in "ab"), Projection("a", "c", EYE))},
+            "no population 'c'",
+        ),
         ({"projections": (Projection("x", "a", Dense(np.ones((3, 2)))), Projection("a", "b", EYE))}, "takes"),
-        ({"projections": (Projection("x", "a", Dense(np.ones((2, 3)))), Projection("a", "b", EYE))}, "target"),
+        (
+            {"projections": (Projection("x", "a", Dense(np.ones((2, 3)))), Projection("a", "b", EYE))},
+            "target",
+        ),
         ({"projections": (Projection("x", "a", EYE), Projection("a", "b", EYE, 2))}, "delay must be 1"),
         ({"outputs": ()}, "outputs"),
         ({"outputs": ("nope",)}, "nope"),
         ({"readouts": (Readout("r", "linear", ("x",), (EYE,)),), "outputs": ("r",)}, "no population"),
-        ({"readouts": (Readout("r", "linear", ("b",), (Dense(np.ones((3, 1))),)),), "outputs": ("r",)}, "fit"),
+        (
+            {"readouts": (Readout("r", "linear", ("b",), (Dense(np.ones((3, 1))),)),), "outputs": ("r",)},
+            "fit",
+        ),
     ],
 )
 def test_malformed_graphs_are_refused(change: dict[str, object], message: str) -> None:

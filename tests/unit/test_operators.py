@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.errors import GraphError
-from strop.graph import Composed, Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, compose, structure
+from strop.graph import (
+    Composed,
+    Convolution,
+    Dense,
+    Operator,
+    Scale,
+    Select,
+    Sparse,
+    SumPool,
+    compose,
+    structure,
+)
 
 
 def as_matrix(operator: Operator) -> np.ndarray:
@@ -142,7 +153,10 @@ def test_arrays_are_read_only_and_detached_from_the_callers() -> None:
         (lambda: Dense(np.ones(3)), "shape"),
         (lambda: Dense(np.array([[np.nan]])), "not finite"),
         (lambda: Convolution((5, 5, 3), np.ones((3, 3, 2, 4)), (1, 1), (1, 1), ((0, 0),) * 2), "channels"),
-        (lambda: Convolution((2, 2, 1), np.ones((3, 3, 1, 1)), (1, 1), (1, 1), ((0, 0),) * 2), "does not fit"),
+        (
+            lambda: Convolution((2, 2, 1), np.ones((3, 3, 1, 1)), (1, 1), (1, 1), ((0, 0),) * 2),
+            "does not fit",
+        ),
         (lambda: Convolution((5, 5, 1), np.ones((3, 3, 1, 1)), (1, 0), (1, 1), ((0, 0),) * 2), "positive"),
         (lambda: SumPool((4, 4, 1), (2, 2), (2, 2), ((0, -1), (0, 0))), "negative"),
         (lambda: Select((3,), np.array([3])), r"\[-1, 3\)"),

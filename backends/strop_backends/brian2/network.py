@@ -134,11 +134,14 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         v[:] = bias
         units.run_regularly("v = bias", when="after_thresholds", name="forget", codeobj_class=self.code)
 
-        @brian2.network_operation(clock=self.strop_clock, when="before_thresholds", name="drive")
         def deliver() -> None:
             self.drive.add_to(v, self.next_step)
 
-        self.add(units, deliver)
+        # Between two thresholds: what comes from outside joins what the synapses delivered the step before.
+        self.add(
+            units,
+            brian2.NetworkOperation(deliver, clock=self.strop_clock, when="before_thresholds", name="drive"),
+        )
         return units
 
     def _add_populations(self) -> None:
@@ -279,7 +282,8 @@ class Drive:
                 ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
                 self._loaded.append(_Pulses(first, unit + span.start, ends))
             elif self._currents[name]:
-                values = sum(p.operator.apply(signals[p.source]) for p in self._currents[name])
+                parts = [p.operator.apply(signals[p.source]) for p in self._currents[name]]
+                values = np.sum(parts, axis=0)
                 self._loaded.append(_Currents(first, slice(span.start, span.stop), values.reshape(count, -1)))
 
     def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
@@ -300,14 +304,12 @@ def _layout(graph: Graph) -> dict[str, Span]:
     return spans
 
 
-def _code_object_class(target: str) -> type:
+def _code_object_class(target: str) -> Any:
     if target == "auto":
-        found: type = auto_target()
-        return found
+        return auto_target()
     classes = {"cython": CythonCodeObject, "numpy": NumpyCodeObject}
     if target not in classes:
         raise BackendError(f"brian2: target must be 'auto', 'cython' or 'numpy', got {target!r}")
     if target == "cython" and not CythonCodeObject.is_available():
         raise BackendError("brian2: no working C++ compiler was found for target='cython'; use target='numpy'")
     return classes[target]
-

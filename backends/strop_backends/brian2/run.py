@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,12 @@ class Brian2Runner(Runner):
 
     Spikes are read from the group's spike space at the end of each step: a network operation that copies a few
     indices costs less than a SpikeMonitor, and needs no code object of its own.
+
+    Attributes
+    ----------
+    network : SpikingNetwork
+    stepping_seconds : float
+        How long Brian2's own run took in the last chunk.
     """
 
     def __init__(self, graph: Graph, **options: Any) -> None:
@@ -49,15 +56,17 @@ class Brian2Runner(Runner):
         self.network = SpikingNetwork(graph, **options)
         if self.network.code is NumpyCodeObject:
             logger.warning("brian2 runs on NumPy, several times slower: no C++ compiler was found, or it was asked for")
+        self.stepping_seconds = 0.0
         self._seen: list[npt.NDArray[np.int32]] = []
         space = self.network.units.variables["_spikespace"].get_value()
 
-        @brian2.network_operation(clock=self.network.strop_clock, when="end", name="spike_recorder")
         def record() -> None:
             # The last entry counts the spikes, those before it are the units that fired.
             self._seen.append(space[: space[-1]].copy())
 
-        self.network.add(record)
+        self.network.add(
+            brian2.NetworkOperation(record, clock=self.network.strop_clock, when="end", name="spike_recorder")
+        )
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.backend.Runner`."""
@@ -65,8 +74,10 @@ class Brian2Runner(Runner):
         steps = count + self.graph.total_depth
         self._seen.clear()
         self.network.play(signals, self.network.next_step)
+        begin = time.perf_counter()
         with _quick_collection():
             self.network.run(steps * self.network.step * brian2.second, namespace={})
+        self.stepping_seconds = time.perf_counter() - begin
         raster = np.zeros((steps, len(self.network.units)), dtype=np.bool_)
         raster[np.repeat(np.arange(steps), [len(spikes) for spikes in self._seen]), np.concatenate(self._seen)] = True
         answers = {}

@@ -60,7 +60,9 @@ def build_units(network: dict[str, Any], data: Any, places: dict[str, slice]) ->
     return units
 
 
-def build_sources(network: dict[str, Any], frames: Any, places: dict[str, slice], count: int) -> brian2.SpikeGeneratorGroup:
+def build_sources(
+    network: dict[str, Any], frames: Any, places: dict[str, slice], count: int
+) -> brian2.SpikeGeneratorGroup:
     """Return the group that plays spikes in."""
     indices, steps = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)]
     size = 0
@@ -86,7 +88,11 @@ def build_synapses(
     for (from_sources, delay), members in bundles.items():
         # What arrives in a step decides in the next one: that is one step of the delay.
         synapses = brian2.Synapses(
-            sources if from_sources else units, units, "w : 1 (constant)", on_pre="v_post += w", delay=(delay - 1) * DT
+            sources if from_sources else units,
+            units,
+            "w : 1 (constant)",
+            on_pre="v_post += w",
+            delay=(delay - 1) * DT,
         )
         pre = np.concatenate([data[f"pre:{p['key']}"] + places[p["source"]].start for p in members])
         post = np.concatenate([data[f"post:{p['key']}"] + places[p["target"]].start for p in members])
@@ -108,7 +114,12 @@ def main() -> int:
     """Build, run, compare."""
     parser = argparse.ArgumentParser(description="Run the network, and compare every spike with what is expected.")
     parser.add_argument("--limit", type=int, help="only so many frames")
-    parser.add_argument("--target", choices=("numpy", "cython"), default="numpy", help="cython compiles: faster for many frames")
+    parser.add_argument(
+        "--target",
+        choices=("numpy", "cython"),
+        default="numpy",
+        help="cython compiles: faster for many frames",
+    )
     arguments = parser.parse_args()
     brian2.prefs.codegen.target = arguments.target
 

@@ -8,13 +8,14 @@ Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9 (`tests/unit/pynn/te
   spikes of a wave cross the threshold in the same tick, and the next wave is as synchronous as this one was. (With a slower
   current strong inputs would cross earlier than weak ones, and no margin could be stated for the layer behind.)
 * The membrane takes a backward Euler step: `V' = (V + (dt / cm) I) / (1 + dt / tau_m)`. So the peak, one tick behind the
-  arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. `cm = dt / (1 + dt / tau_m)` makes the
-  factor 1. With `tau_m = dt / 2^20` a 2^-20th is left over after a tick, a 2^-80th after four: nothing that float64 could see.
+  arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. With `tau_m = dt / 2^20` a 2^-20th is left
+  over after a tick, a 2^-80th after four: nothing that float64 could see. `cm = 2^20 dt / (1 + 2^20)` makes the factor
+  2^-20. (A factor of 1 would take a millionth of that capacitance, and is then met to 9e-13 only; here to 2^-52.)
 * The threshold is strict, and it is a `WATCH` (`nmodl/reset.mod`, `ResetRefrac`): it fires when the condition *becomes* true.
   A unit at rest must be below it, so thresholds that are not positive are lifted, and that constant and the bias come as
   a spike from a source that spikes once in each step.
 * After a spike the membrane is clamped to `v_reset` for `tau_refrac`, a tick: one spike per frame.
-* The factor is 1 but for the roundings of `area`, `cm` and the currents' units. Thresholds are lowered by a part in 2^44, some
+* The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered by a part in 2^44, some
   hundred times those roundings, so that a potential that reaches the threshold fires. **What it resolves**: a potential
   that is less than `2^-44 * threshold` below its threshold fires, too (6e-14 for a threshold of 1).
 * A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented before the first
@@ -41,6 +42,8 @@ from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray
 RESOLUTION = 2.0**-44
 # Membrane time constants in a tick: what is left over after a tick is the inverse.
 _LEAK = 2.0**20
+# Membrane potential in mV for a summed weight of 1 nA.
+PEAK = 2.0**-20
 
 
 class NeuronDialect(Dialect):
@@ -95,7 +98,7 @@ class NeuronDialect(Dialect):
             tau_m=dt / _LEAK,
             v_rest=0.0,
             v_reset=0.0,
-            v_thresh=lifted * (1.0 - RESOLUTION),
+            v_thresh=lifted * (PEAK * (1.0 - RESOLUTION)),
             tau_refrac=dt,
             tau_syn_E=dt / 1024,
             tau_syn_I=dt / 1024,
@@ -145,8 +148,8 @@ class NeuronDialect(Dialect):
 
 
 def capacitance(dt: float) -> float:
-    """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by 1 mV."""
-    return dt / (1.0 + _LEAK)
+    """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by `PEAK` mV."""
+    return dt / (PEAK * (1.0 + _LEAK))
 
 
 def _lift(population: Population) -> FloatArray:

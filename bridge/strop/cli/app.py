@@ -21,7 +21,9 @@ def _model(function: _Command) -> _Command:
 
 
 def _data(function: _Command) -> _Command:
-    return click.option("--data", type=_PATH, required=True, help=".npz with x (and y), or Keras's mnist.npz.")(function)
+    return click.option("--data", type=_PATH, required=True, help=".npz with x (and y), or Keras's mnist.npz.")(
+        function
+    )
 
 
 def _limit(function: _Command) -> _Command:
@@ -30,9 +32,9 @@ def _limit(function: _Command) -> _Command:
 
 def _encoding(function: _Command) -> _Command:
     text = "How frames enter; a saved graph carries its own."
-    return click.option(
-        "--encoding", type=click.Choice(ENCODINGS), default="host", show_default=True, help=text
-    )(function)
+    return click.option("--encoding", type=click.Choice(ENCODINGS), default="host", show_default=True, help=text)(
+        function
+    )
 
 
 def _json(function: _Command) -> _Command:
@@ -172,7 +174,7 @@ def predict(model: Path, data: Path, out: Path, backend: str, limit: int | None,
     get_backend(backend)
     frames, labels = read_data(data, limit)
     result = simulate(_graph_of(open_model(model), encoding), frames, backend)
-    arrays = {f"spikes/{name}": values for name, values in result.spikes.items()}
+    arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):
         arrays["output" if number == 0 else f"output_{number + 1}"] = output
@@ -237,7 +239,9 @@ def export(model: Path, target: str, out: Path, data: Path | None, limit: int | 
 @click.argument("dataset", type=click.Choice(["digits", "mnist"]))
 @click.option("--out", type=_PATH, required=True, help="Where to save the sharpened model (.keras).")
 @click.option("--data", type=_PATH, help="mnist: Keras's mnist.npz; by default where Keras keeps it.")
-@click.option("--architecture", type=click.Choice(["mlp", "lenet"]), default="mlp", show_default=True, help="For mnist.")
+@click.option(
+    "--architecture", type=click.Choice(["mlp", "lenet"]), default="mlp", show_default=True, help="For mnist."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="By default as many as the recipe needs.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(dataset: str, out: Path, data: Path | None, architecture: str, epochs: int | None, seed: int) -> int:

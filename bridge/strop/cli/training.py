@@ -41,9 +41,7 @@ def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
     return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
 
 
-def train_and_save(
-    dataset: str, out: Path, data: Path | None, architecture: str, epochs: int | None, seed: int
-) -> int:
+def train_and_save(dataset: str, out: Path, data: Path | None, architecture: str, epochs: int | None, seed: int) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
     from strop.data import write_atomically
 
@@ -62,9 +60,7 @@ def train_and_save(
         if dataset == "digits":
             trained = recipes.train_digits(seed=seed, callbacks=callbacks, **options)
         else:
-            trained = recipes.train_mnist(
-                *arrays, architecture=architecture, seed=seed, callbacks=callbacks, **options
-            )
+            trained = recipes.train_mnist(*arrays, architecture=architecture, seed=seed, callbacks=callbacks, **options)
     with write_atomically(out) as temporary, quiet_stderr():
         trained.model.save(temporary)
     click.echo(

@@ -46,7 +46,7 @@ def _merge(first: Operator, second: Operator) -> Operator | None:
             return Select(first.shape_in, index)
         case Scale(), Scale():
             return Scale(first.shape, first.factor * second.factor)
-        case (Dense() | Convolution()), Scale() if (factor := second.per_channel) is not None:
+        case ((Dense() | Convolution()), Scale()) if (factor := second.per_channel) is not None:
             return _with_weights(first, _weights(first) * factor)
         case Scale(), Dense() if (factor := first.per_channel) is not None:
             return Dense(second.weight * factor[:, None], second.leading)

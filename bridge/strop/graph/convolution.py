@@ -217,10 +217,12 @@ class Convolution(Operator):
             channels = slice(group * per_group, (group + 1) * per_group)
             windows = np.zeros((*size, per_group, len(x), *positions))
             for tap, at, read in self._taps():
-                windows[(*tap, slice(None), slice(None), *at)] = planes[(channels, slice(None), *read)]
+                windows[*tap, :, :, *at] = planes[channels, :, *read]
             kernel = self.kernel[..., group * share : (group + 1) * share].reshape(-1, share)
             product = kernel.T @ windows.reshape(len(kernel), -1)
-            out[..., group * share : (group + 1) * share] = np.moveaxis(product.reshape(share, len(x), *positions), 0, -1)
+            out[..., group * share : (group + 1) * share] = np.moveaxis(
+                product.reshape(share, len(x), *positions), 0, -1
+            )
 
     def _scatter(self, x: FloatArray, out: FloatArray) -> None:
         """Convolve transposed: every tap adds its product to the outputs it reaches."""
@@ -321,7 +323,7 @@ class SumPool(Operator):
 
     @property
     def synapse_count(self) -> int:
-        reached = sum(math.prod(a.stop - a.start for a in at) for _, at, _ in self._window.taps())
+        reached: int = sum(math.prod(a.stop - a.start for a in at) for _, at, _ in self._window.taps())
         return reached * self.shape_in_[-1]
 
     @property

@@ -53,7 +53,8 @@ class Graph:
     # Checks -----------------------------------------------------------------------------------------------------
 
     def _check_names(self) -> None:
-        names = [node.name for node in (*self.inputs, *self.populations, *self.readouts)]
+        nodes: list[Input | Population | Readout] = [*self.inputs, *self.populations, *self.readouts]
+        names = [node.name for node in nodes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise GraphError(f"names must be unique; given more than once: {', '.join(twice)}")
@@ -86,8 +87,7 @@ class Graph:
                 raise GraphError(f"{what}: there is no population {p.target!r}")
             if p.operator.shape_in != self.signal_shape(p.source):
                 raise GraphError(
-                    f"{what}: the operator takes {p.operator.shape_in}, the source gives "
-                    f"{self.signal_shape(p.source)}"
+                    f"{what}: the operator takes {p.operator.shape_in}, the source gives {self.signal_shape(p.source)}"
                 )
             if p.operator.shape_out != populations[p.target].shape:
                 raise GraphError(
@@ -137,7 +137,8 @@ class Graph:
 
     @cached_property
     def _nodes(self) -> dict[str, Input | Population]:
-        return {node.name: node for node in (*self.inputs, *self.populations)}
+        nodes: list[Input | Population] = [*self.inputs, *self.populations]
+        return {node.name: node for node in nodes}
 
     def population(self, name: str) -> Population:
         """Return the population of that name, or raise `GraphError`."""
@@ -214,4 +215,3 @@ class Graph:
             f"<Graph {self.name!r}: {len(self.populations)} populations, {self.neurons} neurons, "
             f"depth {self.total_depth}>"
         )
-

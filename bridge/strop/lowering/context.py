@@ -99,7 +99,9 @@ class Context:
             self._observe(name, signal.channels_first)
         return bits((Term(name),), signal.shape, signal.channels_first)
 
-    def _observe(self, population: str, channels_first: bool, scale: FloatArray = ONE, shift: FloatArray = ZERO) -> None:
+    def _observe(
+        self, population: str, channels_first: bool, scale: FloatArray = ONE, shift: FloatArray = ZERO
+    ) -> None:
         self.observations.append(Observation(self.visit, population, channels_first, (scale, shift)))
 
     # Max pooling ------------------------------------------------------------------------------------------------
@@ -162,7 +164,9 @@ class Context:
         """Make `signal` an output of the graph."""
         signal = signal.in_keras_order()
         if signal.pooled is not None:
-            raise Refusal("the model ends in a max pool of values that are not spikes", "end it in a spiking activation")
+            raise Refusal(
+                "the model ends in a max pool of values that are not spikes", "end it in a spiking activation"
+            )
         analogue = [term.source for term in signal.terms if any(term.source == node.name for node in self.inputs)]
         if analogue:
             raise Refusal(
@@ -188,7 +192,12 @@ class Context:
     def lowering(self, name: str) -> Lowering:
         """Return the graph that was collected, and the record."""
         graph = Graph.from_nodes(
-            self.inputs, self.populations, self.connections, self.readouts, self.outputs, "_".join(name.split())
+            self.inputs,
+            self.populations,
+            self.connections,
+            self.readouts,
+            self.outputs,
+            "_".join(name.split()),
         )
         return Lowering(graph, tuple(self.observations), dict(self.roundings))
 
@@ -223,4 +232,3 @@ def _spread(windows: Operator, values: FloatArray) -> FloatArray | None:
     result = np.zeros(windows.size_in)
     result[pre] = flat[post]
     return result.reshape(windows.shape_in) if (result[pre] == flat[post]).all() else None
-

@@ -13,7 +13,6 @@ from strop.errors import StropError
 from strop.lowering.context import Lowering, Observation
 from strop.lowering.walk import walk
 
-
 # So many frames of each chunk go through the model as a whole, too, to see that the walk did the same.
 _COMPARED = 8
 

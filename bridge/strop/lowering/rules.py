@@ -13,10 +13,10 @@ from strop.lowering.signal import Signal
 Handler = Callable[..., Signal]
 _F = TypeVar("_F", bound=Handler)
 
-_HANDLERS: dict[type, Handler] = {}
+_HANDLERS: dict[Any, Handler] = {}
 
 
-def handles(*classes: type) -> Callable[[_F], _F]:
+def handles(*classes: Any) -> Callable[[_F], _F]:
     """Register a function as the handler of Keras layer classes; registering a class twice is an error."""
 
     def register(handler: _F) -> _F:
@@ -55,7 +55,7 @@ def handler_for(operation: Any) -> Handler:
     )
 
 
-def handled_classes() -> list[type]:
+def handled_classes() -> list[Any]:
     """Return all classes that have a handler."""
     return list(_HANDLERS)
 

@@ -228,7 +228,8 @@ def _mapped(operator: Operator, values: FloatArray) -> FloatArray:
     """Apply an operator to one frame of values that broadcast to its input."""
     if not values.any():
         return ZERO
-    return operator.apply(np.broadcast_to(values, operator.shape_in)[None])[0]
+    mapped: FloatArray = operator.apply(np.broadcast_to(values, operator.shape_in)[None])[0]
+    return mapped
 
 
 def flat_index(shape: Shape) -> npt.NDArray[np.int64]:

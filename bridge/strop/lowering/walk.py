@@ -44,7 +44,9 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
             "rebuild it as a Sequential or functional model"
         )
     if type(model).call is not _functional_class().call:
-        raise UnsupportedLayerError(f"model {where!r} ({type(model).__name__}) overrides call(): use a functional model")
+        raise UnsupportedLayerError(
+            f"model {where!r} ({type(model).__name__}) overrides call(): use a functional model"
+        )
 
     def enter(operation: Any) -> Callable[..., Any]:
         return lambda *args, **kwargs: _enter(operation, visit, path, args, kwargs)

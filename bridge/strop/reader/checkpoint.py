@@ -67,9 +67,9 @@ class Checkpoint:
         try:
             graph = self._reader.get_tensor(_OBJECT_GRAPH)
             self._nodes = [_node(node) for node in protobuf.messages(graph, 1)]
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise ModelFileError(
-                f"{source}: the object graph of the weights is damaged: {brief(error)}"
+                f"{source}: the weights under {prefix.parent} are damaged or cut short: {brief(error)}"
             ) from error
         if not self._nodes:
             raise ModelFileError(f"{source}: the object graph of the weights is empty")

@@ -13,7 +13,20 @@ import strop
 import strop_backends
 
 BRIDGE, BACKENDS = Path(strop.__file__).parent, Path(strop_backends.__file__).parent
-HEAVY = {"tensorflow", "keras", "brian2", "nengo", "pyNN", "nest", "nir", "scipy", "h5py", "rich", "click", "matplotlib"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "brian2",
+    "nengo",
+    "pyNN",
+    "nest",
+    "nir",
+    "scipy",
+    "h5py",
+    "rich",
+    "click",
+    "matplotlib",
+}
 
 
 def test_importing_strop_loads_no_simulator_and_no_keras() -> None:

@@ -1,4 +1,4 @@
-"""The spiking activations: values at every sharpness, the threshold exactly hit, gradients, and their sharpness."""
+"""The spiking activations: values at every sharpness, the threshold exactly hit, gradients, and sharpness."""
 
 import keras
 import numpy as np
@@ -7,8 +7,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from strop.errors import DataError, StropError
 
+from strop.errors import DataError, StropError
 from strop.keras import SpikingActivation, SpikingBReLU, SpikingSigmoid
 
 BOTH = (SpikingBReLU, SpikingSigmoid)
@@ -44,7 +44,7 @@ def test_brelu_at_sharpness_0_keeps_the_smallest_input():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize(("kind", "threshold"), [(SpikingBReLU, 0.5), (SpikingSigmoid, 0.0)])
+@pytest.mark.parametrize("kind, threshold", [(SpikingBReLU, 0.5), (SpikingSigmoid, 0.0)])
 def test_sharp_layer_spikes_from_exactly_its_threshold_on(kind, threshold, dtype):
     at, tiny = dtype(threshold), np.finfo(dtype).tiny
     # next to 0 the neighbours are subnormal, which TensorFlow takes for 0

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strop.errors import DataError
 
+from strop.errors import DataError
 from strop.keras import SoftmaxDecode, key_generator
 
 KEY = [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 1, 0, 0, 1]]
@@ -84,7 +84,7 @@ def test_width_below_the_number_of_classes_is_refused(overlapping):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "match"),
+    "arguments, match",
     [
         ((0, 5), "num_classes must be at least 1"),
         ((2.5, 5), "num_classes must be a whole number"),
@@ -159,7 +159,7 @@ def test_config_is_json_and_gives_the_same_layer():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "match"),
+    "arguments, match",
     [
         ({"key": [1, 0, 1]}, r"shape \(num_classes, width\), got \(3,\)"),
         ({"key": []}, "shape"),
@@ -194,7 +194,7 @@ def test_decoder_in_half_precision_still_sums_to_one():
 
 
 def test_certainty_beyond_float32_keeps_a_finite_loss_and_gradient():
-    """100 sure neurons give logits of ±200; without Keras finding them behind the softmax the log would overflow."""
+    """Sure neurons give logits of ±200: Keras must find them behind the softmax, or the logarithm overflows."""
     key = key_generator(2, 200, overlapping=False, seed=0)
     model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200), SoftmaxDecode(key)])
     model.layers[0].set_weights([np.eye(200, dtype=np.float32), np.zeros(200, np.float32)])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as kl
-from strop.errors import DataError
 
+from strop.errors import DataError
 from strop.keras import SpikingBReLU, SpikingSigmoid, get_sharpness, set_sharpness, spiking_layers
 
 
@@ -154,7 +154,7 @@ def test_mapping_sets_only_what_it_names():
 
 
 @pytest.mark.parametrize(
-    ("value", "match"),
+    "value, match",
     [
         ([1.0, 0.5], "got 2 sharpness values for 3 layers: s0, s1, s2"),
         ([], "got 0 sharpness values"),
@@ -183,7 +183,7 @@ def test_model_without_spiking_layers_is_refused_by_name():
 
 def test_activation_arguments_act_as_sharp_as_they_are_set():
     model = keras.Sequential([keras.Input((1,)), kl.Dense(1, activation=SpikingBReLU(), use_bias=False)])
-    model.layers[0].set_weights([np.float32([[1.0]])])
+    model.layers[0].kernel.assign([[1.0]])
     x = np.float32([[0.25], [0.5], [0.75]])
     np.testing.assert_array_equal(model.predict(x, verbose=0), x)
     set_sharpness(model, 1.0)

@@ -67,7 +67,12 @@ def input_to_output() -> keras.Model:
 
 def spatial_normalisation() -> keras.Model:
     return stack(
-        L.Conv2D(2, 3), L.MaxPooling2D(2, 1), L.Flatten(), L.BatchNormalization(), spike(name="act"), shape=(6, 6, 1)
+        L.Conv2D(2, 3),
+        L.MaxPooling2D(2, 1),
+        L.Flatten(),
+        L.BatchNormalization(),
+        spike(name="act"),
+        shape=(6, 6, 1),
     )
 
 
@@ -80,11 +85,20 @@ def randomised(model: keras.Model) -> keras.Model:
 
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
-    "no handler": (lambda: stack(L.LayerNormalization(name="norm")), ["'norm'", "LayerNormalization", "no exact"]),
+    "no handler": (
+        lambda: stack(L.LayerNormalization(name="norm")),
+        ["'norm'", "LayerNormalization", "no exact"],
+    ),
     "relu layer": (lambda: stack(L.ReLU(name="r")), ["'r'", "ReLU"]),
-    "relu argument": (lambda: stack(L.Conv2D(2, 3, activation="relu", name="c")), ["'c'", "'relu'", "SpikingBReLU"]),
+    "relu argument": (
+        lambda: stack(L.Conv2D(2, 3, activation="relu", name="c")),
+        ["'c'", "'relu'", "SpikingBReLU"],
+    ),
     "recurrent": (lambda: stack(L.LSTM(3, name="lstm"), shape=(4, 2)), ["'lstm'", "LSTM"]),
-    "subclass with its own call": (lambda: stack(Doubling(3, name="d"), shape=(4,)), ["'d'", "Doubling", "call()"]),
+    "subclass with its own call": (
+        lambda: stack(Doubling(3, name="d"), shape=(4,)),
+        ["'d'", "Doubling", "call()"],
+    ),
     "subclassed model": (subclassed, ["subclassed", "functional"]),
     "interpolation": (
         lambda: stack(L.Conv2D(2, 3), spike(), L.UpSampling2D(2, interpolation="bilinear", name="up")),

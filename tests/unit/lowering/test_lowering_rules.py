@@ -46,17 +46,41 @@ def sequential(shape: tuple[int, ...], *layers: keras.layers.Layer) -> keras.Mod
 
 CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
     "dense": ((7,), lambda: [L.Dense(5), spike(), L.Dense(4), spike()]),
-    "dense without bias": ((7,), lambda: [L.Dense(9, use_bias=False), SpikingSigmoid(1.0), L.Dense(4), spike()]),
+    "dense without bias": (
+        (7,),
+        lambda: [L.Dense(9, use_bias=False), SpikingSigmoid(1.0), L.Dense(4), spike()],
+    ),
     "dense over the last axis": ((3, 4, 5), lambda: [L.Dense(6), spike(), L.Dense(2), spike()]),
-    "activation argument": ((7,), lambda: [L.Dense(5, activation=spike()), L.Dense(4, activation=SpikingSigmoid(1.0))]),
+    "activation argument": (
+        (7,),
+        lambda: [L.Dense(5, activation=spike()), L.Dense(4, activation=SpikingSigmoid(1.0))],
+    ),
     "linear activation": ((7,), lambda: [L.Dense(5), L.Activation("linear"), L.Activation(spike())]),
     "two linear layers": ((7,), lambda: [L.Dense(6), spike(), L.Dense(5), L.Dense(4), spike()]),
-    "convolution same": ((9, 8, 2), lambda: [L.Conv2D(4, 3, padding="same"), spike(), L.Conv2D(3, (2, 4)), spike()]),
-    "convolution strided": ((9, 8, 2), lambda: [L.Conv2D(4, 3, 2, "same"), spike(), L.Conv2D(3, 2, 3), spike()]),
-    "convolution dilated": ((9, 8, 2), lambda: [L.Conv2D(4, 3, dilation_rate=(2, 3), padding="same"), spike()]),
-    "convolution grouped": ((6, 6, 4), lambda: [L.Conv2D(6, 3, groups=2), spike(), L.Conv2D(4, 2, groups=2), spike()]),
-    "same padding, even kernel": ((5, 7, 1), lambda: [L.Conv2D(3, (4, 2), padding="same", strides=(2, 2)), spike()]),
-    "max pool of spikes": ((8, 8, 2), lambda: [L.Conv2D(3, 3), spike(), L.MaxPooling2D(2), L.Conv2D(2, 2), spike()]),
+    "convolution same": (
+        (9, 8, 2),
+        lambda: [L.Conv2D(4, 3, padding="same"), spike(), L.Conv2D(3, (2, 4)), spike()],
+    ),
+    "convolution strided": (
+        (9, 8, 2),
+        lambda: [L.Conv2D(4, 3, 2, "same"), spike(), L.Conv2D(3, 2, 3), spike()],
+    ),
+    "convolution dilated": (
+        (9, 8, 2),
+        lambda: [L.Conv2D(4, 3, dilation_rate=(2, 3), padding="same"), spike()],
+    ),
+    "convolution grouped": (
+        (6, 6, 4),
+        lambda: [L.Conv2D(6, 3, groups=2), spike(), L.Conv2D(4, 2, groups=2), spike()],
+    ),
+    "same padding, even kernel": (
+        (5, 7, 1),
+        lambda: [L.Conv2D(3, (4, 2), padding="same", strides=(2, 2)), spike()],
+    ),
+    "max pool of spikes": (
+        (8, 8, 2),
+        lambda: [L.Conv2D(3, 3), spike(), L.MaxPooling2D(2), L.Conv2D(2, 2), spike()],
+    ),
     "max pool same, overlapping": (
         (7, 7, 1),
         lambda: [L.Conv2D(3, 2), spike(), L.MaxPooling2D(3, 2, padding="same"), L.Conv2D(2, 2), spike()],
@@ -82,9 +106,18 @@ CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
         (8, 9, 1),
         lambda: [L.Conv2D(4, 2), spike(), L.AveragePooling2D(3, 2, "same"), L.Conv2D(3, 2), spike()],
     ),
-    "average pool before activation": ((8, 8, 1), lambda: [L.Conv2D(4, 3), L.AveragePooling2D(2), SpikingSigmoid(1.0)]),
-    "global max pool": ((6, 6, 1), lambda: [L.Conv2D(6, 5), spike(), L.GlobalMaxPooling2D(), L.Dense(4), spike()]),
-    "global max pool before activation": ((6, 6, 1), lambda: [L.Conv2D(6, 4), L.GlobalMaxPooling2D(), spike()]),
+    "average pool before activation": (
+        (8, 8, 1),
+        lambda: [L.Conv2D(4, 3), L.AveragePooling2D(2), SpikingSigmoid(1.0)],
+    ),
+    "global max pool": (
+        (6, 6, 1),
+        lambda: [L.Conv2D(6, 5), spike(), L.GlobalMaxPooling2D(), L.Dense(4), spike()],
+    ),
+    "global max pool before activation": (
+        (6, 6, 1),
+        lambda: [L.Conv2D(6, 4), L.GlobalMaxPooling2D(), spike()],
+    ),
     "global average pool, kept axes": (
         (6, 6, 1),
         lambda: [L.Conv2D(6, 2), spike(), L.GlobalAveragePooling2D(keepdims=True), L.Conv2D(4, 1), spike()],
@@ -102,7 +135,10 @@ CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
         (4, 4, 2),
         lambda: [L.Conv2D(3, 2), spike(), L.Flatten(), L.BatchNormalization(), L.Dense(5), spike()],
     ),
-    "two normalisations": ((6,), lambda: [L.Dense(8), L.BatchNormalization(), L.BatchNormalization(), spike()]),
+    "two normalisations": (
+        (6,),
+        lambda: [L.Dense(8), L.BatchNormalization(), L.BatchNormalization(), spike()],
+    ),
     "padding, cropping, upsampling": (
         (5, 4, 1),
         lambda: [
@@ -183,7 +219,13 @@ def test_image_layers_are_carried_over_exactly_channels_first(name: str) -> None
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_flatten_orders_values_as_keras_does(data_format: str) -> None:
-    layers = [L.Conv2D(4, 2, data_format=data_format), spike(), L.Flatten(data_format=data_format), L.Dense(5), spike()]
+    layers = [
+        L.Conv2D(4, 2, data_format=data_format),
+        spike(),
+        L.Flatten(data_format=data_format),
+        L.Dense(5),
+        spike(),
+    ]
     prove(sequential((3, 5, 4), *layers))
 
 

@@ -1,4 +1,5 @@
-"""Model files of other people and of the original Whetstone package, against what their own Keras computed."""
+"""Model files of other people and of the original Whetstone package, against what their own Keras
+computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Legacy HDF5 files of every generation, written here byte by byte or by Keras 3, against models built by hand."""
+"""Legacy HDF5 files of every generation, written here byte by byte or by Keras 3, against models built by
+hand."""
 
 from __future__ import annotations
 
@@ -110,7 +111,8 @@ def test_input_shape_that_nobody_states_is_refused(old_files: Any, draw: Any) ->
 
 
 def functional_config(files: Any) -> dict[str, Any]:
-    """Shared layers, a skip connection, batch normalisation by axis list, and a nested model counted from 1."""
+    """Shared layers, a skip connection, batch normalisation by axis list, and a nested model counted from
+    1."""
     call = lambda *names: [[name, number, 0, {}] for name, number in names]  # noqa: E731
     inner = {
         "name": "inner",
@@ -365,7 +367,7 @@ def test_hard_sigmoid_is_refused_as_keras_3_means_another_function(old_files: An
 
 
 @pytest.mark.parametrize(
-    ("entry", "message"),
+    "entry, message",
     [
         ({"class_name": "MyLayer", "config": {"name": "own"}}, "layer 'own' is of class 'MyLayer'"),
         ({"class_name": "evil>Dense", "config": {"name": "own"}}, "layer 'own' is of class 'evil>Dense'"),
@@ -439,7 +441,7 @@ def put(layer: str, name: str, values: Any) -> Callable[[dict[str, dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         (
             drop("dense_2/bias:0"),
@@ -518,7 +520,7 @@ def test_limit_on_sizes_ends_with_the_reading(old_files: Any, draw: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    "edit, message",
     [
         (
             lambda layers: layers[2].update(inbound_nodes=[[["nowhere", 0, 0, {}]]]),

@@ -1,4 +1,5 @@
-"""SavedModel folders of tf.keras: layer configs from the metadata, weights from the checkpoint, no code run."""
+"""SavedModel folders of tf.keras: layer configs from the metadata, weights from the checkpoint, no code
+run."""
 
 from __future__ import annotations
 
@@ -172,7 +173,7 @@ def test_functional_model_with_nested_and_shared_layers(old_files: Any, draw: An
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         (
             lambda v: v.pop("layer_with_weights-3.bias"),

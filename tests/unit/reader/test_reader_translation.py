@@ -1,7 +1,9 @@
-"""The pieces of the readers on their own: the allow-list, plain values out of configs, and protocol buffers."""
+"""The pieces of the readers on their own: the allow-list, plain values out of configs, and protocol
+buffers."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
@@ -38,11 +40,11 @@ def test_anything_else_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", config._ACTIVATIONS.split())
 def test_every_activation_of_the_allow_list_is_one_of_keras(name: str) -> None:
     layer = config.layer_from_config("Activation", {"name": "a", "activation": name}, "here")
-    assert layer.activation.__name__ in (name, "silu")  # swish is silu
+    assert layer.activation is getattr(keras.activations, name, keras.activations.get(name))
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    "written, expected",
     [
         ({"class_name": "__tuple__", "items": [None, 28, 28]}, (None, 28, 28)),
         ({"class_name": "TensorShape", "items": [None, 3]}, (None, 3)),
@@ -57,7 +59,7 @@ def test_containers_are_unwrapped(written: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    "written, expected",
     [
         (None, "float32"),
         ("float32", "float32"),
@@ -106,10 +108,10 @@ def test_wire_format_round_trip(written: list[tuple[int, int | bytes]]) -> None:
 
 @given(st.binary(max_size=200))
 def test_wire_format_of_noise_is_read_or_refused(noise: bytes) -> None:
-    try:
-        assert sum(1 for _ in protobuf.fields(noise)) <= len(noise)
-    except ValueError as error:
-        assert str(error)
+    found = []
+    with contextlib.suppress(ValueError):
+        found.extend(protobuf.fields(noise))
+    assert sum(len(value) for _, value in found if not isinstance(value, int)) <= len(noise)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_wire_format_that_is_cut_short_is_refused(message: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "expected"),
+    "message, expected",
     [
         ("one line", "one line"),
         ("\n\n  first\nsecond", "first"),

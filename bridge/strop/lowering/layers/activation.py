@@ -73,6 +73,4 @@ def _softmax_decode(layer: Any, context: Context, signal: Signal) -> Signal:
     if signal.shape[-1] != len(rescaled):
         raise Refusal(f"its key has {len(rescaled)} neurons, its input {signal.shape[-1]}")
     decoded = signal.linear(Dense(2.0 * rescaled, signal.shape[:-1])).biased(-rescaled.sum(axis=0))
-    return Signal(
-        decoded.shape, decoded.terms, decoded.offset, decoded.offset_size, decoded.roundings, decoded="key"
-    )
+    return Signal(decoded.shape, decoded.terms, decoded.offset, decoded.offset_size, decoded.roundings, decoded="key")

@@ -24,7 +24,8 @@ def refuse_quantised(layer: Any) -> None:
     """Refuse layers whose weights Keras quantised: they are not the weights that it multiplies with."""
     if getattr(layer, "quantization_mode", None) is not None:
         raise Refusal(
-            f"its weights are quantised by Keras ({layer.quantization_mode})", "lower the model before quantising it"
+            f"its weights are quantised by Keras ({layer.quantization_mode})",
+            "lower the model before quantising it",
         )
 
 
@@ -66,9 +67,7 @@ def _conv2d(layer: Any, context: Context, signal: Signal) -> Signal:
         padding = same_padding(spatial, tuple(layer.kernel_size), strides, dilation)
     else:
         raise Refusal(f"its padding is {layer.padding!r}", "use 'valid' or 'same'")
-    signal = signal.linear(
-        Convolution(signal.shape, weights(layer.kernel), strides, dilation, padding, layer.groups)
-    )
+    signal = signal.linear(Convolution(signal.shape, weights(layer.kernel), strides, dilation, padding, layer.groups))
     if layer.use_bias:
         signal = signal.biased(weights(layer.bias))
     return activate(layer, context, signal)

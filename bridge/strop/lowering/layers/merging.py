@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 from typing import Any
 
 import keras
@@ -29,9 +29,7 @@ def _in_one_order(signals: Sequence[Signal]) -> list[Signal]:
 
 def _refuse_pooled(signals: Sequence[Signal]) -> None:
     if any(signal.pooled is not None for signal in signals):
-        raise Refusal(
-            "one of its inputs was max-pooled before any activation", "put the activation before the pooling"
-        )
+        raise Refusal("one of its inputs was max-pooled before any activation", "put the activation before the pooling")
 
 
 _SYMBOLIC_ADD = type(keras.ops.add(keras.KerasTensor((1,)), keras.KerasTensor((1,)))._keras_history.operation)
@@ -39,12 +37,12 @@ _SYMBOLIC_ADD = type(keras.ops.add(keras.KerasTensor((1,)), keras.KerasTensor((1
 
 @handles(keras.layers.Add, _SYMBOLIC_ADD)
 def _add(layer: Any, context: Context, signals: Any) -> Signal:
-    signals = _in_one_order(_listed(signals))
-    _refuse_pooled(signals)
-    if len(signals) == 1:
-        return signals[0]
-    shape = np.broadcast_shapes(*(signal.shape for signal in signals))
-    return total([rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in signals])
+    addends = _in_one_order(_listed(signals))
+    _refuse_pooled(addends)
+    if len(addends) == 1:
+        return addends[0]
+    shape = np.broadcast_shapes(*(signal.shape for signal in addends))
+    return total([rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in addends])
 
 
 def _aligned(index: Any, shape: tuple[int, ...]) -> Any:
@@ -61,10 +59,8 @@ def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
     for signal, end in zip(signals, ends, strict=True):
         margins = [(0, 0)] * len(signal.shape)
         margins[axis] = (int(end - signal.shape[axis]), int(ends[-1] - end))
-        placed.append(rearrange(signal, lambda index, m=margins: np.pad(index, m, constant_values=-1)))
-    return replace(
-        total(placed), roundings=max(signal.roundings for signal in signals), levels=_joined_levels(placed)
-    )
+        placed.append(rearrange(signal, partial(np.pad, pad_width=margins, constant_values=-1)))
+    return replace(total(placed), roundings=max(signal.roundings for signal in signals), levels=_joined_levels(placed))
 
 
 def _joined_levels(placed: Sequence[Signal]) -> Levels | None:

@@ -52,7 +52,11 @@ def _maximum(context: Context, signal: Signal, windows: Operator) -> Signal:
 
 def _pooled(base: Signal, windows: Operator, channels_first: bool) -> Signal:
     return Signal(
-        windows.shape_out, (), channels_first=channels_first, roundings=base.roundings, pooled=Pooled(base, windows)
+        windows.shape_out,
+        (),
+        channels_first=channels_first,
+        roundings=base.roundings,
+        pooled=Pooled(base, windows),
     )
 
 
