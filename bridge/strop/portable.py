@@ -118,8 +118,8 @@ def write_portable(
         "readout": readout,
     }
     (folder / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
-    _save(folder / "network.npz", arrays)
-    _save(folder / "frames.npz", _frame_arrays(graph, played, frames, labels))
+    save_arrays(folder / "network.npz", arrays)
+    save_arrays(folder / "frames.npz", _frame_arrays(graph, played, frames, labels))
     return network
 
 
@@ -184,19 +184,23 @@ def _write_readout(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[st
     return {"sources": list(readout.sources), "classes": int(readout.shape[0])}
 
 
+def sample_frames(graph: Graph) -> FrameDict:
+    """Return a few random frames: whole numbers of a 255th, as an 8-bit camera gives them."""
+    rng = np.random.default_rng(0)
+    return {
+        node.name: rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape)).astype(np.float32)
+        / np.float32((1 << node.bits) - 1)
+        for node in graph.inputs
+    }
+
+
 def _frame_arrays(
     graph: Graph,
     played: Sequence[str],
     frames: FrameDict | None,
     labels: npt.NDArray[np.int64] | None,
 ) -> dict[str, npt.NDArray[Any]]:
-    if frames is None:
-        rng = np.random.default_rng(0)
-        frames = {
-            node.name: rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape)).astype(np.float32)
-            / np.float32((1 << node.bits) - 1)
-            for node in graph.inputs
-        }
+    frames = sample_frames(graph) if frames is None else frames
     signals = encode(graph, frames)
     spikes: Mapping[str, npt.NDArray[Any]] = {**signals, **evaluate(graph, signals)}
     count = len(next(iter(frames.values())))
@@ -211,6 +215,7 @@ def _frame_arrays(
     return arrays
 
 
-def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays to an `.npz` file, without pickle."""
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)

@@ -108,9 +108,22 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.synapses: list[brian2.Synapses] = []
         self.projections: dict[tuple[str, str], tuple[brian2.Synapses, IntArray]] = {}
         self.drive = Drive(graph, self.spans)
+        self._require_memory()
         self.units = self._add_units()
         self._add_populations()
         self._add_synapses()
+
+    def _carried(self) -> list[Projection]:
+        """Return the projections that become synapses; the others are computed on the host."""
+        return [p for p in self.graph.projections if p.source in self.spans and not self.spans[p.target].played]
+
+    def _require_memory(self) -> None:
+        count = sum(p.operator.synapse_count for p in self._carried())
+        require_memory(
+            f"expanding {self.graph.name!r} into {count:,} Brian2 synapses",
+            count * BYTES_PER_SYNAPSE,
+            "Simulate it on the 'reference' backend, which keeps convolutions as they are",
+        )
 
     def _add_units(self) -> brian2.NeuronGroup:
         units = brian2.NeuronGroup(
@@ -152,14 +165,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             self.add(part)
 
     def _add_synapses(self) -> None:
-        graph = self.graph
-        carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].played]
-        count = sum(p.operator.synapse_count for p in carried)
-        require_memory(
-            f"expanding {graph.name!r} into {count:,} Brian2 synapses",
-            count * BYTES_PER_SYNAPSE,
-            "Simulate it on the 'reference' backend, which keeps convolutions as they are",
-        )
+        carried = self._carried()
         for delay in sorted({p.delay for p in carried}):
             self._add_bundle(delay, [p for p in carried if p.delay == delay])
 

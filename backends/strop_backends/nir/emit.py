@@ -3,17 +3,20 @@
 What NIR says was read in nir 1.0.8:
 
 * Tensors have their channels first and no batch axis (`ir/conv.py`: `input_type = [C_in, *input_shape]`).
-* `Conv2d` takes the output's extent along both axes from the kernel's *first* axis (`ir/conv.py`, `weight.shape[2]`),
+* `Conv2d` takes the output's extent along both axes from the kernel's *first* axis (`ir/conv.py`,
+  `weight.shape[2]`),
   so that a kernel that is not square gets a wrong type and fails NIR's own check.
-* A convolution's input type takes the number of channels from `weight.shape[1]`, which is the number per group
+* A convolution's input type takes the number of channels from `weight.shape[1]`, which is the number per
+  group
   (`ir/conv.py`): more than one group fails the check.
-* Padding is one number per axis, the same on both sides; "same" with a stride would be given the extent of the input
+* Padding is one number per axis, the same on both sides; "same" with a stride would be given the extent of
+  the input
   (`ir/utils.py`, `calculate_conv_output`).
 * There is no reshape but `Flatten`, no transposed and no 3-D convolution.
 
-All but the last are met by zeros in a kernel: a kernel that is padded with zero taps to a square and shifted by the
-asymmetry of its padding, and off-group weights of zero, compute the very same sums. What is left becomes a matrix behind
-a `Flatten`, and the frame stays flat from there on.
+All but the last are met by zeros in a kernel: a kernel that is padded with zero taps to a square and shifted
+by the asymmetry of its padding, and off-group weights of zero, compute the very same sums. What is left
+becomes a matrix behind a `Flatten`, and the frame stays flat from there on.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ import numpy.typing as npt
 from strop.capacity import require_memory
 from strop.graph import Convolution, Dense, Operator, Scale, Select, SumPool, stages_of
 
-# Where each value of a NIR tensor lies in strop's frame: an array of the NIR tensor's shape, holding flat indices.
+# Where each value of a NIR tensor lies in strop's frame: an array of the NIR tensor's shape, holding flat
+# indices.
 Place = npt.NDArray[np.int64]
 
 
@@ -119,7 +123,7 @@ def _linear(matrix: npt.NDArray[np.float64], metadata: dict[str, str]) -> Any:
 def expanded(op: Operator, where: str) -> npt.NDArray[np.float64]:
     """Return the matrix of an operator, shape (size_out, size_in)."""
     require_memory(
-        f"{where}: NIR cannot say this {type(op).__name__}, and a matrix of {op.size_out:,} x {op.size_in:,} in its place",
+        f"{where}: NIR has no node for this {type(op).__name__}; the matrix of {op.size_out:,} x {op.size_in:,} in its place",
         3 * 8 * op.size_out * op.size_in,
     )
     matrix = np.zeros((op.size_out, op.size_in))
@@ -242,8 +246,9 @@ def convolution(op: Convolution, stage: dict[str, Any] | None) -> Any:
 def _square(op: Convolution) -> tuple[tuple[int, ...], int, tuple[int, ...]] | None:
     """Return (zero taps in front, extent, padding) of the smallest square kernel that does the same, or None.
 
-    With f zero taps in front and g behind, a padding of p on both sides acts as `p - f d` before and `p - g d` after, d
-    being the dilation. So `(f - g) d = after - before`, `f + g = extent - size` and `p = before + f d`.
+    With f zero taps in front and g behind, a padding of p on both sides acts as `p - f d` before and `p - g
+    d` after, d being the dilation. So `(f - g) d = after - before`, `f + g = extent - size` and `p = before +
+    f d`.
     """
     size = op.kernel.shape[:-2]
     fronts = []

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from strop.backend import Backend, Runner
 from strop.graph import Graph
 
-__all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend"]
+__all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
 
 
 class _PyNNBackend(Backend):
@@ -81,3 +81,12 @@ class PyNNNeuronBackend(_PyNNBackend):
     summary: ClassVar[str] = "NEURON through PyNN (IF_curr_exp), frames spaced until nothing is left over"
     module: ClassVar[str] = "pyNN.neuron"
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
+
+
+class PyNNSpinnakerBackend(_PyNNBackend):
+    """SpiNNaker through sPyNNaker: 16-bit weights, a frame per tick; needs a machine to run."""
+
+    name: ClassVar[str] = "pynn-spinnaker"
+    summary: ClassVar[str] = "SpiNNaker through sPyNNaker (16-bit weights); option virtual=True only maps"
+    module: ClassVar[str] = "pyNN.spiNNaker"
+    distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)

@@ -28,6 +28,8 @@ DIALECTS = {
     "pyNN.nest": ("strop_backends.pynn.nest", "NestDialect"),
     "pyNN.brian2": ("strop_backends.pynn.brian2", "Brian2Dialect"),
     "pyNN.neuron": ("strop_backends.pynn.neuron", "NeuronDialect"),
+    "pyNN.spiNNaker": ("strop_backends.pynn.spinnaker", "SpinnakerDialect"),
+    "spynnaker.pyNN": ("strop_backends.pynn.spinnaker", "SpinnakerDialect"),
 }
 
 

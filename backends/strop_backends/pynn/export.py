@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from strop.encode import FrameDict
 from strop.errors import BackendError
 from strop.graph import Graph
-from strop.portable import describe, write_portable
+from strop.portable import describe, sample_frames, save_arrays, write_portable
 
 _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 
@@ -38,3 +39,79 @@ def write_pynn(
     network = write_portable(graph, out, frames, labels, "pynn")
     (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
     (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
+
+
+_SPINNAKER_README = """\
+# {name}, for SpiNNaker
+
+A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+
+    pip install "sPyNNaker>=7.4"
+    python run.py spiNNaker --virtual        # maps on a board that is not there
+    python run.py spiNNaker                  # runs; fill in spynnaker.cfg first
+
+`--neurons-per-core N` spreads the synaptic events of a wave over more cores.
+
+{account}
+## Fixed point
+
+Weights have 16 bits there. Ring-buffer shifts and factors were chosen for the frames in this folder (`scaling` in
+`network.json`), and `fixed:P` in `frames.npz` holds the spikes that this arithmetic gives: they are what a run is compared with.
+
+    {report}
+"""
+
+_SPINNAKER_CONFIGURATION = """\
+# What run.py needs to know of the machine; sPyNNaker reads this file in the folder in which it is started.
+[Machine]
+# The name or address of a board of your own ...
+machine_name = None
+# ... and its version: 3 has 4 chips, 5 has 48.
+version = None
+# Or a server that lends boards.
+spalloc_server = None
+spalloc_user = None
+# More real time for each millisecond of the network: a wave of spikes is a burst, and bursts take time.
+time_scale_factor = 1
+"""
+
+
+def write_spinnaker(
+    graph: Graph,
+    out: Path,
+    frames: FrameDict | None,
+    labels: npt.NDArray[np.int64] | None,
+    fill: bool = True,
+    headroom: float = 1.25,
+    **options: Any,
+) -> None:
+    """Fill the folder `out` for the target `spinnaker`; see `strop.takeaway.export`.
+
+    Parameters
+    ----------
+    fill, headroom
+        How the scaling is measured on the frames; see `strop_backends.pynn.fixed_point.measured_scaling`.
+    """
+    from strop_backends.pynn.fixed_point import fixed_point_report, fixed_point_spikes, measured_scaling
+
+    if options:
+        raise BackendError(f"the target 'spinnaker' does not know the option(s) {', '.join(sorted(options))}")
+    frames = sample_frames(graph) if frames is None else frames
+    network = write_portable(graph, out, frames, labels, "spinnaker")
+    scaling = measured_scaling(graph, frames, headroom, fill)
+    network["scaling"] = {
+        name: {"factor": chosen.factor, "max_expected_summed_weight": list(chosen.expected_sums)}
+        for name, chosen in scaling.items()
+    }
+    (out / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
+    with np.load(out / "frames.npz", allow_pickle=False) as written:
+        arrays = dict(written)
+    count = len(next(iter(frames.values())))
+    for name, spikes in fixed_point_spikes(graph, frames, scaling).items():
+        arrays[f"fixed:{name}"] = spikes.reshape(count, -1)
+    save_arrays(out / "frames.npz", arrays)
+    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
+    report = str(fixed_point_report(graph, frames, scaling, "measured on these frames")).replace("\n", "\n    ")
+    readme = _SPINNAKER_README.format(**describe(network, frames), report=report)
+    (out / "README.md").write_text(readme, encoding="utf-8")

@@ -217,7 +217,8 @@ class Convolution(Operator):
             channels = slice(group * per_group, (group + 1) * per_group)
             windows = np.zeros((*size, per_group, len(x), *positions))
             for tap, at, read in self._taps():
-                windows[*tap, :, :, *at] = planes[channels, :, *read]
+                place: Any = (*tap, slice(None), slice(None), *at)
+                windows[place] = planes[(channels, slice(None), *read)]
             kernel = self.kernel[..., group * share : (group + 1) * share].reshape(-1, share)
             product = kernel.T @ windows.reshape(len(kernel), -1)
             out[..., group * share : (group + 1) * share] = np.moveaxis(

@@ -40,7 +40,7 @@ def handler_for(operation: Any) -> Handler:
     Refusal
         If there is none.
     """
-    cls = type(operation)
+    cls: Any = type(operation)
     for base in cls.__mro__:
         if base in _HANDLERS:
             if cls.call is not base.call:

@@ -33,7 +33,7 @@ def gradient(layer, values):
 
 
 @given(frames)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_brelu_at_sharpness_0_is_exactly_the_clipped_input(x):
     np.testing.assert_array_equal(evaluate(SpikingBReLU(), x), np.clip(x, 0, 1))
 
@@ -44,7 +44,7 @@ def test_brelu_at_sharpness_0_keeps_the_smallest_input():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("kind, threshold", [(SpikingBReLU, 0.5), (SpikingSigmoid, 0.0)])
+@pytest.mark.parametrize(("kind", "threshold"), [(SpikingBReLU, 0.5), (SpikingSigmoid, 0.0)])
 def test_sharp_layer_spikes_from_exactly_its_threshold_on(kind, threshold, dtype):
     at, tiny = dtype(threshold), np.finfo(dtype).tiny
     # next to 0 the neighbours are subnormal, which TensorFlow takes for 0
@@ -61,7 +61,7 @@ def test_sharp_sigmoid_counts_negative_zero_as_the_threshold():
 
 
 @given(frames)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_sharp_layers_are_exactly_thresholds(x):
     np.testing.assert_array_equal(evaluate(SpikingBReLU(1.0), x), (x >= 0.5).astype(np.float32))
     np.testing.assert_array_equal(evaluate(SpikingSigmoid(1.0), x), (x >= 0.0).astype(np.float32))
@@ -91,14 +91,15 @@ def test_sigmoid_between_steepens_as_in_the_original(sharpness):
 
 
 @given(frames, sharpnesses)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_layers_are_monotone_within_0_and_1_at_any_sharpness(x, sharpness):
     for kind in BOTH:
         y = evaluate(kind(sharpness), np.sort(x, axis=None))
         assert np.isfinite(y).all()
         assert y.min() >= 0
         assert y.max() <= 1
-        assert (np.diff(y) >= 0).all()
+        # TensorFlow's sigmoid of one number depends in its last bit on where in the array it stands
+        assert np.diff(y).min(initial=0) >= -1e-6
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 0.5, 0.999, LAST_BELOW_ONE, 1.0])
@@ -165,7 +166,7 @@ def test_sharpness_is_one_weight_that_is_never_trained(kind):
 
 
 @given(sharpnesses)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_config_carries_the_sharpness_of_now_without_loss(sharpness):
     layer = SpikingBReLU()
     layer.sharpness = sharpness

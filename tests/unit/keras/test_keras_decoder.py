@@ -84,7 +84,7 @@ def test_width_below_the_number_of_classes_is_refused(overlapping):
 
 
 @pytest.mark.parametrize(
-    "arguments, match",
+    ("arguments", "match"),
     [
         ((0, 5), "num_classes must be at least 1"),
         ((2.5, 5), "num_classes must be a whole number"),
@@ -104,7 +104,7 @@ def test_sparsity_out_of_range_is_refused(sparsity):
 
 
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=5, max_size=5), min_size=1, max_size=6))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_decoder_is_the_softmax_of_the_agreement_with_the_key(rows):
     x = np.float32(rows)
     expected = softmax((2 * x - 1) @ (2 * np.float32(KEY).T - 1))
@@ -159,7 +159,7 @@ def test_config_is_json_and_gives_the_same_layer():
 
 
 @pytest.mark.parametrize(
-    "arguments, match",
+    ("arguments", "match"),
     [
         ({"key": [1, 0, 1]}, r"shape \(num_classes, width\), got \(3,\)"),
         ({"key": []}, "shape"),
@@ -194,7 +194,7 @@ def test_decoder_in_half_precision_still_sums_to_one():
 
 
 def test_certainty_beyond_float32_keeps_a_finite_loss_and_gradient():
-    """Sure neurons give logits of ±200: Keras must find them behind the softmax, or the logarithm overflows."""
+    """Sure neurons give logits of ±200: Keras must find them behind the softmax, or the log overflows."""
     key = key_generator(2, 200, overlapping=False, seed=0)
     model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200), SoftmaxDecode(key)])
     model.layers[0].set_weights([np.eye(200, dtype=np.float32), np.zeros(200, np.float32)])

@@ -103,9 +103,7 @@ def test_training_goes_on_after_loading(tmp_path):
     assert list(sk.get_sharpness(model).values()) == [0.75]
     model.save(tmp_path / "half.keras")
     loaded = keras.saving.load_model(tmp_path / "half.keras")
-    history = loaded.fit(
-        x, y, epochs=9, initial_epoch=3, verbose=0, callbacks=[sk.SimpleSharpener(0, steps=4)]
-    )
+    history = loaded.fit(x, y, epochs=9, initial_epoch=3, verbose=0, callbacks=[sk.SimpleSharpener(0, steps=4)])
     assert history.epoch == [3, 4]
     assert history.history["sharpness"] == [0.75, 1.0]
 

@@ -27,13 +27,9 @@ def model_of(count):
 class Course:
     """Call a sharpener as Keras does; note the sharpness after each batch, each epoch, and in the logs."""
 
-    def __init__(
-        self, sharpener, model, batches, *, epochs=99, first=0, losses=None, steps="known", stride=1
-    ):
+    def __init__(self, sharpener, model, batches, *, epochs=99, first=0, losses=None, steps="known", stride=1):
         self.after_batch, self.after_epoch, self.logged = [], [], []
-        sharpener.set_params(
-            {"verbose": 0, "epochs": epochs, "steps": batches if steps == "known" else steps}
-        )
+        sharpener.set_params({"verbose": 0, "epochs": epochs, "steps": batches if steps == "known" else steps})
         sharpener.set_model(model)
         model.stop_training = False
         sharpener.on_train_begin()
@@ -195,7 +191,7 @@ class TestScheduled:
             Course(ScheduledSharpener(schedule), model_of(2), batches=2)
 
     @pytest.mark.parametrize(
-        "arguments, match",
+        ("arguments", "match"),
         [
             ({"schedule": [(-1, 2)]}, "start of entry 0 .* at least 0, got -1"),
             ({"schedule": [(0, 1), (3, 3)]}, "stop of entry 1 .* at least 4, got 3"),
@@ -294,16 +290,12 @@ class TestAdaptive:
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
     def test_loss_that_is_no_number_pauses(self, bad):
         losses = [1.0, 1.0, bad, bad, bad, bad]
-        course = Course(
-            AdaptiveSharpener(min_init_epochs=1, patience=0), model_of(1), 1, epochs=6, losses=losses
-        )
+        course = Course(AdaptiveSharpener(min_init_epochs=1, patience=0), model_of(1), 1, epochs=6, losses=losses)
         assert [sharp[0] for sharp in course.after_epoch] == [0, 0, 0.25, 0.25, 0.25, 0.25]
 
     def test_loss_of_zero_is_no_division_by_zero(self):
         losses = [0.0, 0.0, 0.0, 0.1, 0.1]
-        course = Course(
-            AdaptiveSharpener(min_init_epochs=1, patience=0), model_of(1), 1, epochs=5, losses=losses
-        )
+        course = Course(AdaptiveSharpener(min_init_epochs=1, patience=0), model_of(1), 1, epochs=5, losses=losses)
         assert [sharp[0] for sharp in course.after_epoch] == [0, 0, 0.25, 0.5, 0.5]
 
     def test_loss_that_is_not_logged_is_refused_by_name(self):

@@ -27,9 +27,7 @@ def test_layers_of_a_sequential_model_come_from_input_to_output():
 
 
 def test_layers_of_nested_models_are_found_in_order():
-    innermost = keras.Sequential(
-        [keras.Input((4,)), kl.Dense(4), SpikingBReLU(name="b1"), SpikingSigmoid(name="b2")]
-    )
+    innermost = keras.Sequential([keras.Input((4,)), kl.Dense(4), SpikingBReLU(name="b1"), SpikingSigmoid(name="b2")])
     inner_in = keras.Input((4,))
     inner = keras.Model(inner_in, SpikingBReLU(name="c")(innermost(SpikingBReLU(name="a")(inner_in))))
     outer_in = keras.Input((4,))
@@ -154,7 +152,7 @@ def test_mapping_sets_only_what_it_names():
 
 
 @pytest.mark.parametrize(
-    "value, match",
+    ("value", "match"),
     [
         ([1.0, 0.5], "got 2 sharpness values for 3 layers: s0, s1, s2"),
         ([], "got 0 sharpness values"),

@@ -1,9 +1,9 @@
 """A graph as a NIR graph: strict comparators, channels first, biases in the affine maps, delays where paths differ.
 
-NIR's equations (nir 1.0.8): `Threshold` gives 1 where `v > v_thr` (`ir/threshold.py`), `Affine` and the convolutions
-take no time, several edges into a node add up, and `Delay` gives `x(t - tau)` (`ir/delay.py`). So a NIR graph without
-delays answers a frame in the instant it enters; where a graph skips layers, every projection gets a `Delay` of its
-steps, and population P answers at `depth(P)` steps, as in strop.
+NIR's equations (nir 1.0.8): `Threshold` gives 1 where `v > v_thr` (`ir/threshold.py`), `Affine` and the
+convolutions take no time, several edges into a node add up, and `Delay` gives `x(t - tau)` (`ir/delay.py`).
+So a NIR graph without delays answers a frame in the instant it enters; where a graph skips layers, every
+projection gets a `Delay` of its steps, and population P answers at `depth(P)` steps, as in strop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.graph import Graph, Operator, Population, Readout
+from strop.graph import Graph, Population, Readout
 from strop_backends.nir.emit import Place, emit, hint, image, is_flat, is_image, natural
 
 PRECISIONS = ("float64", "float32")
@@ -29,18 +29,18 @@ def to_nir(graph: Graph, precision: str = "float64", delays: str = "auto", dt: f
 
     >>> nir.write("net.nir", to_nir(graph))
 
-    What enters a NIR input is what leaves strop's: the frame, or its binary values or bit planes as channels (see
-    `strop.encode.encode`), channels first. Read-outs become affine maps: the logits, without softmax.
+    What enters a NIR input is what leaves strop's: the frame, or its binary values or bit planes as channels
+    (see `strop.encode.encode`), channels first. Read-outs become affine maps: the logits, without softmax.
 
     Parameters
     ----------
     graph : Graph
     precision : {"float64", "float32"}
-        What the consumer calculates in. The strict comparator is set to the next number below the threshold in this
-        precision; with "float32", a weight or bias that float32 cannot hold is refused.
+        What the consumer calculates in. The strict comparator is set to the next number below the threshold
+        in this precision; with "float32", a weight or bias that float32 cannot hold is refused.
     delays : {"auto", "always", "never"}
-        Whether every projection carries a `Delay` of its steps. "auto": only in graphs with skip connections. "never"
-        is for consumers that evaluate a frame in one instant, as NIR's equations do.
+        Whether every projection carries a `Delay` of its steps. "auto": only in graphs with skip connections.
+        "never" is for consumers that evaluate a frame in one instant, as NIR's equations do.
     dt : float
         Length of a step, in the unit that the consumer counts delays in.
 
@@ -92,7 +92,13 @@ class _Writer:
         for name in graph.outputs:
             readout = next((r for r in graph.readouts if r.name == name), None)
             self._output(name, readout)
-        metadata = hint(format=1, name=graph.name, outputs=[self._output_id(name) for name in graph.outputs])
+        metadata = hint(
+            name=graph.name,
+            outputs=[self._output_id(name) for name in graph.outputs],
+            inputs=[node.name for node in graph.inputs],
+            populations=graph.population_names,
+            projections=[(p.source, p.target) for p in graph.projections],
+        )
         return nir.NIRGraph(self.nodes, self.edges, metadata=metadata)
 
     def _output_id(self, name: str) -> str:
@@ -163,7 +169,10 @@ class _Writer:
         about = hint(name=name, kind=readout.kind, shape=readout.shape)
         node = nir.Output(output_type={"output": np.array([size])}, metadata=about)
         self.ids[f"output {name}"] = self._add(name, node)
+        last = max(self.graph.depth(source) for source in readout.sources)
         for source, nodes in zip(readout.sources, chains, strict=True):
+            if self.delayed and (wait := last - self.graph.depth(source)):
+                nodes.append(nir.Delay(delay=np.full((size,), wait * self.dt)))
             self._link(source, self._output_id(name), nodes, f"{name}_from_{source}")
 
     def _link(self, source: str, target: str, nodes: list[Any], label: str) -> None:

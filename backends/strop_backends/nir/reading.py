@@ -1,0 +1,309 @@
+"""A NIR graph as a strop graph, as far as it is a feed-forward network of thresholds; the rest is refused by name.
+
+NIR fires at `v > v_thr` (nir 1.0.8, `ir/threshold.py`, `ir/neuron.py`). strop's units fire at `a >=
+threshold`, so the threshold becomes the smallest number that is greater than NIR's. An `IF` or `LIF` counts
+as a threshold that sees its input for one step of length dt, from rest: `v = R I dt`, or `v = R I dt / tau`
+(one step of Euler's method).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nir
+import numpy as np
+
+from strop.errors import GraphError, ModelFileError, UnsupportedLayerError
+from strop.graph import (
+    Composed,
+    Graph,
+    Input,
+    Operator,
+    Population,
+    Readout,
+    Select,
+)
+from strop_backends.nir.emit import Place, image, natural
+from strop_backends.nir.linear import through_node
+from strop_backends.nir.signals import FloatArray, Signal, channels_last, sum_is_exact
+from strop_backends.nir.writing import graph_hint
+
+_T = TypeVar("_T")
+
+
+def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph:
+    """Return the strop graph of a NIR file or `nir.NIRGraph`.
+
+    >>> graph = read_nir("net.nir")
+
+    Parameters
+    ----------
+    source : path or nir.NIRGraph
+    dt : float
+        Length of the step for which an `IF` or `LIF` sees its input, in the unit of its time constants.
+    encoding : {"host", "bitplane", "binary", "current"}, optional
+        How frames enter. By default what strop wrote, or "host" for graphs of other tools.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing or no NIR.
+    UnsupportedLayerError
+        If a node is nothing that a feed-forward network of thresholds has; names the node and the reason.
+    """
+    graph = source if isinstance(source, nir.NIRGraph) else _open(source)
+    return _Reader(graph, dt, encoding).finish()
+
+
+def _open(path: str | os.PathLike[str]) -> Any:
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path} does not exist; give a NIR file, as written by nir.write")
+    try:
+        # The type check of nir 1.0.8 refuses valid graphs (grouped convolutions); shapes are checked below.
+        graph = nir.read(path, type_check=False)
+    except Exception as error:
+        # What nir raises depends on what is wrong: OSError, KeyError, ValueError, TypeError, AssertionError.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFileError(f"{path} is no NIR graph that nir {_nir_version()} can read: {reason}") from error
+    if not isinstance(graph, nir.NIRGraph):
+        raise ModelFileError(f"{path} holds a single {type(graph).__name__}, not a NIRGraph")
+    return graph
+
+
+def _nir_version() -> str:
+    from importlib.metadata import version
+
+    return version("nir")
+
+
+class _Reader:
+    """The strop graph as it is read, node by node in the order of the data."""
+
+    def __init__(self, graph: Any, dt: float, encoding: str | None) -> None:
+        self.nir, self.dt, self.encoding = graph, dt, encoding
+        self.hint = graph_hint(graph.metadata)
+        self.inputs: list[Input] = []
+        self.populations: list[Population] = []
+        self.connections: list[tuple[str, str, Operator]] = []
+        self.readouts: list[Readout] = []
+        self.outputs: dict[str, str] = {}
+        self.signals: dict[str, Signal] = {}
+        self.names: set[str] = set()
+
+    def finish(self) -> Graph:
+        for name in self._order():
+            node = self.nir.nodes[name]
+            where = f"NIR node {name!r} ({type(node).__name__})"
+            if isinstance(node, nir.Input):
+                self.signals[name] = self._input(name, node, where)
+            elif isinstance(node, nir.Output):
+                self._output(name, node, self._incoming(name, where), where)
+            elif isinstance(node, (nir.Threshold, nir.IF, nir.LIF)):
+                self.signals[name] = self._population(name, node, where)
+            else:
+                self.signals[name] = through_node(node, self._incoming(name, where), where)
+        wanted = [name for name in self.hint.get("outputs", []) if name in self.outputs] or list(self.outputs)
+        # NIR keeps nodes by name, not in an order; strop wrote down the one it had.
+        pairs = [tuple(pair) for pair in self.hint.get("projections", []) if isinstance(pair, list)]
+        try:
+            return Graph.from_nodes(
+                _ordered(self.inputs, self.hint.get("inputs", []), lambda node: node.name),
+                _ordered(self.populations, self.hint.get("populations", []), lambda node: node.name),
+                _ordered(self.connections, pairs, lambda link: link[:2]),
+                self.readouts,
+                dict.fromkeys(self.outputs[name] for name in wanted),
+                name=str(self.hint.get("name", "network")),
+            )
+        except GraphError as error:
+            raise UnsupportedLayerError(f"this NIR graph is no network that strop can hold: {error}") from error
+
+    def _order(self) -> list[str]:
+        """Return the nodes so that each stands behind those that feed it."""
+        waiting = {name: {a for a, b in self.nir.edges if b == name} for name in self.nir.nodes}
+        unknown = sorted(
+            {a for a, b in self.nir.edges} - waiting.keys() | {b for _, b in self.nir.edges} - waiting.keys()
+        )
+        if unknown:
+            raise UnsupportedLayerError(f"this NIR graph has edges of nodes that are not there: {', '.join(unknown)}")
+        order: list[str] = []
+        while waiting:
+            free = [name for name, before in waiting.items() if not before]
+            if not free:
+                raise UnsupportedLayerError(
+                    f"NIR nodes {', '.join(sorted(waiting))} are part of a loop or fed by one: strop carries "
+                    "feed-forward networks only"
+                )
+            for name in free:
+                del waiting[name]
+            order += free
+            for before in waiting.values():
+                before.difference_update(free)
+        return order
+
+    def _incoming(self, name: str, where: str, about: dict[str, Any] | None = None) -> Signal:
+        """Return the sum of what reaches a node; `about` is the hint of a population, whose form it takes."""
+        signals = [self.signals[a] for a, b in self.nir.edges if b == name]
+        if not signals:
+            raise UnsupportedLayerError(f"{where} is fed by nothing and is no Input")
+        first = signals[0]
+        for other in signals[1:]:
+            if other.place.shape != first.place.shape:
+                raise UnsupportedLayerError(
+                    f"{where} adds up tensors of shapes {first.place.shape} and {other.place.shape}"
+                )
+            if not math.isclose(other.time, first.time, rel_tol=1e-9, abs_tol=1e-12):
+                raise UnsupportedLayerError(
+                    f"{where} is reached after {first.time:g} and after {other.time:g}: spikes of different "
+                    "frames would meet there. strop's graphs are aligned: give every path to a node the same total delay"
+                )
+        if about is not None:
+            shape, place = _population_form(about, first.place.shape)
+            signals = [s.moved(shape, place, where) for s in signals]
+        elif any(s.shape != first.shape or not np.array_equal(s.place, first.place) for s in signals):
+            shape = channels_last(first.place.shape)
+            place = natural(shape) if len(shape) > 1 else np.arange(first.place.size, dtype=np.int64)
+            signals = [s.moved(shape, place, where) for s in signals]
+        biases = [s.bias for s in signals if s.bias is not None]
+        bias = None if not biases else sum(biases[1:], start=biases[0])
+        if len(biases) > 1 and not sum_is_exact(biases, bias):
+            raise UnsupportedLayerError(f"{where} adds up biases that float64 would have to round; use a single bias")
+        return replace(signals[0], parts=tuple(part for s in signals for part in s.parts), bias=bias)
+
+    def _unique(self, name: str) -> str:
+        clean = re.sub(r"\s+", "_", name) or "node"
+        candidate, number = clean, 2
+        while candidate in self.names:
+            candidate, number = f"{clean}_{number}", number + 1
+        self.names.add(candidate)
+        return candidate
+
+    # Nodes
+    # ---------------------------------------------------------------------------------------------------
+
+    def _input(self, name: str, node: Any, where: str) -> Signal:
+        extents = tuple(int(n) for n in np.asarray(node.input_type["input"]).reshape(-1))
+        about = graph_hint(node.metadata)
+        made = None
+        if about:
+            try:
+                made = Input(
+                    self._unique(about["name"]), about["shape"], about["encoding"], about["bits"], about["level"]
+                )
+            except (GraphError, KeyError, TypeError):
+                made = None
+        if made is None or natural(made.signal_shape).shape != extents:
+            made = Input(self._unique(name), channels_last(extents))
+        if self.encoding is not None:
+            made = Input(made.name, made.shape, self.encoding, made.bits, made.level)
+        self.inputs.append(made)
+        place = natural(made.signal_shape)
+        if place.shape != extents:
+            raise UnsupportedLayerError(
+                f"{where} has the shape {extents}, the encoding {made.encoding!r} sends {place.shape}"
+            )
+        return Signal(((made.name, ()),), made.signal_shape, place)
+
+    def _population(self, name: str, node: Any, where: str) -> Signal:
+        about = graph_hint(node.metadata)
+        signal = self._incoming(name, where, about)
+        extents, shape, place = signal.place.shape, signal.shape, signal.place
+        threshold = _threshold(node, self.dt, where)
+        if threshold.size != 1 and threshold.shape != extents:
+            raise UnsupportedLayerError(f"{where} has {threshold.shape} units, what reaches it has the shape {extents}")
+        title = self._unique(str(about.get("name", name)))
+        values = np.empty(signal.place.size)
+        values[place.reshape(-1)] = np.broadcast_to(threshold, extents).reshape(-1)
+        bias = np.zeros(()) if signal.bias is None else signal.bias
+        self.populations.append(Population(title, shape, values.reshape(shape), bias))
+        self.connections += [(source, title, _operator(stages, shape)) for source, stages in signal.parts]
+        return Signal(((title, ()),), shape, place, time=signal.time)
+
+    def _output(self, name: str, node: Any, signal: Signal, where: str) -> None:
+        about = graph_hint(node.metadata)
+        populations = {population.name for population in self.populations}
+        if len(signal.parts) == 1 and not signal.parts[0][1] and signal.bias is None and "kind" not in about:
+            if signal.parts[0][0] not in populations:
+                raise UnsupportedLayerError(f"{where} gives an input back: there is no population before it")
+            self.outputs[name] = signal.parts[0][0]
+            return
+        foreign = sorted({source for source, _ in signal.parts} - populations)
+        if foreign:
+            raise UnsupportedLayerError(f"{where} reads {', '.join(foreign)}, which is no population of thresholds")
+        shape, size = tuple(about.get("shape", ())), signal.place.size
+        if not shape or math.prod(shape) != size:
+            shape = channels_last(signal.place.shape)
+        flat = signal.place.ndim == 1
+        place = np.arange(size, dtype=np.int64) if flat else image(shape)
+        signal = signal.moved(shape, place, where)
+        title = self._unique(str(about.get("name", name)))
+        sources = tuple(source for source, _ in signal.parts)
+        operators = tuple(_operator(stages, shape) for _, stages in signal.parts)
+        bias = np.zeros(()) if signal.bias is None else signal.bias
+        self.readouts.append(Readout(title, str(about.get("kind", "linear")), sources, operators, bias))
+        self.outputs[name] = title
+
+
+def _ordered(items: list[_T], wanted: list[Any], key: Callable[[_T], Any]) -> list[_T]:
+    """Return `items` in the wanted order of their keys; those that are not in it, as they come, behind."""
+    rank: dict[Any, int] = {}
+    for number, name in enumerate(wanted):
+        rank.setdefault(name, number)
+    return sorted(items, key=lambda item: rank.get(key(item), len(rank)))
+
+
+def _population_form(about: dict[str, Any], extents: tuple[int, ...]) -> tuple[tuple[int, ...], Place]:
+    """Return the shape of a population in strop's order, and its place in NIR's tensor."""
+    shape = tuple(about.get("shape", ()))
+    size = math.prod(extents)
+    if shape and all(isinstance(n, int) and n > 0 for n in shape) and math.prod(shape) == size:
+        if len(extents) == 1:
+            return shape, np.arange(size, dtype=np.int64)
+        if image(shape).shape == extents:
+            return shape, image(shape)
+    shape = channels_last(extents)
+    return shape, image(shape) if len(shape) > 1 else np.arange(size, dtype=np.int64)
+
+
+def _operator(stages: tuple[Operator, ...], shape: tuple[int, ...]) -> Operator:
+    if not stages:
+        return Select(shape, np.arange(math.prod(shape)).reshape(shape))
+    return stages[0] if len(stages) == 1 else Composed(stages)
+
+
+def _threshold(node: Any, dt: float, where: str) -> FloatArray:
+    """Return the smallest inputs that make units fire, in the shape of NIR's tensor."""
+    if isinstance(node, nir.Threshold):
+        given = np.asarray(node.threshold)
+        # What strop wrote for float32 was one float32 below; what anybody else wrote is taken as it is.
+        if graph_hint(node.metadata).get("precision") == "float32" and given.dtype == np.float32:
+            return np.asarray(np.nextafter(given, np.float32(np.inf)), dtype=np.float64)
+        return np.asarray(np.nextafter(given.astype(np.float64), np.inf))
+    for key in ("v_reset", "v_leak"):
+        if np.any(getattr(node, key, 0.0)):
+            raise UnsupportedLayerError(f"{where} has {key} other than 0: its units do not start every frame alike")
+    tau = np.asarray(getattr(node, "tau", 1.0), dtype=np.float64)
+    if isinstance(node, nir.LIF) and (dt > tau).any():
+        raise UnsupportedLayerError(
+            f"{where} has a time constant of {float(tau.min()):g}, shorter than the step dt={dt:g}; pass the dt it "
+            "was made for, as in read(path, dt=1e-4)"
+        )
+    r, level = (np.asarray(x, dtype=np.float64) for x in (node.r, node.v_threshold))
+    if (r <= 0).any():
+        raise UnsupportedLayerError(f"{where} has a resistance that is not positive")
+    columns = zip(*(np.broadcast_to(x, level.shape).reshape(-1) for x in (level, tau, r)), strict=True)
+    values = [_first_above(Fraction(v) * Fraction(t) / (Fraction(k) * Fraction(dt))) for v, t, k in columns]
+    return np.array(values).reshape(level.shape)
+
+
+def _first_above(bound: Fraction) -> float:
+    """Return the smallest float64 that is greater than `bound`."""
+    near = float(bound)
+    return near if Fraction(near) > bound else float(np.nextafter(near, np.inf))

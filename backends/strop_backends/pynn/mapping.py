@@ -1,0 +1,142 @@
+"""Mapping on a virtual SpiNNaker board, and what can be read off it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from strop.errors import BackendError, StropError
+from strop.graph import Graph
+from strop_backends.pynn.network import PyNNNetwork
+from strop_backends.pynn.spinnaker import MappedPopulation, SpinnakerMapping, configuration_at_hand
+
+Spikes = Mapping[str, npt.NDArray[np.bool_]]
+
+
+class _Warnings(logging.Handler):
+    """Keeps what sPyNNaker warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        text = record.getMessage()
+        if text not in self.messages:
+            self.messages.append(text)
+
+
+@contextmanager
+def _passing_folder() -> Iterator[None]:
+    """Work in a folder that passes: sPyNNaker writes its reports where it is called."""
+    before = os.getcwd()
+    folder = tempfile.mkdtemp(prefix="strop-spinnaker-")
+    # Not removed here: sPyNNaker writes a last file there when Python ends. What is registered first is called last.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def map_virtually(
+    graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]
+) -> SpinnakerMapping:
+    """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
+    heard = _Warnings()
+    logging.getLogger().addHandler(heard)
+    try:
+        with _passing_folder(), configuration_at_hand():
+            network = PyNNNetwork(graph, "pyNN.spiNNaker", virtual=True, **options)
+            sim = network.sim
+            try:
+                # A silent run of a few ticks: mapping does not depend on what is played.
+                sim.run(4.0 * network.dialect.dt)
+                return _read(graph, network, spikes, version, tuple(heard.messages))
+            finally:
+                sim.end()
+    except StropError:
+        raise
+    except Exception as error:
+        raise BackendError(f"sPyNNaker could not map {graph.name!r}: {type(error).__name__}: {error}") from error
+    finally:
+        logging.getLogger().removeHandler(heard)
+
+
+def _read(
+    graph: Graph, network: PyNNNetwork, spikes: Spikes | None, version: str, warnings: tuple[str, ...]
+) -> SpinnakerMapping:
+    from spynnaker.pyNN.data import SpynnakerDataView
+
+    machine = SpynnakerDataView.get_machine()
+    placements = list(SpynnakerDataView.iterate_placemements())
+    # Every chip of every board has a core that sPyNNaker itself needs.
+    ours = [p for p in placements if p.vertex.app_vertex is not None]
+    chips = {(p.x, p.y) for p in ours}
+    boards = {(machine[xy].nearest_ethernet_x, machine[xy].nearest_ethernet_y) for xy in chips}
+    populations = []
+    for name, population in network.populations.items():
+        vertex = population._vertex
+        cores = list(vertex.machine_vertices)
+        sdram = sum(int(core.sdram_required.get_total_sdram(4)) for core in cores)
+        shifts = tuple(int(s) for s in vertex.get_ring_buffer_shifts()) if name not in network.played else None
+        slices = sorted({(core.vertex_slice.lo_atom, core.vertex_slice.hi_atom + 1) for core in cores})
+        fan_in, busiest = _load(graph, network, name, slices, spikes)
+        populations.append(
+            MappedPopulation(
+                name,
+                int(population.size),
+                len(cores),
+                sdram,
+                None if shifts is None else (shifts[0], shifts[1]),
+                fan_in,
+                None if spikes is None else busiest[0],
+                None if spikes is None else busiest[1],
+            )
+        )
+    total = sum(p.sdram for p in populations)
+    system = len(placements) - len(ours)
+    return SpinnakerMapping(
+        version, len(boards), len(chips), len(ours), system, total, tuple(populations), warnings
+    )
+
+
+def _load(
+    graph: Graph, network: PyNNNetwork, name: str, slices: list[tuple[int, int]], spikes: Spikes | None
+) -> tuple[int, tuple[float, float]]:
+    """Return the most synapses on a core, and the most spikes and events that reach one in a tick."""
+    if name in network.played:
+        return 0, (0.0, 0.0)
+    synapses = np.zeros(len(slices), dtype=np.int64)
+    arriving: Any = 0.0
+    events: Any = 0.0
+    edges = np.array([start for start, _ in slices[1:]])
+    for p in graph.incoming(name):
+        if p.source not in network.populations:
+            continue
+        pre, post, _ = p.operator.to_coo()
+        core = np.searchsorted(edges, post, side="right")
+        synapses += np.bincount(core, minlength=len(slices))
+        if spikes is None:
+            continue
+        # Synapses of each source unit on each core.
+        shape = (len(slices), p.operator.size_in)
+        counts = csr_array((np.ones(len(pre)), (core, pre)), shape=shape)
+        flat = spikes[p.source].reshape(len(spikes[p.source]), -1).T.astype(np.float64)
+        events = events + counts @ flat
+        counts.data[:] = 1.0
+        arriving = arriving + counts @ flat
+    most = (float(np.max(arriving)), float(np.max(events)))
+    return int(synapses.max()), most

@@ -1,0 +1,315 @@
+"""SpiNNaker through sPyNNaker 7.4: building, and mapping on a board that is not there.
+
+Read in sPyNNaker 7.4.1 and the C sources of its neurons (see `fixed_point.py` for the arithmetic):
+
+* Spikes that arrive in a tick decide in that tick, `V >= V_thresh` (`neuron_impl_standard.h`): a delay of d ticks, at least 1,
+  makes it d ticks later than its source's. A frame can enter in every tick.
+* `exp(-dt / tau_m)` is s16.15, so `tau_m = dt / 16` makes it exactly 0; with `cm = tau_m` the resistance is exactly 1. Both are
+  powers of two, which s16.15 holds as they are, for time steps of 1 ms. `tau_refrac = 0` is no tick at all.
+* Excitatory and inhibitory synapses are projections of their own; weights have no sign in memory.
+* The cell is `extra_models.IFCurDelta`, PyNN's `IF_curr_delta` under another name.
+* Without a file `.spynnaker.cfg` in the home folder `setup` writes one and raises (`spinn_utilities/config_holder.py`); for a virtual
+  board a passing home folder serves as well.
+* Convolution connectors run on populations of their own kind (`ConvolutionConnector` with `PopulationMachineLocalOnlyCombinedVertex`),
+  which take no other connector. Pooling, skip connections and dense layers meet convolutions in most networks, so synapses
+  are expanded here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.encode import Frames, as_frames, encode
+from strop.errors import BackendError
+from strop.graph import Graph, Population
+from strop.reference import evaluate
+from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
+from strop_backends.pynn.fixed_point import Scaling
+
+# sPyNNaker's own extra stages reach this far (`delays/delay_extension_vertex.py`): 16 ticks in the row, 64 stages.
+LONGEST_DELAY = 1024
+
+
+@contextmanager
+def configuration_at_hand() -> Iterator[None]:
+    """Let sPyNNaker find a user's configuration: his own, or an empty one in a folder that passes."""
+    own = Path("~/.spynnaker.cfg").expanduser()
+    if own.exists():
+        yield
+        return
+    home = os.environ.get("HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / ".spynnaker.cfg").write_text("[Machine]\n", encoding="utf-8")
+        os.environ["HOME"] = folder
+        try:
+            yield
+        finally:
+            if home is None:
+                del os.environ["HOME"]
+            else:
+                os.environ["HOME"] = home
+
+
+class SpinnakerDialect(Dialect):
+    """sPyNNaker 7.4 or newer; on a machine, or on a virtual board that only maps."""
+
+    name: ClassVar[str] = "pynn-spinnaker"
+    bytes_per_synapse: ClassVar[int] = 200
+
+    def __init__(self, sim: ModuleType) -> None:
+        super().__init__(sim)
+        self._recorded: dict[str, Any] = {}
+        self.scaling: Mapping[str, Scaling] = {}
+
+    @staticmethod
+    def load() -> ModuleType:
+        """Import `pyNN.spiNNaker`."""
+        import pyNN.spiNNaker
+
+        module: ModuleType = pyNN.spiNNaker
+        return module
+
+    def setup(
+        self,
+        timestep: float,
+        longest_delay: float,
+        virtual: bool = False,
+        board: int = 5,
+        neurons_per_core: int | None = None,
+        time_scale_factor: int | None = None,
+        scaling: Mapping[str, Scaling] | None = None,
+        **options: Any,
+    ) -> None:
+        """Set sPyNNaker up.
+
+        Parameters
+        ----------
+        virtual : bool
+            Map on boards that are not there; nothing runs.
+        board : int
+            Version of the virtual board: 3 (4 chips) or 5 (48 chips).
+        neurons_per_core : int, optional
+            Fewer neurons on a core spread a wave's synaptic events over more cores; costs cores, and a copy of every packet
+            for each of them. By default as many as sPyNNaker allows.
+        time_scale_factor : int, optional
+            How much slower than real time it runs: more cycles for a wave's events in each tick; costs time alone.
+        scaling : mapping of population name to Scaling, optional
+            Ring-buffer shifts and factors; see `strop_backends.pynn.fixed_point.measured_scaling`. By default
+            sPyNNaker's estimate from the rates of a Poisson process, which is coarse for waves.
+        """
+        if neurons_per_core is not None and neurons_per_core < 1:
+            raise BackendError(f"{self.name}: neurons_per_core must be positive, got {neurons_per_core}")
+        if longest_delay / timestep > LONGEST_DELAY:
+            raise BackendError(
+                f"{self.name}: a delay of {longest_delay / timestep:.0f} ticks is beyond what sPyNNaker holds ({LONGEST_DELAY})"
+            )
+        self.scaling = scaling or {}
+        with configuration_at_hand():
+            self.sim.setup(timestep=timestep, min_delay=timestep, time_scale_factor=time_scale_factor, **options)
+        if virtual:
+            from spinn_utilities.config_holder import set_config
+
+            set_config("Machine", "virtual_board", "True")
+            set_config("Machine", "version", str(board))
+        if neurons_per_core is not None:
+            self.sim.set_number_of_neurons_per_core(self.sim.extra_models.IFCurDelta, neurons_per_core)
+
+    @property
+    def dt(self) -> float:
+        """Length of a tick in ms."""
+        return float(self.sim.get_time_step())
+
+    @property
+    def session(self) -> object:
+        """sPyNNaker makes a simulator for each setup."""
+        from spynnaker.pyNN.data import SpynnakerDataView
+
+        return SpynnakerDataView.get_timestamp_dir_path()
+
+    def first_free_tick(self) -> int:
+        """The tick behind now."""
+        return round(float(self.sim.get_current_time()) / self.dt) + 1
+
+    def units(self, population: Population) -> Any:
+        """`IFCurDelta` that forgets, its weights scaled as asked for."""
+        scaling = self.scaling.get(population.name)
+        factor = 1.0 if scaling is None else scaling.factor
+        tau = self.dt / 16
+        cell = self.sim.extra_models.IFCurDelta(
+            tau_m=tau,
+            cm=tau,
+            v_rest=0.0,
+            v_reset=0.0,
+            v_thresh=(population.threshold.reshape(-1) * factor).tolist(),
+            tau_refrac=0.0,
+            i_offset=(population.bias.reshape(-1) * factor).tolist(),
+        )
+        more = {}
+        if scaling is not None:
+            more["max_expected_summed_weight"] = list(scaling.expected_sums)
+        return self.sim.Population(
+            population.size, cell, label=population.name, initial_values={"v": 0.0}, additional_parameters=more or None
+        )
+
+    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+        """A projection for each sign; the last of them is returned."""
+        scaling = self.scaling.get(target.label)
+        factor = 1.0 if scaling is None else scaling.factor
+        projection: Any = None
+        for chosen, receptor in ((weight > 0, "excitatory"), (weight < 0, "inhibitory")):
+            if not chosen.any():
+                continue
+            delay = np.full(int(chosen.sum()), ticks * self.dt)
+            # sPyNNaker takes weights with the sign of their receptor.
+            table = np.column_stack([pre[chosen], post[chosen], weight[chosen] * factor, delay])
+            projection = self.sim.Projection(
+                source,
+                target,
+                self.sim.FromListConnector(table, column_names=("weight", "delay")),
+                self.sim.StaticSynapse(),
+                receptor_type=receptor,
+                label=f"{source.label}->{target.label} {receptor}",
+            )
+        return projection
+
+    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
+        """Set the sources' times."""
+        parts = by_unit(units, ticks * self.dt, population.size)
+        population.set(spike_times=[part.tolist() for part in parts])
+
+    def record(self, populations: Mapping[str, Any]) -> None:
+        """Let the machine record spikes."""
+        for name, population in populations.items():
+            population.record("spikes")
+            self._recorded[name] = population
+
+    def take(self) -> dict[str, Events]:
+        """Read the recordings back from the machine."""
+        found = {}
+        for name, population in self._recorded.items():
+            trains = population.get_data("spikes", clear=True).segments[-1].spiketrains
+            times = [np.asarray(train.magnitude) for train in trains]
+            units = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
+            found[name] = (units, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
+        return found
+
+    def run_until(self, tick: int) -> None:
+        """Run, or map on a virtual board."""
+        self.sim.run(tick * self.dt - float(self.sim.get_current_time()))
+
+
+@dataclass(frozen=True)
+class MappedPopulation:
+    """One population of a `SpinnakerMapping`.
+
+    Attributes
+    ----------
+    name : str
+    units, cores : int
+    sdram : int
+        Bytes, on all its cores.
+    shifts : tuple of int or None
+        Ring-buffer shifts, excitatory and inhibitory; None for a source.
+    fan_in : int
+        Most synapses that end at one core.
+    spikes_per_tick : float or None
+        Spikes that reach the busiest core in the busiest tick of the frames given, and
+    events_per_tick : float or None
+        the synaptic events that they make there.
+    """
+
+    name: str
+    units: int
+    cores: int
+    sdram: int
+    shifts: tuple[int, int] | None
+    fan_in: int
+    spikes_per_tick: float | None
+    events_per_tick: float | None
+
+
+@dataclass(frozen=True)
+class SpinnakerMapping:
+    """What sPyNNaker made of a graph on a virtual board.
+
+    Attributes
+    ----------
+    version : str
+    boards, chips, cores : int
+        That hold a part of the network (delay stages included).
+    system_cores : int
+        That sPyNNaker needs besides.
+    sdram : int
+        Bytes of all populations.
+    populations : tuple of MappedPopulation
+    warnings : tuple of str
+        sPyNNaker's own.
+    """
+
+    version: str
+    boards: int
+    chips: int
+    cores: int
+    system_cores: int
+    sdram: int
+    populations: tuple[MappedPopulation, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def scaling(self) -> dict[str, Scaling]:
+        """The ring-buffer shifts that sPyNNaker chose, for `fixed_point_report`."""
+        return {p.name: Scaling(*p.shifts) for p in self.populations if p.shifts is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "version": self.version,
+            "boards": self.boards,
+            "chips": self.chips,
+            "cores": self.cores,
+            "system_cores": self.system_cores,
+            "sdram": self.sdram,
+            "populations": [
+                {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
+    """Map `graph` with sPyNNaker on a virtual board, and report what it takes.
+
+    Parameters
+    ----------
+    frames : array, shape (n, *input_shape), optional
+        To find the busiest core's spikes and events per tick.
+    options
+        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
+
+    Raises
+    ------
+    BackendMissingError
+        If sPyNNaker is not installed.
+    BackendError
+        If it cannot map the graph.
+    """
+    from strop.backend import get_backend
+    from strop_backends.pynn.mapping import map_virtually
+
+    engine = get_backend("pynn-spinnaker")
+    engine.check(graph)
+    spikes: dict[str, npt.NDArray[np.bool_]] | None = None
+    if frames is not None:
+        signals = encode(graph, as_frames(graph, frames))
+        spikes = {**signals, **evaluate(graph, signals)}
+    return map_virtually(graph, spikes, engine.version(), options)
