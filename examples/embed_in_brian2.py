@@ -43,8 +43,10 @@ def main() -> None:
     frames = np.random.default_rng(0).random((options.frames, 12, 12, 1), np.float32)
     graph = strop.lower(model)
 
-    # A brian2.Network; its populations are Subgroups, by the names that they have in Keras.
-    net = strop.build(graph, "brian2")
+    # A brian2.Network; its populations are Subgroups, by the names that they have in Keras. For a few frames, NumPy is
+    # quicker than waiting for the compiler; leave both lines out for thousands.
+    b2.prefs.codegen.target = "numpy"
+    net = strop.build(graph, "brian2", target="numpy")
     hidden = net.populations["hidden"]
 
     # Everything of yours goes in as usual: a monitor, and a leaky neuron that listens to the hidden layer.

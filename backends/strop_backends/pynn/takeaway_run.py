@@ -254,6 +254,9 @@ def play(simulator: Any, network: dict[str, Any], populations: dict[str, Any], s
 
 def set_spikes(population: Any, times: list[Any]) -> None:
     """Set the spike times (ms) of a population of sources, one array for each."""
+    if type(population).__module__.startswith("spynnaker"):
+        population.set(spike_times=[part.tolist() for part in times])
+        return
     from pyNN.parameters import Sequence
 
     sequences = [Sequence(part) for part in times]

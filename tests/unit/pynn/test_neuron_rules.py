@@ -1,0 +1,56 @@
+"""What `strop_backends.pynn.neuron` claims of NEURON and PyNN, each claim tried out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pynn_graphs import one_layer, require
+from third_party import PYNN_NEURON_IMPORT
+
+import strop
+from strop.errors import BackendError
+
+pytestmark = PYNN_NEURON_IMPORT
+
+
+@pytest.fixture(autouse=True)
+def _neuron() -> None:
+    require("pynn-neuron")
+    from strop_backends.pynn.neuron import NeuronDialect
+
+    try:
+        NeuronDialect.load()
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("timestep", [0.1, 0.25, 1.0])
+def test_the_peak_is_the_summed_weight_times_the_factor_from_the_equations(timestep: float) -> None:
+    from strop_backends.pynn.neuron import PEAK
+
+    sums = np.array([0.3, 1.7, -2.0, 1e-3])
+    network = strop.build(one_layer([sums / 2, sums / 2], 100.0), "pynn-neuron", timestep=timestep)
+    network.populations["y"].record("v")
+    network.sim.run_until(network.present(np.ones((1, 2))))
+    v = network.populations["y"].get_data().segments[0].filter(name="v")[0].magnitude
+    peak = np.where(sums > 0, v.max(axis=0), v.min(axis=0))
+    np.testing.assert_allclose(peak, sums * PEAK, rtol=1e-15, atol=0)
+    # What is left over four ticks later, when the next frame arrives.
+    at = int(np.argmax(np.abs(v[:, 0])))
+    assert np.all(np.abs(v[at + 1]) > 0)
+    assert v.shape[0] > at
+
+
+def test_it_resolves_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from strop_backends.pynn.neuron import RESOLUTION
+
+    below = 0.5 * (1.0 - 2.0 * RESOLUTION)
+    spikes = strop.simulate(one_layer([[0.5, below]], 0.5), np.ones((3, 1)), "pynn-neuron").spikes["y"]
+    np.testing.assert_array_equal(spikes, [[True, False]] * 3)
+
+
+def test_frames_come_before_the_run() -> None:
+    network = strop.build(one_layer([[1.0]], 0.5), "pynn-neuron")
+    network.sim.run_until(network.present(np.ones((2, 1))))
+    with pytest.raises(BackendError, match=r"present frames before the first sim\.run\(\)"):
+        network.present(np.ones((1, 1)))
