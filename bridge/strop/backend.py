@@ -21,7 +21,13 @@ from strop.graph import Graph
 GROUP = "strop.backends"
 
 # Backends that strop ships with, and the extra that installs their simulator.
-EXTRAS = {"brian2": "brian2", "brian2-standalone": "brian2", "nengo": "nengo", "nir": "nir"}
+EXTRAS = {
+    "brian2": "brian2",
+    "brian2-standalone": "brian2",
+    "nengo": "nengo",
+    "nir": "nir",
+    "pynn-spinnaker": "spinnaker",
+}
 
 
 class Runner(ABC):

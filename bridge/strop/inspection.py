@@ -169,7 +169,8 @@ def _kind(operator: Operator) -> str:
 def _target(graph: Graph, name: str) -> dict[str, Any]:
     from strop.errors import BackendError
 
-    backend = get_backend(name)
+    # Targets of `strop export` go by a shorter name.
+    backend = get_backend({"spinnaker": "pynn-spinnaker"}.get(name, name))
     problem = ""
     try:
         backend.check(graph)

@@ -55,7 +55,8 @@ class Span:
 def brian2_name(name: str, taken: set[str]) -> str:
     """Return `name` as an identifier that Brian2 accepts as the name of an object, different from those `taken`."""
     clean = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
-    if not clean[0].isalpha() or keyword.iskeyword(clean):
+    # Names that begin with "strop_" are those of the objects that strop adds itself.
+    if not clean[0].isalpha() or keyword.iskeyword(clean) or clean.startswith("strop_"):
         clean = f"p_{clean}"
     candidate, number = clean, 2
     while candidate in taken:
@@ -133,7 +134,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             # Brian2 resets those that fired; here all are set back, fired or not, by the operation below.
             reset="",
             clock=self.strop_clock,
-            name="units",
+            name="strop_units",
             codeobj_class=self.code,
         )
         th, bias, v = (units.variables[name].get_value() for name in ("th", "bias", "v"))
@@ -145,7 +146,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
                 population = self.graph.population(name)
                 th[place], bias[place] = population.threshold.reshape(-1), population.bias.reshape(-1)
         v[:] = bias
-        units.run_regularly("v = bias", when="after_thresholds", name="forget", codeobj_class=self.code)
+        units.run_regularly("v = bias", when="after_thresholds", name="strop_forget", codeobj_class=self.code)
 
         def deliver() -> None:
             self.drive.add_to(v, self.next_step)
@@ -153,12 +154,12 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         # Between two thresholds: what comes from outside joins what the synapses delivered the step before.
         self.add(
             units,
-            brian2.NetworkOperation(deliver, clock=self.strop_clock, when="before_thresholds", name="drive"),
+            brian2.NetworkOperation(deliver, clock=self.strop_clock, when="before_thresholds", name="strop_drive"),
         )
         return units
 
     def _add_populations(self) -> None:
-        taken = {obj.name for obj in self.objects}
+        taken: set[str] = set()
         for name, span in self.spans.items():
             part = Subgroup(self.units, span.start, span.stop, name=brian2_name(name, taken))
             self.populations[name] = part
@@ -190,7 +191,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             on_pre="v_post += w",
             delay=(delay - 1) * self.step * brian2.second,
             clock=self.strop_clock,
-            name=f"synapses_{delay}",
+            name=f"strop_synapses_{delay}",
             codeobj_class=NumpyCodeObject,
         )
         # Creating synapses from arrays is no inner loop: NumPy does it as fast, and nothing needs compiling.

@@ -65,7 +65,7 @@ class Brian2Runner(Runner):
             self._seen.append(space[: space[-1]].copy())
 
         self.network.add(
-            brian2.NetworkOperation(record, clock=self.network.strop_clock, when="end", name="spike_recorder")
+            brian2.NetworkOperation(record, clock=self.network.strop_clock, when="end", name="strop_spike_recorder")
         )
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:

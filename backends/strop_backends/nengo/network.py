@@ -75,10 +75,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         wanted = graph.population_names if probes is True else tuple(probes or ())
         with self:
             for node in graph.inputs:
-                if any(
-                    p.source == node.name and p.target not in graph.host_populations
-                    for p in graph.projections
-                ):
+                if any(p.source == node.name and p.target not in graph.host_populations for p in graph.projections):
                     self._add_input(node.name, node.name)
             for population in graph.populations:
                 self._add_population(population.name)

@@ -42,27 +42,21 @@ class NengoRunner(Runner):
         self.simulator = nengo.Simulator(self.network, dt=dt, progress_bar=False, optimize=False)
         signals, model = self.simulator.signals, self.simulator.model
         self._outputs = {
-            name: signals[model.sig[ensemble.neurons]["out"]]
-            for name, ensemble in self.network.populations.items()
+            name: signals[model.sig[ensemble.neurons]["out"]] for name, ensemble in self.network.populations.items()
         }
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.backend.Runner`."""
         simulator, count = self.simulator, len(next(iter(signals.values())))
         self.network.play(signals, simulator.n_steps)
-        rasters = {
-            name: np.zeros((count, output.size), dtype=np.bool_) for name, output in self._outputs.items()
-        }
+        rasters = {name: np.zeros((count, output.size), dtype=np.bool_) for name, output in self._outputs.items()}
         pairs = [(rasters[name], output) for name, output in self._outputs.items()]
         step = simulator.step
         for n in range(count):
             step()
             for raster, output in pairs:
                 raster[n] = output
-        return {
-            name: raster.reshape(count, *self.graph.population(name).shape)
-            for name, raster in rasters.items()
-        }
+        return {name: raster.reshape(count, *self.graph.population(name).shape) for name, raster in rasters.items()}
 
     def close(self) -> None:
         """Close the simulator."""

@@ -84,9 +84,7 @@ def _padding(op: Convolution) -> str | None:
         return None
     if not any(before or after for before, after in op.padding):
         return "valid"
-    sizes = zip(
-        op.shape_in[:-1], op.shape_out[:-1], op.kernel.shape[:-2], op.strides, op.padding, strict=True
-    )
+    sizes = zip(op.shape_in[:-1], op.shape_out[:-1], op.kernel.shape[:-2], op.strides, op.padding, strict=True)
     for n, outputs, size, stride, (before, after) in sizes:
         total = max((outputs - 1) * stride + size - n, 0)
         if outputs != -(-n // stride) or (before, after) != (total // 2, total - total // 2):

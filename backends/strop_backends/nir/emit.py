@@ -123,7 +123,7 @@ def _linear(matrix: npt.NDArray[np.float64], metadata: dict[str, str]) -> Any:
 def expanded(op: Operator, where: str) -> npt.NDArray[np.float64]:
     """Return the matrix of an operator, shape (size_out, size_in)."""
     require_memory(
-        f"{where}: NIR has no node for this {type(op).__name__}; the matrix of {op.size_out:,} x {op.size_in:,} in its place",
+        f"{where}: NIR has no {type(op).__name__} like this one; its matrix of {op.size_out:,} x {op.size_in:,}",
         3 * 8 * op.size_out * op.size_in,
     )
     matrix = np.zeros((op.size_out, op.size_in))

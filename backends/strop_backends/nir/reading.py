@@ -162,7 +162,7 @@ class _Reader:
             if not math.isclose(other.time, first.time, rel_tol=1e-9, abs_tol=1e-12):
                 raise UnsupportedLayerError(
                     f"{where} is reached after {first.time:g} and after {other.time:g}: spikes of different "
-                    "frames would meet there. strop's graphs are aligned: give every path to a node the same total delay"
+                    "frames would meet. strop's graphs are aligned: give every path to a node the same total delay"
                 )
         if about is not None:
             shape, place = _population_form(about, first.place.shape)

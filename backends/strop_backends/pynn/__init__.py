@@ -90,3 +90,11 @@ class PyNNSpinnakerBackend(_PyNNBackend):
     summary: ClassVar[str] = "SpiNNaker through sPyNNaker (16-bit weights); option virtual=True only maps"
     module: ClassVar[str] = "pyNN.spiNNaker"
     distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)
+    # Not by default: it needs a machine. Asked for by name it runs where one is configured.
+    runs: ClassVar[bool] = False
+
+    def inspect_mapping(self, graph: Graph) -> dict[str, Any]:
+        """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
+        from strop_backends.pynn.spinnaker import inspect_mapping
+
+        return inspect_mapping(graph).to_dict()

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,14 +38,19 @@ class _Warnings(logging.Handler):
             self.messages.append(text)
 
 
+@lru_cache
+def _report_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="strop-spinnaker-")
+    # sPyNNaker writes a last file there when Python ends. What is registered before its own hook is called after it.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @contextmanager
 def _passing_folder() -> Iterator[None]:
     """Work in a folder that passes: sPyNNaker writes its reports where it is called."""
     before = os.getcwd()
-    folder = tempfile.mkdtemp(prefix="strop-spinnaker-")
-    # Not removed here: sPyNNaker writes a last file there when Python ends. What is registered first is called last.
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.chdir(folder)
+    os.chdir(_report_folder())
     try:
         yield
     finally:

@@ -54,9 +54,7 @@ class Rebuilder:
         self._source = source
         self._largest = largest
 
-    def model(
-        self, class_name: Any, config: Any, *, name: str | None = None, build_shape: Any = None
-    ) -> RebuiltModel:
+    def model(self, class_name: Any, config: Any, *, name: str | None = None, build_shape: Any = None) -> RebuiltModel:
         """Rebuild a Sequential or functional model from its config.
 
         Parameters
@@ -92,9 +90,7 @@ class Rebuilder:
     def _sequential(self, config: Any, name: str | None, build_shape: Any) -> RebuiltModel:
         import keras
 
-        settings = (
-            {"layers": config} if isinstance(config, list) else as_mapping(config, f"{self._source}: config")
-        )
+        settings = {"layers": config} if isinstance(config, list) else as_mapping(config, f"{self._source}: config")
         entries = read_entries(settings.get("layers"), self._source)
         if not entries:
             raise ModelFileError(f"{self._source}: the Sequential model in it has no layers")
@@ -161,9 +157,7 @@ class Rebuilder:
             if len(tensors) == done:
                 name = next(iter(pending))
                 missing = next(tensor for tensor in pending[name][0].inputs if tensor not in tensors)
-                raise ModelFileError(
-                    f"{self._source}: layer {name!r} takes an input that no layer provides: {missing}"
-                )
+                raise ModelFileError(f"{self._source}: layer {name!r} takes an input that no layer provides: {missing}")
 
     def _call(self, layer: Any, inputs: Any, name: str) -> Any:
         target = layer.model if isinstance(layer, RebuiltModel) else layer
@@ -229,11 +223,7 @@ class Rebuilder:
             if config.get(kind):
                 raise UnsupportedLayerError(f"{where} takes {kind} tensors; strop reads dense ones only")
         shape = config.get("batch_input_shape") or config.get("batch_shape")
-        if (
-            not isinstance(shape, list | tuple)
-            or not shape
-            or not all(_is_length(size) for size in shape[1:])
-        ):
+        if not isinstance(shape, list | tuple) or not shape or not all(_is_length(size) for size in shape[1:]):
             raise ModelFileError(f"{where} has no valid shape: {shape!r}")
         dtype = config.get("dtype")
         if not (isinstance(dtype, str) and dtype.startswith(("int", "uint"))):
@@ -262,9 +252,7 @@ def _batch_shape(class_name: Any, config: Any) -> Any:
     return config.get("batch_input_shape") or config.get("batch_shape")
 
 
-def _first_calls(
-    layers: dict[str, Any], pending: dict[str, list[Call]], outputs: list[TensorName]
-) -> dict[str, int]:
+def _first_calls(layers: dict[str, Any], pending: dict[str, list[Call]], outputs: list[TensorName]) -> dict[str, int]:
     """Return the number of the first call of each nested model.
 
     Keras counts the calls of a nested model from 1 where it counts the model's own making as call 0, and from

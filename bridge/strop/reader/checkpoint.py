@@ -61,9 +61,7 @@ class Checkpoint:
                 "a SavedModel is copied as a whole folder"
             ) from error
         if _OBJECT_GRAPH not in self._shapes:
-            raise ModelFileError(
-                f"{source}: the checkpoint under {prefix.parent} was not written by tf.keras 2"
-            )
+            raise ModelFileError(f"{source}: the checkpoint under {prefix.parent} was not written by tf.keras 2")
         try:
             graph = self._reader.get_tensor(_OBJECT_GRAPH)
             self._nodes = [_node(node) for node in protobuf.messages(graph, 1)]
@@ -128,12 +126,6 @@ class Checkpoint:
 def _node(message: memoryview) -> _Node:
     """Read a TrackableObject: children = 1 (node_id = 1, local_name = 2), attributes = 2 (name = 1, key =
     3)."""
-    children = {
-        protobuf.text(child, 2): protobuf.integer(child, 1) for child in protobuf.messages(message, 1)
-    }
-    keys = [
-        protobuf.text(value, 3)
-        for value in protobuf.messages(message, 2)
-        if protobuf.text(value, 1) == _VALUE
-    ]
+    children = {protobuf.text(child, 2): protobuf.integer(child, 1) for child in protobuf.messages(message, 1)}
+    keys = [protobuf.text(value, 3) for value in protobuf.messages(message, 2) if protobuf.text(value, 1) == _VALUE]
     return _Node(children, keys[0] if keys else None)

@@ -67,9 +67,7 @@ _UNUSED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "sparse": (False, None),
     "virtual_batch_size": (None,),
 }
-_FOREIGN_CODE = frozenset(
-    ["Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"]
-)
+_FOREIGN_CODE = frozenset(["Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"])
 
 
 def refuse_foreign_code(class_name: str, where: str) -> None:
@@ -195,9 +193,7 @@ def layer_from_config(class_name: str, config: Mapping[str, Any], where: str) ->
             layer.weights[0].assign(math.nan)  # must come from the stored weights then, or be missed
         return layer
     except Exception as error:
-        raise ModelFileError(
-            f"{where} ({class_name}) cannot be rebuilt from its config: {brief(error)}"
-        ) from error
+        raise ModelFileError(f"{where} ({class_name}) cannot be rebuilt from its config: {brief(error)}") from error
 
 
 def _arguments(cls: type, config: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -67,9 +67,7 @@ def read_hdf5(path: Path) -> Any:
         names = _names(group, "layer_names", source)
         names += [name for name in ("top_level_model_weights",) if name in group]
         stored = {safe_name(name): list(_layer_weights(group, name, source)) for name in names}
-        rebuilt = Rebuilder(source, largest_size(stored)).model(
-            config.get("class_name"), config.get("config")
-        )
+        rebuilt = Rebuilder(source, largest_size(stored)).model(config.get("class_name"), config.get("config"))
         _check_kernel_order(file, group, rebuilt, source)
         fill(rebuilt, _with_names_of_model(stored, rebuilt), source)
     return rebuilt.model
@@ -77,9 +75,7 @@ def read_hdf5(path: Path) -> Any:
 
 def _check_is_model(file: h5py.File, source: str) -> None:
     if _text(file.attrs.get("format")) == "strop-graph":
-        raise ModelFileError(
-            f"{source} is a saved strop graph, not a Keras model; open it with strop.Graph.load"
-        )
+        raise ModelFileError(f"{source} is a saved strop graph, not a Keras model; open it with strop.Graph.load")
     if "model_config" in file.attrs:
         return
     if any(name in file or name in file.attrs for name in _WEIGHTS_ONLY):
@@ -93,9 +89,7 @@ def _check_is_model(file: h5py.File, source: str) -> None:
 def _model_config(file: h5py.File, source: str) -> dict[str, Any]:
     version = _text(file.attrs.get("keras_version")) or ""
     if version.startswith("1."):
-        raise ModelFileError(
-            f"{source} was written by Keras {version}; open it with Keras 2 and save it again"
-        )
+        raise ModelFileError(f"{source} was written by Keras {version}; open it with Keras 2 and save it again")
     try:
         config = json.loads(_text(file.attrs["model_config"]) or "")
     except ValueError as error:
@@ -118,9 +112,7 @@ def _check_kernel_order(file: h5py.File, group: h5py.Group, rebuilt: RebuiltMode
             )
 
 
-def _with_names_of_model(
-    stored: dict[str, list[StoredWeight]], rebuilt: RebuiltModel
-) -> dict[str, list[StoredWeight]]:
+def _with_names_of_model(stored: dict[str, list[StoredWeight]], rebuilt: RebuiltModel) -> dict[str, list[StoredWeight]]:
     """Name groups after nested models whose config has no name (Keras before 2.2.3): they come in the same
     order."""
     unclaimed = [name for name, weights in stored.items() if weights and name not in rebuilt.layers]
@@ -140,9 +132,7 @@ def _layer_weights(group: h5py.Group, layer: str, source: str) -> Iterator[Store
     for name in _names(layer_group, "weight_names", source):
         dataset = _child(layer_group, name, h5py.Dataset, source)
         if dataset.external or dataset.is_virtual:
-            raise ModelFileError(
-                f"{source}: the values of {layer}/{name} lie in another file; save the model again"
-            )
+            raise ModelFileError(f"{source}: the values of {layer}/{name} lie in another file; save the model again")
         # The values are read when their shape is known to fit: a file can declare shapes that no memory
         # holds.
         yield StoredWeight(name, tuple(dataset.shape), partial(np.asarray, dataset))
@@ -154,18 +144,12 @@ def _child(parent: h5py.Group, name: str, kind: type, source: str) -> Any:
     for part in name.split("/"):
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) and part else None
         if link is None:
-            raise ModelFileError(
-                f"{source}: {parent.name}/{name} is missing; the file is damaged or was cut short"
-            )
+            raise ModelFileError(f"{source}: {parent.name}/{name} is missing; the file is damaged or was cut short")
         if not isinstance(link, h5py.HardLink):
-            raise ModelFileError(
-                f"{source}: {parent.name}/{name} is a link; save the model again without links"
-            )
+            raise ModelFileError(f"{source}: {parent.name}/{name} is a link; save the model again without links")
         node = node[part]
     if not isinstance(node, kind):
-        raise ModelFileError(
-            f"{source}: {parent.name}/{name} is no {kind.__name__.lower()}; the file is damaged"
-        )
+        raise ModelFileError(f"{source}: {parent.name}/{name} is no {kind.__name__.lower()}; the file is damaged")
     return node
 
 
@@ -178,9 +162,7 @@ def _names(group: h5py.Group, attribute: str, source: str) -> list[str]:
         while f"{attribute}{len(values)}" in group.attrs:
             values.append(group.attrs[f"{attribute}{len(values)}"])
         if not values:
-            raise ModelFileError(
-                f"{source}: {group.name} has no attribute {attribute!r}; the file is damaged"
-            )
+            raise ModelFileError(f"{source}: {group.name} has no attribute {attribute!r}; the file is damaged")
         values = list(np.concatenate(values))
     return [_text(value) or "" for value in values]
 

@@ -47,9 +47,7 @@ def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str) -> Any:
     try:
         file = h5py.File(io.BytesIO(weights), "r")
     except OSError as error:
-        raise ModelFileError(
-            f"{source}: the weights in it are damaged or cut short: {brief(error)}"
-        ) from error
+        raise ModelFileError(f"{source}: the weights in it are damaged or cut short: {brief(error)}") from error
     with file:
         nodes: dict[str, Any] = {}
         file.visititems(nodes.__setitem__)  # does not follow links, which can lead to other files
@@ -102,9 +100,7 @@ def _layer_groups(nodes: dict[str, Any], container: str, entries: Sequence[Any])
 
 def _variables(nodes: dict[str, Any], group: str, wanted: Sequence[Slot]) -> Iterator[StoredWeight]:
     """Yield the numbered variables of one layer under the names of its slots, which have the same order."""
-    numbers = sorted(
-        int(path[len(group) :]) for path in nodes if re.fullmatch(rf"{re.escape(group)}\d+", path)
-    )
+    numbers = sorted(int(path[len(group) :]) for path in nodes if re.fullmatch(rf"{re.escape(group)}\d+", path))
     if len(numbers) != len(wanted):
         wanted = [slot for slot in wanted if slot.required]  # the sharpness stands in the config alone
     for position, number in enumerate(numbers):

@@ -71,13 +71,9 @@ def read_zip(path: Path) -> Any:
                 raise ModelFileError(
                     f"{path} is a zip file, but no Keras model: it has no {_CONFIG} and {_METADATA} in it"
                 )
-            large = [
-                name for name in (_CONFIG, _METADATA) if archive.getinfo(name).file_size > _LARGEST_CONFIG
-            ]
+            large = [name for name in (_CONFIG, _METADATA) if archive.getinfo(name).file_size > _LARGEST_CONFIG]
             if large:
-                raise ModelFileError(
-                    f"{path}: {large[0]} in it claims to be over {_LARGEST_CONFIG >> 20} MiB long"
-                )
+                raise ModelFileError(f"{path}: {large[0]} in it claims to be over {_LARGEST_CONFIG >> 20} MiB long")
             texts = {name: archive.read(name) for name in (_CONFIG, _METADATA)}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ModelFileError(
@@ -123,9 +119,7 @@ def _read(file: Path, texts: Mapping[str, bytes], path: Path) -> Any:
     custom = _checked_custom_objects(config, source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Keras warns of weights that it skips; `_check_all_loaded` refuses those
+            warnings.simplefilter("ignore")  # Keras warns of weights that it skips; `_check_all_loaded` refuses those
             model = keras.saving.load_model(file, custom_objects=custom, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelFileError(f"{source}: Keras cannot load it: {brief(error)}") from error
@@ -167,8 +161,7 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
     left = [name for digest, name in names.items() if stored[digest]]
     if left:
         raise ModelFileError(
-            f"{source}: no layer has a place for the stored weight {left[0]}; "
-            "config and weights do not belong together"
+            f"{source}: no layer has a place for the stored weight {left[0]}; config and weights do not belong together"
         )
 
 
@@ -250,9 +243,7 @@ def _class_records(value: Any, owner: str) -> Iterator[tuple[Mapping[str, Any], 
         if isinstance(value.get("class_name"), str):
             settings = value.get("config")
             name = settings.get("name") if isinstance(settings, Mapping) else None
-            if isinstance(name, str) and not value["class_name"].endswith(
-                "Policy"
-            ):  # dtypes have names as well
+            if isinstance(name, str) and not value["class_name"].endswith("Policy"):  # dtypes have names as well
                 owner = f"layer {name!r}"
             yield value, owner
         for key, inner in value.items():

@@ -38,10 +38,7 @@ class Entry(NamedTuple):
 
 def read_entries(layers: Any, source: str) -> list[Entry]:
     """Return the layers of a model config; `source` is the file, for the messages."""
-    return [
-        _entry(entry, index, source)
-        for index, entry in enumerate(as_list(layers, f"{source}: list of layers"))
-    ]
+    return [_entry(entry, index, source) for index, entry in enumerate(as_list(layers, f"{source}: list of layers"))]
 
 
 def _entry(entry: Any, index: int, source: str) -> Entry:
@@ -57,9 +54,7 @@ def _entry(entry: Any, index: int, source: str) -> Entry:
 def read_calls(entry: Entry, source: str) -> list[Call]:
     """Return the calls of a layer of a functional model, at least one."""
     where = f"{source}: layer {entry.name!r}"
-    calls = [
-        _call(node, entry.class_name, where) for node in as_list(entry.inbound, f"{where}: inbound_nodes")
-    ]
+    calls = [_call(node, entry.class_name, where) for node in as_list(entry.inbound, f"{where}: inbound_nodes")]
     if not calls:
         raise ModelFileError(f"{where} is not connected to anything")
     return calls
@@ -72,9 +67,7 @@ def _call(node: Any, class_name: str, where: str) -> Call:
         _check_call_options(as_mapping(node.get("kwargs", {}), f"{where}: kwargs"), where)
         structure = args[0] if len(args) == 1 else args
         if len(args) > 1 and class_name not in _OPERATORS:
-            raise UnsupportedLayerError(
-                f"{where} is called with {len(args)} arguments; strop reads layers with one"
-            )
+            raise UnsupportedLayerError(f"{where} is called with {len(args)} arguments; strop reads layers with one")
         inputs = list(read_tensors(structure, where))
         return Call(inputs, isinstance(structure, list))
     if isinstance(node, list) and len(node) == 4 and isinstance(node[0], str):
@@ -82,9 +75,7 @@ def _call(node: Any, class_name: str, where: str) -> Call:
     inputs = []
     for item in as_list(node, f"{where}: inbound node"):
         if not isinstance(item, list) or len(item) not in (3, 4):
-            raise UnsupportedLayerError(
-                f"{where} is called with {item!r}, which is no tensor of another layer"
-            )
+            raise UnsupportedLayerError(f"{where} is called with {item!r}, which is no tensor of another layer")
         _check_call_options(as_mapping(item[3], f"{where}: call options") if len(item) == 4 else {}, where)
         inputs.extend(read_tensors(item[:3], where))
     return Call(inputs, len(inputs) > 1)
@@ -111,9 +102,7 @@ def read_tensors(structure: Any, where: str) -> Iterator[TensorName]:
     if isinstance(structure[0], str):
         name, call, output = structure[:3] if len(structure) >= 3 else (None, None, None)
         if not isinstance(call, int) or not isinstance(output, int):
-            raise UnsupportedLayerError(
-                f"{where} is called with {structure!r}, which is no tensor of another layer"
-            )
+            raise UnsupportedLayerError(f"{where} is called with {structure!r}, which is no tensor of another layer")
         yield TensorName(str(name), call, output)
     else:
         for part in structure:

@@ -149,9 +149,7 @@ def _place(free: list[Slot], unplaced: list[StoredWeight], source: str, owner: s
     missing = [slot for slot in free if slot.required]
     if missing:
         slot = missing[0]
-        found = (
-            ", ".join(f"{weight.name} {shown_shape(weight.shape)}" for weight in unplaced) or "nothing else"
-        )
+        found = ", ".join(f"{weight.name} {shown_shape(weight.shape)}" for weight in unplaced) or "nothing else"
         raise ModelFileError(
             f"{source}: layer {'/'.join(slot.path)!r} needs the weight {slot.name!r} of shape "
             f"{shown_shape(slot.shape)}, which the file does not hold; left over in it: {found}"
@@ -209,9 +207,7 @@ def _match_by_name(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> li
     return pairs
 
 
-def _match_anonymous(
-    free: Sequence[Slot], unplaced: Sequence[StoredWeight]
-) -> list[tuple[Slot, StoredWeight]]:
+def _match_anonymous(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
     """Match variables without a name to sharpness and keys, where it is certain which is which."""
     pairs = []
     optional = [slot for slot in free if not slot.required]
@@ -234,8 +230,7 @@ def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
     scalar = slot.shape == () and weight.shape == (1,)
     if weight.shape != slot.shape and not scalar:
         raise ModelFileError(
-            f"{where} is stored with shape {shown_shape(weight.shape)}, "
-            f"but the layer needs {shown_shape(slot.shape)}"
+            f"{where} is stored with shape {shown_shape(weight.shape)}, but the layer needs {shown_shape(slot.shape)}"
         )
     try:
         array = np.asarray(weight.read())
@@ -246,9 +241,7 @@ def _put(slot: Slot, weight: StoredWeight, source: str) -> None:
     _check_array(array, slot.name, owner, source)
     if slot.key is not None:
         if not np.array_equal(array, slot.key):
-            raise ModelFileError(
-                f"{where} differs from the key in the layer's config; only one of them can be right"
-            )
+            raise ModelFileError(f"{where} differs from the key in the layer's config; only one of them can be right")
         return
     target = array.reshape(slot.shape).astype(slot.variable.dtype)
     if not np.array_equal(target, array.reshape(slot.shape)):
@@ -271,6 +264,4 @@ def _check_array(array: NDArray[Any], name: str, owner: str, source: str) -> Non
             "is damaged"
         )
     if name == "sharpness" and not (0.0 <= float(array.reshape(-1)[0]) <= 1.0):
-        raise ModelFileError(
-            f"{source}: the sharpness of {owner!r} is {float(array.reshape(-1)[0])}, not in [0, 1]"
-        )
+        raise ModelFileError(f"{source}: the sharpness of {owner!r} is {float(array.reshape(-1)[0])}, not in [0, 1]")

@@ -90,9 +90,7 @@ class OldFiles:
             group.attrs["layer_names"] = np.array([key.encode() for key in weights], dtype="S")
             for key, arrays in weights.items():
                 layer_group = group.create_group(key)
-                layer_group.attrs["weight_names"] = np.array(
-                    [weight.encode() for weight in arrays], dtype="S"
-                )
+                layer_group.attrs["weight_names"] = np.array([weight.encode() for weight in arrays], dtype="S")
                 for weight, values in arrays.items():
                     layer_group.create_dataset(weight, data=np.asarray(values, dtype=np.float32))
             if edit is not None:

@@ -86,9 +86,7 @@ def test_original_whetstone_network_classifies_mnist(shared: Path, original: Any
 
 def test_saved_model_of_a_whetstone_fork_keeps_structure_and_accuracy(shared: Path) -> None:
     model = load_model(shared / "models" / "doryta-ffsnn-mnist")
-    assert [type(layer).__name__ for layer in model.layers] == ["Dense", "SpikingBReLU"] * 3 + [
-        "SoftmaxDecode"
-    ]
+    assert [type(layer).__name__ for layer in model.layers] == ["Dense", "SpikingBReLU"] * 3 + ["SoftmaxDecode"]
     assert [layer.units for layer in model.layers[::2][:3]] == [256, 64, 100]
     assert [layer.sharpness for layer in model.layers if isinstance(layer, SpikingBReLU)] == [1.0] * 3
     assert accuracy(model, *mnist(shared)) == pytest.approx(0.9644, abs=5e-5)

@@ -29,12 +29,8 @@ def node(path: str, entry: Mapping[str, Any], identifier: str = LAYER) -> Node:
 def network(files: Any, draw: Any, sharpness: float = 1.0) -> tuple[list[Node], dict[str, Any]]:
     """A small network as a fork of Whetstone on tf.keras wrote it: sharpness and key are variables too."""
     entries = [
-        files.layer(
-            "InputLayer", "image", batch_input_shape=files.tuple_record(None, 6, 6, 1), dtype="float32"
-        ),
-        files.layer(
-            "Conv2D", "conv", filters=2, kernel_size=files.tuple_record(3, 3), padding="same", groups=1
-        ),
+        files.layer("InputLayer", "image", batch_input_shape=files.tuple_record(None, 6, 6, 1), dtype="float32"),
+        files.layer("Conv2D", "conv", filters=2, kernel_size=files.tuple_record(3, 3), padding="same", groups=1),
         files.layer("BatchNormalization", "norm", axis=[3], epsilon=0.01, scale=False),
         files.layer("Spiking_BRelu", "spikes", sharpness=sharpness),
         files.layer("Flatten", "flat", data_format="channels_last"),
@@ -43,8 +39,15 @@ def network(files: Any, draw: Any, sharpness: float = 1.0) -> tuple[list[Node], 
         files.layer("Softmax_Decode", "decode", key=KEY),
     ]
     config = {"name": "net", "layers": entries}
-    paths = ["layer_with_weights-0", "layer_with_weights-1", "layer_with_weights-2", "layer-3", "layer_with_weights-3",
-             "layer_with_weights-4", "layer_with_weights-5"]  # fmt: skip
+    paths = [
+        "layer_with_weights-0",
+        "layer_with_weights-1",
+        "layer_with_weights-2",
+        "layer-3",
+        "layer_with_weights-3",
+        "layer_with_weights-4",
+        "layer_with_weights-5",
+    ]
     nodes = [node("root", {"class_name": "Sequential", "config": config}, SEQUENTIAL)]
     nodes += [node(f"root.{path}", entry) for path, entry in zip(paths, entries[1:], strict=True)]
     nodes.append(("root.keras_api.metrics.0", "_tf_keras_metric", {"class_name": "Mean", "name": "loss"}))
@@ -173,7 +176,7 @@ def test_functional_model_with_nested_and_shared_layers(old_files: Any, draw: An
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         (
             lambda v: v.pop("layer_with_weights-3.bias"),
@@ -219,9 +222,7 @@ def test_own_layers_are_refused_by_name(old_files: Any, draw: Any) -> None:
 
 def test_lambda_layer_is_refused(old_files: Any, draw: Any) -> None:
     nodes, variables = network(old_files, draw)
-    nodes[0][2]["config"]["layers"].insert(
-        5, old_files.layer("Lambda", "trap", function=["4wEAAAA=", None, None])
-    )
+    nodes[0][2]["config"]["layers"].insert(5, old_files.layer("Lambda", "trap", function=["4wEAAAA=", None, None]))
     with pytest.raises(UnsupportedLayerError, match="layer 'trap' is a Lambda"):
         load_model(old_files.saved_model(nodes, variables))
 
@@ -237,9 +238,7 @@ def test_missing_weights_folder_is_refused(old_files: Any, draw: Any) -> None:
     folder = old_files.saved_model(*network(old_files, draw))
     for file in (folder / "variables").iterdir():
         file.unlink()
-    with pytest.raises(
-        ModelFileError, match="the weights under .*variables are missing or damaged.*a whole folder"
-    ):
+    with pytest.raises(ModelFileError, match=r"the weights under .*variables are missing or damaged.*a whole folder"):
         load_model(folder)
 
 
@@ -248,7 +247,7 @@ def test_cut_off_checkpoint_is_refused(old_files: Any, draw: Any, part: str) -> 
     folder = old_files.saved_model(*network(old_files, draw))
     file = folder / "variables" / f"variables.{part}"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match="(missing or damaged|cannot be read)"):
+    with pytest.raises(ModelFileError, match=r"(missing or damaged|damaged or cut short)"):
         load_model(folder)
 
 
@@ -267,17 +266,13 @@ def test_export_of_keras_3_is_refused_with_the_way_out(tmp_path: Path) -> None:
     module = tf.Module()
     module.weight = tf.Variable(np.ones(3, np.float32))
     tf.saved_model.save(module, str(tmp_path / "export"))
-    with pytest.raises(
-        ModelFileError, match=r"without Keras layers.*model\.export\(\).*model\.save\('name\.keras'\)"
-    ):
+    with pytest.raises(ModelFileError, match=r"without Keras layers.*model\.export\(\).*model\.save\('name\.keras'\)"):
         load_model(tmp_path / "export")
 
 
 def test_file_inside_the_folder_points_to_the_folder(old_files: Any, draw: Any) -> None:
     folder = old_files.saved_model(*network(old_files, draw))
-    with pytest.raises(
-        ModelFileError, match="keras_metadata.pb is one file of a SavedModel; pass the folder"
-    ):
+    with pytest.raises(ModelFileError, match=r"keras_metadata\.pb is one file of a SavedModel; pass the folder"):
         load_model(folder / "keras_metadata.pb")
 
 

@@ -29,9 +29,7 @@ def test_layers_that_run_foreign_code_are_not_on_the_allow_list(name: str) -> No
         config.layer_class(name, "here")
 
 
-@pytest.mark.parametrize(
-    "name", ["Layer", "Model", "RNN", "TimeDistributed", "Bidirectional", "Normalization", "os"]
-)
+@pytest.mark.parametrize("name", ["Layer", "Model", "RNN", "TimeDistributed", "Bidirectional", "Normalization", "os"])
 def test_anything_else_is_refused(name: str) -> None:
     with pytest.raises(UnsupportedLayerError, match=f"here is of class '{name}'"):
         config.layer_class(name, "here")
@@ -44,7 +42,7 @@ def test_every_activation_of_the_allow_list_is_one_of_keras(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written, expected",
+    ("written", "expected"),
     [
         ({"class_name": "__tuple__", "items": [None, 28, 28]}, (None, 28, 28)),
         ({"class_name": "TensorShape", "items": [None, 3]}, (None, 3)),
@@ -59,7 +57,7 @@ def test_containers_are_unwrapped(written: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "written, expected",
+    ("written", "expected"),
     [
         (None, "float32"),
         ("float32", "float32"),
@@ -92,9 +90,7 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 2**20), st.one_of(st.integers(0, 2**64 - 1), st.binary(max_size=300))))
-)
+@given(st.lists(st.tuples(st.integers(1, 2**20), st.one_of(st.integers(0, 2**64 - 1), st.binary(max_size=300)))))
 def test_wire_format_round_trip(written: list[tuple[int, int | bytes]]) -> None:
     message = b""
     for number, value in written:
@@ -114,25 +110,25 @@ def test_wire_format_of_noise_is_read_or_refused(noise: bytes) -> None:
     assert sum(len(value) for _, value in found if not isinstance(value, int)) <= len(noise)
 
 
-@pytest.mark.parametrize(
-    "message", [b"\x0a\x05abc", b"\x0a", b"\x80", b"\x0b", b"\x0d\x00", b"\x08" + b"\xff" * 11]
-)
+@pytest.mark.parametrize("message", [b"\x0a\x05abc", b"\x0a", b"\x80", b"\x0b", b"\x0d\x00", b"\x08" + b"\xff" * 11])
 def test_wire_format_that_is_cut_short_is_refused(message: bytes) -> None:
     with pytest.raises(ValueError, match=r"(cut short|ends inside|unknown wire type|more than ten bytes)"):
         list(protobuf.fields(message))
 
 
 @pytest.mark.parametrize(
-    "message, expected",
+    ("message", "expected"),
     [
         ("one line", "one line"),
         ("\n\n  first\nsecond", "first"),
         ("dump\nException encountered: the reason\nmore", "the reason"),
-        ("A total of 1 objects could not be loaded, for instance:\nLayer 'd' got none", "A total of 1 objects could "
-         "not be loaded, for instance: Layer 'd' got none"),
+        (
+            "A total of 1 objects could not be loaded, for instance:\nLayer 'd' got none",
+            "A total of 1 objects could not be loaded, for instance: Layer 'd' got none",
+        ),
         ("", "ValueError"),
     ],
-)  # fmt: skip
+)
 def test_long_messages_of_keras_are_cut_to_the_point(message: str, expected: str) -> None:
     assert brief(ValueError(message)) == expected
     assert len(brief(ValueError("x" * 1000))) < 310

@@ -1,0 +1,37 @@
+"""The take-away folder for Nengo: a script that builds, runs and checks the network without strop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.encode import FrameDict
+from strop.errors import BackendError
+from strop.graph import Graph
+from strop.portable import describe, write_portable
+
+_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+
+_README = """\
+# {name}, for Nengo
+
+A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+
+    pip install "nengo>=4.0" scipy
+    python run.py
+
+{account}"""
+
+
+def write_nengo(
+    graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
+) -> None:
+    """Fill the folder `out` for the target `nengo`; see `strop.takeaway.export`."""
+    if options:
+        raise BackendError(f"the target 'nengo' does not know the option(s) {', '.join(sorted(options))}")
+    network = write_portable(graph, out, frames, labels, "nengo")
+    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
