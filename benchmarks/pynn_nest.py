@@ -2,8 +2,9 @@
 
     python benchmarks/pynn_nest.py MODEL --data mnist.npz --limit 1000
 
-Prints build and run time of both, their ratio, and whether every spike is the same; ends with 1 if one is not, or if
-PyNN-NEST runs at less than half the speed. With --wide, times the building of a Conv2D(48, 5) on 14 x 14 x 32 instead.
+Prints build and run time of both, their ratio, and whether every spike is the same; ends with 1 if one is
+not, or if PyNN-NEST runs at less than half the speed. With --wide, times the building of a Conv2D(48, 5) on
+14 x 14 x 32 instead.
 """
 
 from __future__ import annotations

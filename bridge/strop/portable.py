@@ -29,8 +29,9 @@ _BYTES_PER_SYNAPSE = 64
 _SAMPLE_FRAMES = 16
 
 _ACCOUNT = """\
-`run.py` builds the network, plays {frames} in, compares every spike of every layer with what is expected, prints a table,
-and ends with 0 if all are equal, else with 1. It is meant to be read and changed; `--help` lists its options.
+`run.py` builds the network, plays {frames} in, compares every spike of every layer with what is expected,
+prints a table, and ends with 0 if all are equal, else with 1. It is meant to be read and changed; `--help`
+lists its options.
 
 | file | what is in it |
 |---|---|
@@ -68,8 +69,8 @@ def write_portable(
     Raises
     ------
     BackendError
-        If the graph has an input whose encoding is not among `encodings`, or a population that is fed both by an
-        analogue input and by spikes.
+        If the graph has an input whose encoding is not among `encodings`, or a population that is fed both by
+        an analogue input and by spikes.
     CapacityError
         If the synapses would not fit into memory.
     """
@@ -148,7 +149,8 @@ def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, 
 
 
 def played_nodes(graph: Graph) -> tuple[str, ...]:
-    """Return the nodes whose spikes come from outside: spiking inputs, and populations that the host evaluates.
+    """Return the nodes whose spikes come from outside: spiking inputs, and populations that the host
+    evaluates.
 
     Raises
     ------
@@ -218,4 +220,5 @@ def _frame_arrays(
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays to an `.npz` file, without pickle."""
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        # The stubs take the keyword arguments for the one flag that is no array.
+        np.savez_compressed(file, **dict[str, Any](arrays))

@@ -1,7 +1,8 @@
 """Take-away folders: `strop.export` writes a network that runs where strop is not installed.
 
-A target is found through the entry-point group `strop.targets`: a callable `write(graph, out, frames, labels, **options)`
-that fills an existing, empty folder. Here is what they share: the folder appears whole or not at all.
+A target is found through the entry-point group `strop.targets`: a callable `write(graph, out, frames, labels,
+**options)` that fills an existing, empty folder. Here is what they share: the folder appears whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from strop.verify import as_labels
 
 GROUP = "strop.targets"
 
-# Fills an empty folder: graph, folder, frames by input (float32, shape (n, *input_shape)) and classes, or None for either.
+# Fills an empty folder: graph, folder, frames by input (float32, shape (n, *input_shape)) and classes, or
+# None for either.
 Writer = Callable[..., None]
 
 
@@ -74,7 +76,8 @@ def export(
     out : path
         Folder to write; it must not exist, or be empty.
     frames : array, shape (n, *input_shape), optional
-        Frames to take along, as for `strop.simulate`; the folder then holds the spikes that are expected of them.
+        Frames to take along, as for `strop.simulate`; the folder then holds the spikes that are expected of
+        them.
     labels : int array, shape (n,), optional
         Their classes.
     options

@@ -53,7 +53,8 @@ def test_a_threshold_of_zero_is_reached_by_nothing_and_missed_by_inhibition(simu
 
 
 def test_nothing_is_left_over_from_one_frame_to_the_next(simulator: str) -> None:
-    # What almost fires, what fires far above the threshold and what is held far below it must all be forgotten.
+    # What almost fires, what fires far above the threshold and what is held far below it must all be
+    # forgotten.
     graph = one_layer([[0.5 - 2.0**-20, 50.0, -50.0], [0.5, 0.5, 0.5]], 0.5)
     frames = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     spikes = strop.simulate(graph, frames, simulator).spikes["y"]

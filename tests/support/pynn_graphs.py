@@ -1,4 +1,5 @@
-"""Small graphs whose sums are exact in float64, so that thresholds are hit exactly and every simulator can be asked for all."""
+"""Small graphs whose sums are exact in float64, so that thresholds are hit exactly and every simulator can be
+asked for all."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def quarters(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def branched_graph(seed: int) -> Graph:
-    """Two layers and a skip connection; thresholds below, at and above zero, biases that fire on their own."""
+    """Two layers and a skip connection; thresholds below, at and above zero, biases that fire on their
+    own."""
     rng = np.random.default_rng(seed)
     n, a, b, c = (int(size) for size in rng.integers(3, 12, 4))
     return Graph.from_nodes(

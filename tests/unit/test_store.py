@@ -20,9 +20,7 @@ from strop.graph import Convolution, Dense, Input, Operator, Population, differe
 from strop.reference import evaluate
 from strop.store import is_graph_file, load_graph, save_graph
 
-REUSED_FOLDER = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+REUSED_FOLDER = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @REUSED_FOLDER
@@ -64,12 +62,8 @@ def test_difference_names_the_first_value_that_differs() -> None:
         return Graph.from_nodes((Input("x", (3,)),), (units,), [("x", "units", Dense(w))], outputs=["units"])
 
     assert graphs_equal(graph(weight), graph(weight.copy()))
-    assert difference(graph(weight), graph(other)) == (
-        "graph.projections[0].operator.weight: 1 of 6 values differ"
-    )
-    assert difference(graph(weight), graph(weight, 0.25)) == (
-        "graph.populations[0].threshold: 2 of 2 values differ"
-    )
+    assert difference(graph(weight), graph(other)) == ("graph.projections[0].operator.weight: 1 of 6 values differ")
+    assert difference(graph(weight), graph(weight, 0.25)) == ("graph.populations[0].threshold: 2 of 2 values differ")
 
 
 def test_bias_of_a_convolution_is_kept_once_per_filter(tmp_path: Path) -> None:
@@ -300,9 +294,7 @@ def test_foreign_operator_cannot_be_saved(tmp_path: Path) -> None:
         pass
 
     units = Population("units", (2,), 0.5, 0.0)
-    graph = Graph.from_nodes(
-        (Input("x", (3,)),), (units,), [("x", "units", Mine(np.ones((3, 2))))], outputs=["units"]
-    )
+    graph = Graph.from_nodes((Input("x", (3,)),), (units,), [("x", "units", Mine(np.ones((3, 2))))], outputs=["units"])
     with pytest.raises(ModelFileError, match="cannot hold the operator Mine"):
         graph.save(tmp_path / "net.strop")
     assert os.listdir(tmp_path) == []

@@ -17,7 +17,10 @@ from strop.errors import BackendError, BackendMissingError, DataError
 from strop.graph import Dense, Graph, Input, Population, Readout
 
 # Runs a script as if strop were not installed: any import of it fails.
-WITHOUT_STROP = "import runpy, sys; sys.modules['strop'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+WITHOUT_STROP = (
+    "import runpy, sys; sys.modules['strop'] = None; sys.argv = sys.argv[1:]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 
 RUNS = [
     pytest.param("brian2", [], "brian2", id="brian2"),
@@ -45,8 +48,10 @@ def deciding_graph() -> Graph:
     )
 
 
-@pytest.mark.parametrize("target, arguments, backend", RUNS)
-def test_a_folder_runs_without_strop_and_agrees(target: str, arguments: list[str], backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("target", "arguments", "backend"), RUNS)
+def test_a_folder_runs_without_strop_and_agrees(
+    target: str, arguments: list[str], backend: str, tmp_path: Path
+) -> None:
     require(backend)
     graph = deciding_graph()
     frames = np.random.default_rng(0).random((9, 6)).astype(np.float32)
@@ -61,7 +66,7 @@ def test_a_folder_runs_without_strop_and_agrees(target: str, arguments: list[str
     assert row[4] == "0"
 
 
-@pytest.mark.parametrize("target, arguments, backend", RUNS)
+@pytest.mark.parametrize(("target", "arguments", "backend"), RUNS)
 def test_a_spike_that_is_not_as_expected_ends_with_one(
     target: str, arguments: list[str], backend: str, tmp_path: Path
 ) -> None:

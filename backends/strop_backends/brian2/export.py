@@ -18,7 +18,8 @@ _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 _README = """\
 # {name}, for Brian2
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+nor Keras:
 
     pip install "brian2>=2.9"
     python run.py

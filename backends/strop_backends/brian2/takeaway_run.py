@@ -3,9 +3,9 @@
 
     python run.py [--limit N] [--target numpy|cython]
 
-The network is made of units without memory: in each step a unit adds up its bias and the weights of the spikes that reach
-it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a
-population of depth d (the number of layers before it) at step n + d.
+The network is made of units without memory: in each step a unit adds up its bias and the weights of the
+spikes that reach it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every
+step: frame n reaches a population of depth d (the number of layers before it) at step n + d.
 
 Beside this script lie
     network.json   populations and projections
@@ -32,7 +32,8 @@ DT = 1 * brian2.ms
 
 
 def layout(network: dict[str, Any]) -> dict[str, slice]:
-    """Return where each population lies in its group: the units, or the sources whose spikes are played in."""
+    """Return where each population lies in its group: the units, or the sources whose spikes are played
+    in."""
     places, ends = {}, {True: 0, False: 0}
     for entry in network["populations"]:
         start = ends[entry["played"]]
@@ -42,7 +43,8 @@ def layout(network: dict[str, Any]) -> dict[str, slice]:
 
 
 def build_units(network: dict[str, Any], data: Any, places: dict[str, slice]) -> brian2.NeuronGroup:
-    """Return one group of all units. It is a group for the whole network because Brian2 compiles code for each group."""
+    """Return one group of all units. It is a group for the whole network because Brian2 compiles code for
+    each group."""
     size = sum(entry["size"] for entry in network["populations"] if not entry["played"])
     units = brian2.NeuronGroup(
         size,
@@ -55,7 +57,8 @@ def build_units(network: dict[str, Any], data: Any, places: dict[str, slice]) ->
             units.th[places[entry["name"]]] = data[f"threshold:{entry['name']}"]
             units.bias[places[entry["name"]]] = data[f"bias:{entry['name']}"]
     units.v = "bias"
-    # Every unit forgets in every step: behind the threshold, before synapses deliver what decides in the next step.
+    # Every unit forgets in every step: behind the threshold, before synapses deliver what decides in the next
+    # step.
     units.run_regularly("v = bias", when="after_thresholds")
     return units
 

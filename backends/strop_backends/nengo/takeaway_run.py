@@ -3,8 +3,8 @@
 
     python run.py [--limit N]
 
-The network is made of units without memory: in each step a unit adds up its bias and the weights of the spikes that reach
-it, spikes if that is at least its threshold, and forgets. Connections have no synapse, so in Nengo a spike reaches its
+The network is made of units without memory: in each step a unit adds up its bias and the weights of the spikes that
+reach it, spikes if that is at least its threshold, and forgets. Connections have no synapse, so in Nengo a spike reaches its
 target in the same step, and every population answers frame n in step n.
 
 Beside this script lie
@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 DT = 0.001
 
 
-class MemorylessThreshold(nengo.neurons.NeuronType):
+class MemorylessThreshold(nengo.neurons.NeuronType):  # type: ignore[misc]  # Nengo ships no types
     """Units that fire in a step iff their input current reaches the threshold; a spike is 1.0 high, whatever dt."""
 
     state = {"threshold": Choice([0.5])}  # noqa: RUF012

@@ -29,9 +29,9 @@ A network of {neurons:,} threshold units, written by strop in the Neuromorphic I
 | `network.nir` | the graph: `nir.read("network.nir")` |
 {frames}| `run.py` | evaluates the graph by NIR's equations and compares every spike: `pip install nir; python run.py` |
 
-Tensors have their channels first. What enters an input node is a frame as the network sees it ({encodings}). A unit fires
-where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the network: it fires
-at the network's own threshold too. Output nodes give the values of the read-out before any softmax; the largest wins.
+Tensors have their channels first. What enters an input node is a frame as the network sees it ({encodings}). A unit
+fires where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the
+network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any softmax; the largest wins.
 
 | node | what it is |
 |---|---|
@@ -74,7 +74,7 @@ def _frames(
     spikes = evaluate(graph, signals)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, node in written.nodes.items():
-        title = graph_hint(node.metadata).get("name")
+        title = str(graph_hint(node.metadata).get("name"))
         if isinstance(node, nir.Input):
             place = natural(graph.signal_shape(title))
             values = signals[title].reshape(len(signals[title]), -1)

@@ -34,7 +34,8 @@ class _PyNNBackend(Backend):
         return ", ".join(found)
 
     def build(self, graph: Graph, simulator: ModuleType | None = None, **options: Any) -> Any:
-        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations, projections, and how to play frames in.
+        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations, projections, and how to play
+        frames in.
 
         Parameters
         ----------

@@ -2,28 +2,33 @@
 
 Read in PyNN 0.13, `pyNN/brian2`, and Brian2 2.9.0, and tried out (`tests/unit/pynn/test_brian2_rules.py`):
 
-* The order within a tick is state update, threshold, synapses, reset (`brian2/core/network.py`, `Network.schedule`). A
-  spike that arrives in a tick is added to `v` behind the threshold, decays through the next tick's state update and
-  decides there: a latency of one tick. The delay in ticks is that of the synapse, and 0 is possible.
+* The order within a tick is state update, threshold, synapses, reset (`brian2/core/network.py`,
+  `Network.schedule`). A spike that arrives in a tick is added to `v` behind the threshold, decays through the
+  next tick's state update and decides there: a latency of one tick. The delay in ticks is that of the
+  synapse, and 0 is possible.
 * The threshold is strict, `v > v_thresh` (`cells.py`, `ThresholdNeuronGroup`).
-* The reset stands behind the synapses, so what reaches a unit in the tick in which it fires is lost. Frames in every
-  second tick avoid that: each population receives in one tick and fires in the next.
-* The exact integrator gives `v * exp(-dt / tau_m)` where `v_rest`, `i_offset` and `i_inj` are 0. A unit that did not fire is
-  not reset, so the decay has to clear it: `tau_m` is so short that what is left after two ticks underflows to exactly 0
-  (factor f below 2^-520, f^2 below 2^-1040), while after one tick the potential is an ordinary float64, `f * V`.
-* `v * f` rounds, and rounding is monotone: with the threshold `nextafter(f * threshold, -inf)` every potential that
-  reaches the threshold fires. f is searched for just below a power of two, where the product keeps neighbouring floats
-  apart: nothing below the threshold fires either, but for a potential that is closer than a rounding.
-* A standing current would act in every tick, also in the one between; a unit that it makes fire there would be reset and
-  lose its input. So the bias comes as a spike from a source that spikes once in each step; and a threshold that
-  is not positive is lifted by a constant that the same source makes up for.
-* A `SpikeSourceArray` is made without a clock and runs on Brian2's default clock (`cells.py`, `SpikeGeneratorGroup`), so do its
-  synapses: that clock's step must be the timestep. It is 0.1 ms, as PyNN's default.
-* The connectors set `weight` and `delay` synapse by synapse (`projections.py`, `_convergent_connect`); `connect_arrays` gives
-  `Synapses.connect` arrays. Weights of a delta cell are in mV for PyNN and in volt in Brian2; they are set in volt, one for
-  a weight of 1, because a factor of 1/1000 would round: `Projection.get("weight")` answers with 1000 mV for it.
-* Everything is generated for NumPy: compiling a handful of code objects for every population takes longer than it saves, and
-  f is what NumPy's `exp` gives.
+* The reset stands behind the synapses, so what reaches a unit in the tick in which it fires is lost. Frames
+  in every second tick avoid that: each population receives in one tick and fires in the next.
+* The exact integrator gives `v * exp(-dt / tau_m)` where `v_rest`, `i_offset` and `i_inj` are 0. A unit that
+  did not fire is not reset, so the decay has to clear it: `tau_m` is so short that what is left after two
+  ticks underflows to exactly 0 (factor f below 2^-520, f^2 below 2^-1040), while after one tick the potential
+  is an ordinary float64, `f * V`.
+* `v * f` rounds, and rounding is monotone: with the threshold `nextafter(f * threshold, -inf)` every
+  potential that reaches the threshold fires. f is searched for just below a power of two, where the product
+  keeps neighbouring floats apart: nothing below the threshold fires either, but for a potential that is
+  closer than a rounding.
+* A standing current would act in every tick, also in the one between; a unit that it makes fire there would
+  be reset and lose its input. So the bias comes as a spike from a source that spikes once in each step; and a
+  threshold that is not positive is lifted by a constant that the same source makes up for.
+* A `SpikeSourceArray` is made without a clock and runs on Brian2's default clock (`cells.py`,
+  `SpikeGeneratorGroup`), so do its synapses: that clock's step must be the timestep. It is 0.1 ms, as PyNN's
+  default.
+* The connectors set `weight` and `delay` synapse by synapse (`projections.py`, `_convergent_connect`);
+  `connect_arrays` gives `Synapses.connect` arrays. Weights of a delta cell are in mV for PyNN and in volt in
+  Brian2; they are set in volt, one for a weight of 1, because a factor of 1/1000 would round:
+  `Projection.get("weight")` answers with 1000 mV for it.
+* Everything is generated for NumPy: compiling a handful of code objects for every population takes longer
+  than it saves, and f is what NumPy's `exp` gives.
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ from strop.graph import Population
 from strop_backends.pynn.connector import WAYS, SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray
 
-# Binary exponents of the decay over a tick: its square must underflow, what it leaves of a potential must not.
+# Binary exponents of the decay over a tick: its square must underflow, what it leaves of a potential must
+# not.
 _LEAST_EXPONENT, _LARGEST_EXPONENT = 560, 800
 
 
@@ -67,7 +73,8 @@ class Brian2Dialect(Dialect):
     timestep: ClassVar[float] = 0.1
     ticks_per_step = 2
     latency = 1
-    # Indices, weight and delay in Brian2 (24) and its queue (12), the array that numbers them (4), and the source arrays.
+    # Indices, weight and delay in Brian2 (24) and its queue (12), the array that numbers them (4), and the
+    # source arrays.
     bytes_per_synapse: ClassVar[int] = 24 + 12 + 4 + 48
 
     def __init__(self, sim: ModuleType) -> None:
@@ -204,10 +211,12 @@ def decay(dt: float) -> tuple[float, float]:
 
 
 def _lift(population: Population) -> FloatArray:
-    """Return what is added to thresholds so that a unit without input stays silent: 0 where they are positive."""
+    """Return what is added to thresholds so that a unit without input stays silent: 0 where they are
+    positive."""
     threshold = population.threshold.reshape(-1)
     size = np.abs(threshold)
-    # A power of two twice the size keeps the sum as exact as can be; small for thresholds of 0, so that biases keep their bits.
+    # A power of two twice the size keeps the sum as exact as can be; small for thresholds of 0, so that
+    # biases keep their bits.
     power = 2.0 ** (np.floor(np.log2(np.where(size > 0, size, 2.0**-21))) + 1.0)
     lift: FloatArray = np.where(threshold > 0, 0.0, power)
     return lift

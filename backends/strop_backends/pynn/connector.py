@@ -1,9 +1,9 @@
 """`SynapseArrays`: a PyNN `Connector` that hands whole arrays of synapses to the simulator.
 
-PyNN's `FromListConnector` calls the simulator once for every target unit and sets parameters synapse by synapse
-(`pyNN/connectors.py`, `FromListConnector.connect`; `pyNN/brian2/projections.py`, `_convergent_connect`: a Python loop
-over synapses), some ten microseconds each. A dialect that knows a faster way registers it in `WAYS`; for any other
-simulator the list goes to PyNN's own connector.
+PyNN's `FromListConnector` calls the simulator once for every target unit and sets parameters synapse by
+synapse (`pyNN/connectors.py`, `FromListConnector.connect`; `pyNN/brian2/projections.py`,
+`_convergent_connect`: a Python loop over synapses), some ten microseconds each. A dialect that knows a faster
+way registers it in `WAYS`; for any other simulator the list goes to PyNN's own connector.
 """
 
 from __future__ import annotations

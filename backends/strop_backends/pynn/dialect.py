@@ -1,7 +1,8 @@
-"""What differs from one PyNN simulator to the next: the clock, the cell, how synapses and spikes go in and out.
+"""What differs from one PyNN simulator to the next: the clock, the cell, how synapses and spikes go in and
+out.
 
-The emitter (`network.py`) and the runner (`run.py`) are written once, against `Dialect`; `nest.py`, `brian2.py` and
-`neuron.py` each say how one simulator is set so that a unit fires iff the design says so.
+The emitter (`network.py`) and the runner (`run.py`) are written once, against `Dialect`; `nest.py`,
+`brian2.py` and `neuron.py` each say how one simulator is set so that a unit fires iff the design says so.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ DIALECTS = {
 class Dialect(ABC):
     """One PyNN simulator, with the network that is being built in it.
 
-    A *tick* is a time step of the simulator, a *step* one of the graph, in which every population answers a frame.
+    A *tick* is a time step of the simulator, a *step* one of the graph, in which every population answers a
+    frame.
 
     Attributes
     ----------
@@ -57,7 +59,8 @@ class Dialect(ABC):
     def __init__(self, sim: ModuleType) -> None:
         self.sim = sim
 
-    # Setting up ---------------------------------------------------------------------------------------------------
+    # Setting up
+    # ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def setup(self, timestep: float, longest_delay: float, **options: Any) -> None:
@@ -81,7 +84,8 @@ class Dialect(ABC):
     def first_free_tick(self) -> int:
         """Return the first tick in which a source can still be told to spike."""
 
-    # Building -----------------------------------------------------------------------------------------------------
+    # Building
+    # -----------------------------------------------------------------------------------------------------
 
     def sources(self, label: str, size: int) -> Any:
         """Return a population of spike sources, silent so far."""
@@ -96,10 +100,12 @@ class Dialect(ABC):
         """Return a PyNN projection with these synapses, `ticks` of delay."""
 
     def standing_weights(self, population: Population) -> FloatArray | None:
-        """Return what every unit gets in each step besides its input, shape `(size,)`, or None where nothing is needed."""
+        """Return what every unit gets in each step besides its input, shape `(size,)`, or None where nothing
+        is needed."""
         return None
 
-    # Running ------------------------------------------------------------------------------------------------------
+    # Running
+    # ------------------------------------------------------------------------------------------------------
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Let sources spike, in place of what they were told before; `units` ascending, then `ticks`."""

@@ -19,7 +19,8 @@ _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 _README = """\
 # {name}, for PyNN
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+nor Keras:
 
     pip install PyNN nest-simulator
     python run.py nest
@@ -44,7 +45,8 @@ def write_pynn(
 _SPINNAKER_README = """\
 # {name}, for SpiNNaker
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+nor Keras:
 
     pip install "sPyNNaker>=7.4"
     python run.py spiNNaker --virtual        # maps on a board that is not there
@@ -55,8 +57,9 @@ A network of {neurons:,} threshold units and {synapses:,} synapses, written by s
 {account}
 ## Fixed point
 
-Weights have 16 bits there. Ring-buffer shifts and factors were chosen for the frames in this folder (`scaling` in
-`network.json`), and `fixed:P` in `frames.npz` holds the spikes that this arithmetic gives: they are what a run is compared with.
+Weights have 16 bits there. Ring-buffer shifts and factors were chosen for the frames in this folder
+(`scaling` in `network.json`), and `fixed:P` in `frames.npz` holds the spikes that this arithmetic gives: they
+are what a run is compared with.
 
     {report}
 """

@@ -2,16 +2,17 @@
 
 What sPyNNaker 7.4 does (Python: `spynnaker/pyNN/models/neuron`; C: `neural_modelling/src/neuron`):
 
-* A weight becomes `rint(|w| 2^(15 - s))` in 16 bits without sign (`synapse_dynamics_static.py`); excitatory and inhibitory
-  synapses of a population have a shift s each (`population_vertex.py`, `get_ring_buffer_shifts`).
-* The weights that arrive in a tick are added up in a ring buffer of 16 bits, which saturates at 65535 (`synapses.c`); its value
-  shifted left by s is the input, in s16.15.
-* `V = V_rest + R (exc - inh + I_offset)` for a unit without memory; R is 1 for `tau_m = cm`. The spike is `V >= V_thresh`
-  (`neuron_model_lif_impl.h`, `threshold_type_static.h`). Offset and threshold are s16.15, rounded to the nearest
-  (`data_type.py`, `encode_as_int`).
+* A weight becomes `rint(|w| 2^(15 - s))` in 16 bits without sign (`synapse_dynamics_static.py`); excitatory
+  and inhibitory synapses of a population have a shift s each (`population_vertex.py`,
+  `get_ring_buffer_shifts`).
+* The weights that arrive in a tick are added up in a ring buffer of 16 bits, which saturates at 65535
+  (`synapses.c`); its value shifted left by s is the input, in s16.15.
+* `V = V_rest + R (exc - inh + I_offset)` for a unit without memory; R is 1 for `tau_m = cm`. The spike is `V
+  >= V_thresh` (`neuron_model_lif_impl.h`, `threshold_type_static.h`). Offset and threshold are s16.15,
+  rounded to the nearest (`data_type.py`, `encode_as_int`).
 
-So a population's grid is `2^(s - 15)`, and it holds sums below `2^(s + 1)`. Its weights, bias and threshold may all be multiplied by
-a factor, which changes no spike of the graph, but moves them on the grid.
+So a population's grid is `2^(s - 15)`, and it holds sums below `2^(s + 1)`. Its weights, bias and threshold
+may all be multiplied by a factor, which changes no spike of the graph, but moves them on the grid.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ class Scaling:
         """Distance of two neighbouring weights of the coarser kind, in the graph's own unit."""
         return math.ldexp(1.0, max(self.excitatory, self.inhibitory) - _FRACTION_BITS) / self.factor
 
-
     @property
     def expected_sums(self) -> tuple[float, float]:
-        """What to tell sPyNNaker as `max_expected_summed_weight`, so that it takes these shifts: it wants 2^s above it."""
+        """What to tell sPyNNaker as `max_expected_summed_weight`, so that it takes these shifts: it wants 2^s
+        above it."""
         exc, inh = (1.5 * 2.0 ** (shift - 1) for shift in (self.excitatory, self.inhibitory))
         return exc, inh
 
@@ -148,7 +149,10 @@ class FixedPointReport:
 
     def __str__(self) -> str:
         head = f"{self.frames:,} frames in SpiNNaker's arithmetic, scaling: {self.choice}"
-        lines = [head, f"{'layer':28s} {'shifts':>7s} {'factor':>8s} {'grid':>9s} {'spikes':>10s} {'differ':>8s} {'saturated':>9s}"]
+        lines = [
+            head,
+            f"{'layer':28s} {'shifts':>7s} {'factor':>8s} {'grid':>9s} {'spikes':>10s} {'differ':>8s} {'saturated':>9s}",
+        ]
         for layer in self.layers:
             s = layer.scaling
             shifts = f"{s.excitatory}, {s.inhibitory}"
@@ -177,7 +181,8 @@ class _Population:
             self.weights[p.source] = (matrices[0], matrices[1])
 
     def sums(self, spikes: Signals, shift: int | None, sign: int, factor: float = 1.0) -> npt.NDArray[np.float64]:
-        """Return summed weights of one sign (0 excitatory, 1 inhibitory), shape (n, size): rounded to integers for a shift."""
+        """Return summed weights of one sign (0 excitatory, 1 inhibitory), shape (n, size): rounded to
+        integers for a shift."""
         total: npt.NDArray[np.float64] | None = None
         for source, pair in self.weights.items():
             matrix = pair[sign]
@@ -211,7 +216,8 @@ class _Population:
 
 
 def shift_for(largest: float) -> int:
-    """Return the shift that sPyNNaker takes for an expected largest sum (`get_ring_buffer_shifts`): sums below 2^shift.
+    """Return the shift that sPyNNaker takes for an expected largest sum (`get_ring_buffer_shifts`): sums
+    below 2^shift.
 
     It leaves a bit unused: the buffer holds sums below `2^(shift + 1)`.
     """
@@ -248,7 +254,10 @@ def measured_scaling(graph: Graph, frames: Frames, headroom: float = 1.25, fill:
     for name, population in populations.items():
         # A single weight must fit, too, whether or not it was ever used.
         need = [
-            max(headroom * largest[name][sign], *(float(pair[sign].max()) if pair[sign].nnz else 0.0 for pair in population.weights.values()))
+            max(
+                headroom * largest[name][sign],
+                *(float(pair[sign].max()) if pair[sign].nnz else 0.0 for pair in population.weights.values()),
+            )
             for sign in (0, 1)
         ]
         if fill and max(need) > 0:
@@ -298,14 +307,13 @@ def fixed_point_report(
         else:
             decisions += int(np.count_nonzero(ours != theirs))
         total += len(next(iter(part.values())))
-    layers = tuple(
-        LayerDifference(name, populations[name].size, scaling[name], *counts[name]) for name in populations
-    )
+    layers = tuple(LayerDifference(name, populations[name].size, scaling[name], *counts[name]) for name in populations)
     return FixedPointReport(total, layers, decisions if decides else None, choice)
 
 
 def fixed_point_spikes(graph: Graph, frames: Frames, scaling: Mapping[str, Scaling]) -> Spikes:
-    """Return what each population that SpiNNaker simulates would do, shape (n, *shape), each fed by those before it."""
+    """Return what each population that SpiNNaker simulates would do, shape (n, *shape), each fed by those
+    before it."""
     populations = _carried(graph)
     parts: list[Spikes] = []
     for part in chunks(as_frames(graph, frames), chunk_size(graph)):

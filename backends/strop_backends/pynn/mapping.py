@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ class _Warnings(logging.Handler):
 @lru_cache
 def _report_folder() -> str:
     folder = tempfile.mkdtemp(prefix="strop-spinnaker-")
-    # sPyNNaker writes a last file there when Python ends. What is registered before its own hook is called after it.
+    # sPyNNaker writes a last file there when Python ends. What is registered before its own hook is called
+    # after it.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -57,9 +59,7 @@ def _passing_folder() -> Iterator[None]:
         os.chdir(before)
 
 
-def map_virtually(
-    graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]
-) -> SpinnakerMapping:
+def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
     """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
     heard = _Warnings()
     logging.getLogger().addHandler(heard)
@@ -84,10 +84,10 @@ def map_virtually(
 def _read(
     graph: Graph, network: PyNNNetwork, spikes: Spikes | None, version: str, warnings: tuple[str, ...]
 ) -> SpinnakerMapping:
-    from spynnaker.pyNN.data import SpynnakerDataView
-
-    machine = SpynnakerDataView.get_machine()
-    placements = list(SpynnakerDataView.iterate_placemements())
+    view = import_module("spynnaker.pyNN.data").SpynnakerDataView
+    machine = view.get_machine()
+    # The name is sPyNNaker's (`pacman/data/pacman_data_view.py`).
+    placements = list(view.iterate_placemements())
     # Every chip of every board has a core that sPyNNaker itself needs.
     ours = [p for p in placements if p.vertex.app_vertex is not None]
     chips = {(p.x, p.y) for p in ours}
@@ -114,9 +114,7 @@ def _read(
         )
     total = sum(p.sdram for p in populations)
     system = len(placements) - len(ours)
-    return SpinnakerMapping(
-        version, len(boards), len(chips), len(ours), system, total, tuple(populations), warnings
-    )
+    return SpinnakerMapping(version, len(boards), len(chips), len(ours), system, total, tuple(populations), warnings)
 
 
 def _load(

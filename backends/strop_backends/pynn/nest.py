@@ -1,29 +1,35 @@
 """PyNN on NEST: `iaf_psc_delta` without memory, a frame per tick.
 
-Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out (`tests/unit/pynn/test_nest_rules.py`):
+Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
+(`tests/unit/pynn/test_nest_rules.py`):
 
-* `update`: `V = P30 (y0 + I_e) + P33 V + spikes`, then the threshold: a spike iff `V >= V_th`, equality included; all of it
-  in float64, relative to `E_L`, which is 0 here. Spikes that arrive in a step decide in that step; the spike they cause is
-  stamped with the same time, so that a delay of d ticks makes it d ticks later than its source's.
-* `P33 = exp(-h / tau_m)` and `P30 = tau_m / C_m (1 - P33)`. With `tau_m = 2^-k <= h / 1024` the exponential underflows to
-  exactly 0: nothing is left over from one step to the next, whether the unit fired or not. With `C_m = tau_m`, a power of
-  two, `P30` is exactly 1: `I_e` is the bias, and `V = bias + sum of weights` is what the oracle computes.
-* `t_ref = 0` gives 0 refractory steps. `V_reset` must be below `V_th`; with `P33 = 0` its value is never seen.
+* `update`: `V = P30 (y0 + I_e) + P33 V + spikes`, then the threshold: a spike iff `V >= V_th`, equality
+  included; all of it in float64, relative to `E_L`, which is 0 here. Spikes that arrive in a step decide in
+  that step; the spike they cause is stamped with the same time, so that a delay of d ticks makes it d ticks
+  later than its source's.
+* `P33 = exp(-h / tau_m)` and `P30 = tau_m / C_m (1 - P33)`. With `tau_m = 2^-k <= h / 1024` the exponential
+  underflows to exactly 0: nothing is left over from one step to the next, whether the unit fired or not. With
+  `C_m = tau_m`, a power of two, `P30` is exactly 1: `I_e` is the bias, and `V = bias + sum of weights` is
+  what the oracle computes.
+* `t_ref = 0` gives 0 refractory steps. `V_reset` must be below `V_th`; with `P33 = 0` its value is never
+  seen.
 * Weights are in mV and may have any sign; the delay is at least one tick.
-* In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is given in
-  the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the label as an array).
+* In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is
+  given in the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the
+  label as an array).
 
 In PyNN 0.13, `pyNN/nest`:
 
 * Weights are multiplied by 1000 and, for the delta cell, by `receptor_scale = 1e-3` (`projections.py`,
-  `standardmodels/cells.py`): two roundings, so arrays go in without PyNN's translation. `Projection.get` undoes the first
-  factor alone and answers in thousandths of mV; `DeltaProjection` answers in mV.
-* `IF_curr_delta` names no `variable_map`, so its initial `v` cannot be set (a warning for each population) and `v` cannot
-  be recorded; `DeltaCell` names it.
-* A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is taken off the
-  times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at time 0, so the first time
-  that can be played is `min_delay + dt`.
-* `run` simulates one `min_delay` past what was asked for, so that recorders have got everything (`simulator.py`).
+  `standardmodels/cells.py`): two roundings, so arrays go in without PyNN's translation. `Projection.get`
+  undoes the first factor alone and answers in thousandths of mV; `DeltaProjection` answers in mV.
+* `IF_curr_delta` names no `variable_map`, so its initial `v` cannot be set (a warning for each population)
+  and `v` cannot be recorded; `DeltaCell` names it.
+* A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is
+  taken off the times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at
+  time 0, so the first time that can be played is `min_delay + dt`.
+* `run` simulates one `min_delay` past what was asked for, so that recorders have got everything
+  (`simulator.py`).
 """
 
 from __future__ import annotations
@@ -47,11 +53,14 @@ from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, b
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what PyNN 0.13 makes NEST 3.10 warn of at every call, and what no user of strop can act on."""
+    """Hold back what PyNN 0.13 makes NEST 3.10 warn of at every call, and what no user of strop can act
+    on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Provided for backward compatibility only")
         warnings.filterwarnings("ignore", message=r"\s*(Get|Set)Status\(\) is deprecated")
-        warnings.filterwarnings("ignore", message=r"Cannot find nest-config|Problem running cmake|Unable to (compile|install)")
+        warnings.filterwarnings(
+            "ignore", message=r"Cannot find nest-config|Problem running cmake|Unable to (compile|install)"
+        )
         yield
 
 
@@ -116,7 +125,7 @@ class NestDialect(Dialect):
         """A generator spikes one tick from now at the earliest, its parrot one least delay later."""
         state = self.sim.simulator.state
         with _quiet():
-            return round((state.t_kernel - state._time_offset + state.min_delay) / self.dt) + 1
+            return int(round((state.t_kernel - state._time_offset + state.min_delay) / self.dt)) + 1
 
     def sources(self, label: str, size: int) -> Any:
         """Spike generators with their parrots."""
@@ -135,7 +144,8 @@ class NestDialect(Dialect):
                 cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=reset, v_thresh=first, tau_refrac=0.0, i_offset=0.0
             )
             units = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
-            # Set in NEST itself: PyNN keeps i_offset in nA, and bias / 1000 * 1000 need not be the bias again.
+            # Set in NEST itself: PyNN keeps i_offset in nA, and bias / 1000 * 1000 need not be the bias
+            # again.
             units.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
         return units
 
@@ -215,7 +225,8 @@ def _ids(population: Any) -> IntArray:
 
 
 def _classes(sim: ModuleType) -> tuple[type, type]:
-    """Return the delta cell and the projection of `sim`, with what PyNN left out; see the module's docstring."""
+    """Return the delta cell and the projection of `sim`, with what PyNN left out; see the module's
+    docstring."""
 
     class DeltaCell(sim.IF_curr_delta):  # type: ignore[name-defined,misc]  # the module is known only at run time
         __doc__ = sim.IF_curr_delta.__doc__

@@ -1,7 +1,7 @@
 """A graph as PyNN populations and projections, on whichever simulator; what differs is in the `Dialect`.
 
-Input spikes, and the first layer's under the host encoding, are played in by `SpikeSourceArray`s; all other populations
-are cells of the simulator. A projection that the graph gives a delay of d steps has one of
+Input spikes, and the first layer's under the host encoding, are played in by `SpikeSourceArray`s; all other
+populations are cells of the simulator. A projection that the graph gives a delay of d steps has one of
 `d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together.
 """
 
@@ -56,16 +56,12 @@ class PyNNNetwork:
     dialect : Dialect
     """
 
-    def __init__(
-        self, graph: Graph, sim: ModuleType | str, timestep: float | None = None, **options: Any
-    ) -> None:
+    def __init__(self, graph: Graph, sim: ModuleType | str, timestep: float | None = None, **options: Any) -> None:
         self.graph = graph
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
         self.played = played_nodes(graph)
-        self._carried = [
-            p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)
-        ]
+        self._carried = [p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)]
         self._require_memory()
         if isinstance(sim, str):
             tick = self.dialect.timestep if timestep is None else float(timestep)
@@ -86,7 +82,8 @@ class PyNNNetwork:
             self._connect(p)
         self._add_standing_input()
 
-    # Building -----------------------------------------------------------------------------------------------------
+    # Building
+    # -----------------------------------------------------------------------------------------------------
 
     def _require_memory(self) -> None:
         largest = max(self._carried, key=lambda p: p.operator.synapse_count, default=None)
@@ -139,7 +136,8 @@ class PyNNNetwork:
                 self.populations[STANDING], self.populations[name], np.zeros_like(post), post, weights[post], ticks
             )
 
-    # Running ------------------------------------------------------------------------------------------------------
+    # Running
+    # ------------------------------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
@@ -154,8 +152,8 @@ class PyNNNetwork:
         frames : array, shape (n, *input_shape)
             As for `strop.simulate`.
         start : int, optional
-            Tick in which the first frame enters; by default the first that is possible. Population P answers frame n at
-            tick `start + (n + depth(P)) * ticks_per_step`.
+            Tick in which the first frame enters; by default the first that is possible. Population P answers
+            frame n at tick `start + (n + depth(P)) * ticks_per_step`.
 
         Returns
         -------
@@ -182,9 +180,7 @@ class PyNNNetwork:
             dialect.play(self.populations[name], units, start + (frames + graph.depth(name)) * dialect.ticks_per_step)
         if STANDING in self.populations:
             steps = np.arange(count + graph.total_depth, dtype=np.int64)
-            dialect.play(
-                self.populations[STANDING], np.zeros_like(steps), start + steps * dialect.ticks_per_step
-            )
+            dialect.play(self.populations[STANDING], np.zeros_like(steps), start + steps * dialect.ticks_per_step)
         return start + (count - 1 + graph.total_depth) * dialect.ticks_per_step + 1
 
     def answers(self, events: Mapping[str, Events], count: int) -> dict[str, npt.NDArray[np.bool_]]:
@@ -215,4 +211,3 @@ class PyNNNetwork:
 
 def _analogue(graph: Graph, name: str) -> bool:
     return any(node.name == name and not node.spiking for node in graph.inputs)
-

@@ -1,25 +1,29 @@
 """PyNN on NEURON: `IF_curr_exp` in spaced mode, a frame in every fourth tick.
 
-There is no delta cell, so the factor from summed weight to membrane potential is calculated from the cell's equations.
-Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9 (`tests/unit/pynn/test_neuron_rules.py`):
+There is no delta cell, so the factor from summed weight to membrane potential is calculated from the cell's
+equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
+(`tests/unit/pynn/test_neuron_rules.py`):
 
-* A weight is added to a current, `i' = -i / tau_syn` (`nmodl/expisyn.mod`), solved by `cnexp`: over a tick it is multiplied by
-  `exp(-dt / tau_syn)`. With `tau_syn = dt / 1024` that is exactly 0, so the current lasts one tick, whatever its size: all
-  spikes of a wave cross the threshold in the same tick, and the next wave is as synchronous as this one was. (With a slower
-  current strong inputs would cross earlier than weak ones, and no margin could be stated for the layer behind.)
-* The membrane takes a backward Euler step: `V' = (V + (dt / cm) I) / (1 + dt / tau_m)`. So the peak, one tick behind the
-  arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. With `tau_m = dt / 2^20` a 2^-20th is left
-  over after a tick, a 2^-80th after four: nothing that float64 could see. `cm = 2^20 dt / (1 + 2^20)` makes the factor
-  2^-20. (A factor of 1 would take a millionth of that capacitance, and is then met to 9e-13 only; here to 2^-52.)
-* The threshold is strict, and it is a `WATCH` (`nmodl/reset.mod`, `ResetRefrac`): it fires when the condition *becomes* true.
-  A unit at rest must be below it, so thresholds that are not positive are lifted, and that constant and the bias come as
-  a spike from a source that spikes once in each step.
+* A weight is added to a current, `i' = -i / tau_syn` (`nmodl/expisyn.mod`), solved by `cnexp`: over a tick it
+  is multiplied by `exp(-dt / tau_syn)`. With `tau_syn = dt / 1024` that is exactly 0, so the current lasts
+  one tick, whatever its size: all spikes of a wave cross the threshold in the same tick, and the next wave is
+  as synchronous as this one was. (With a slower current strong inputs would cross earlier than weak ones, and
+  no margin could be stated for the layer behind.)
+* The membrane takes a backward Euler step: `V' = (V + (dt / cm) I) / (1 + dt / tau_m)`. So the peak, one tick
+  behind the arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. With `tau_m = dt
+  / 2^20` a 2^-20th is left over after a tick, a 2^-80th after four: nothing that float64 could see. `cm =
+  2^20 dt / (1 + 2^20)` makes the factor 2^-20. (A factor of 1 would take a millionth of that capacitance, and
+  is then met to 9e-13 only; here to 2^-52.)
+* The threshold is strict, and it is a `WATCH` (`nmodl/reset.mod`, `ResetRefrac`): it fires when the condition
+  *becomes* true. A unit at rest must be below it, so thresholds that are not positive are lifted, and that
+  constant and the bias come as a spike from a source that spikes once in each step.
 * After a spike the membrane is clamped to `v_reset` for `tau_refrac`, a tick: one spike per frame.
-* The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered by a part in 2^44, some
-  hundred times those roundings, so that a potential that reaches the threshold fires. **What it resolves**: a potential
-  that is less than `2^-44 * threshold` below its threshold fires, too (6e-14 for a threshold of 1).
-* A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented before the first
-  `run`, or after a reset.
+* The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered
+  by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires.
+  **What it resolves**: a potential that is less than `2^-44 * threshold` below its threshold fires, too
+  (6e-14 for a threshold of 1).
+* A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented
+  before the first `run`, or after a reset.
 """
 
 from __future__ import annotations
@@ -148,12 +152,14 @@ class NeuronDialect(Dialect):
 
 
 def capacitance(dt: float) -> float:
-    """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by `PEAK` mV."""
+    """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by
+    `PEAK` mV."""
     return dt / (PEAK * (1.0 + _LEAK))
 
 
 def _lift(population: Population) -> FloatArray:
-    """Return what is added to thresholds so that a unit without input is below them: 0 where they are positive."""
+    """Return what is added to thresholds so that a unit without input is below them: 0 where they are
+    positive."""
     threshold = population.threshold.reshape(-1)
     size = np.where(threshold == 0, 0.5, np.abs(threshold))
     lift: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))

@@ -17,8 +17,8 @@ from strop_backends.pynn.network import PyNNNetwork
 class PyNNRunner(Runner):
     """A network that was built once and streams chunk after chunk, the clock running on.
 
-    PyNN keeps one network per process and simulator: `setup()` drops the one before. A runner that has lost its network
-    to another builds it again.
+    PyNN keeps one network per process and simulator: `setup()` drops the one before. A runner that has lost
+    its network to another builds it again.
     """
 
     def __init__(self, graph: Graph, module: str, **options: Any) -> None:

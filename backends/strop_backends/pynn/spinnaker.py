@@ -2,17 +2,18 @@
 
 Read in sPyNNaker 7.4.1 and the C sources of its neurons (see `fixed_point.py` for the arithmetic):
 
-* Spikes that arrive in a tick decide in that tick, `V >= V_thresh` (`neuron_impl_standard.h`): a delay of d ticks, at least 1,
-  makes it d ticks later than its source's. A frame can enter in every tick.
-* `exp(-dt / tau_m)` is s16.15, so `tau_m = dt / 16` makes it exactly 0; with `cm = tau_m` the resistance is exactly 1. Both are
-  powers of two, which s16.15 holds as they are, for time steps of 1 ms. `tau_refrac = 0` is no tick at all.
+* Spikes that arrive in a tick decide in that tick, `V >= V_thresh` (`neuron_impl_standard.h`): a delay of d
+  ticks, at least 1, makes it d ticks later than its source's. A frame can enter in every tick.
+* `exp(-dt / tau_m)` is s16.15, so `tau_m = dt / 16` makes it exactly 0; with `cm = tau_m` the resistance is
+  exactly 1. Both are powers of two, which s16.15 holds as they are, for time steps of 1 ms. `tau_refrac = 0`
+  is no tick at all.
 * Excitatory and inhibitory synapses are projections of their own; weights have no sign in memory.
 * The cell is `extra_models.IFCurDelta`, PyNN's `IF_curr_delta` under another name.
-* Without a file `.spynnaker.cfg` in the home folder `setup` writes one and raises (`spinn_utilities/config_holder.py`); for a virtual
-  board a passing home folder serves as well.
-* Convolution connectors run on populations of their own kind (`ConvolutionConnector` with `PopulationMachineLocalOnlyCombinedVertex`),
-  which take no other connector. Pooling, skip connections and dense layers meet convolutions in most networks, so synapses
-  are expanded here.
+* Without a file `.spynnaker.cfg` in the home folder `setup` writes one and raises
+  (`spinn_utilities/config_holder.py`); for a virtual board a passing home folder serves as well.
+* Convolution connectors run on populations of their own kind (`ConvolutionConnector` with
+  `PopulationMachineLocalOnlyCombinedVertex`), which take no other connector. Pooling, skip connections and
+  dense layers meet convolutions in most networks, so synapses are expanded here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -36,7 +38,8 @@ from strop.reference import evaluate
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
 from strop_backends.pynn.fixed_point import Scaling
 
-# sPyNNaker's own extra stages reach this far (`delays/delay_extension_vertex.py`): 16 ticks in the row, 64 stages.
+# sPyNNaker's own extra stages reach this far (`delays/delay_extension_vertex.py`): 16 ticks in the row, 64
+# stages.
 LONGEST_DELAY = 1024
 
 
@@ -99,10 +102,11 @@ class SpinnakerDialect(Dialect):
         board : int
             Version of the virtual board: 3 (4 chips) or 5 (48 chips).
         neurons_per_core : int, optional
-            Fewer neurons on a core spread a wave's synaptic events over more cores; costs cores, and a copy of every packet
-            for each of them. By default as many as sPyNNaker allows.
+            Fewer neurons on a core spread a wave's synaptic events over more cores; costs cores, and a copy
+            of every packet for each of them. By default as many as sPyNNaker allows.
         time_scale_factor : int, optional
-            How much slower than real time it runs: more cycles for a wave's events in each tick; costs time alone.
+            How much slower than real time it runs: more cycles for a wave's events in each tick; costs time
+            alone.
         scaling : mapping of population name to Scaling, optional
             Ring-buffer shifts and factors; see `strop_backends.pynn.fixed_point.measured_scaling`. By default
             sPyNNaker's estimate from the rates of a Poisson process, which is coarse for waves.
@@ -111,16 +115,16 @@ class SpinnakerDialect(Dialect):
             raise BackendError(f"{self.name}: neurons_per_core must be positive, got {neurons_per_core}")
         if longest_delay / timestep > LONGEST_DELAY:
             raise BackendError(
-                f"{self.name}: a delay of {longest_delay / timestep:.0f} ticks is beyond what sPyNNaker holds ({LONGEST_DELAY})"
+                f"{self.name}: a delay of {longest_delay / timestep:.0f} ticks is beyond what sPyNNaker holds "
+                f"({LONGEST_DELAY})"
             )
         self.scaling = scaling or {}
         with configuration_at_hand():
             self.sim.setup(timestep=timestep, min_delay=timestep, time_scale_factor=time_scale_factor, **options)
         if virtual:
-            from spinn_utilities.config_holder import set_config
-
-            set_config("Machine", "virtual_board", "True")
-            set_config("Machine", "version", str(board))
+            configuration = import_module("spinn_utilities.config_holder")
+            configuration.set_config("Machine", "virtual_board", "True")
+            configuration.set_config("Machine", "version", str(board))
         if neurons_per_core is not None:
             self.sim.set_number_of_neurons_per_core(self.sim.extra_models.IFCurDelta, neurons_per_core)
 
@@ -132,9 +136,9 @@ class SpinnakerDialect(Dialect):
     @property
     def session(self) -> object:
         """sPyNNaker makes a simulator for each setup."""
-        from spynnaker.pyNN.data import SpynnakerDataView
-
-        return SpynnakerDataView.get_timestamp_dir_path()
+        view = import_module("spynnaker.pyNN.data").SpynnakerDataView
+        found: object = view.get_timestamp_dir_path()
+        return found
 
     def first_free_tick(self) -> int:
         """The tick behind now."""
@@ -183,9 +187,14 @@ class SpinnakerDialect(Dialect):
         return projection
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
-        """Set the sources' times."""
-        parts = by_unit(units, ticks * self.dt, population.size)
-        population.set(spike_times=[part.tolist() for part in parts])
+        """Set the sources' times.
+
+        `Population.set` would store a list that the partitioner then indexes with an array (sPyNNaker 7.4.1,
+        `reverse_ip_tag_multi_cast_source.py`, `_filtered_send_buffer_times`); the vertex is given what its
+        constructor makes.
+        """
+        vertex = population._vertex
+        vertex.send_buffer_times = vertex._validate_send_buffer_times(by_unit(units, ticks, population.size))
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Let the machine record spikes."""

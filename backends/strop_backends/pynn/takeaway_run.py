@@ -5,14 +5,15 @@
     python run.py brian2 [--limit N]
     python run.py spiNNaker [--virtual] [--limit N]
 
-The network is made of units without memory: in each step a unit adds up its bias and the weights of the spikes that reach
-it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a
-population of depth d (the number of layers before it) at step n + d.
+The network is made of units without memory: in each step a unit adds up its bias and the weights of the
+spikes that reach it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every
+step: frame n reaches a population of depth d (the number of layers before it) at step n + d.
 
 Beside this script lie
     network.json   populations and projections
     network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
-    frames.npz     spikes that are played in, spikes that are expected (for SpiNNaker, in its arithmetic), and labels
+    frames.npz     spikes that are played in, spikes that are expected (for SpiNNaker, in its arithmetic), and
+    labels
 
 It needs PyNN, the simulator and NumPy. It ends with 0 if every spike is as expected, with 1 if one is not.
 """
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +62,8 @@ class Nest:
         )  # fmt: skip
 
     def units(self, name: str, threshold: Any, bias: Any) -> Any:
-        # exp(-dt / tau_m) with tau_m = dt / 1024 is exactly 0: nothing is left over from the step before. With C_m = tau_m
-        # the offset current I_e is added as it is.
+        # exp(-dt / tau_m) with tau_m = dt / 1024 is exactly 0: nothing is left over from the step before.
+        # With C_m = tau_m the offset current I_e is added as it is.
         tau = 2.0 ** math.floor(math.log2(self.timestep / 1024))
         cell = self.sim.IF_curr_delta(
             cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=float(min(threshold.min(), 0.0)) - 1.0,
@@ -83,10 +85,12 @@ class Nest:
 
 
 class Brian2:
-    """Brian2 through PyNN: input decays once before the threshold, which is strict, and is lost in the tick of a spike.
+    """Brian2 through PyNN: input decays once before the threshold, which is strict, and is lost in the tick
+    of a spike.
 
-    So a frame enters in every second tick; the decay over one tick is a factor f so small that f * f is 0; the threshold is
-    just below f * threshold; and the bias comes as a spike, because a current would act in the tick between, too.
+    So a frame enters in every second tick; the decay over one tick is a factor f so small that f * f is 0;
+    the threshold is just below f * threshold; and the bias comes as a spike, because a current would act in
+    the tick between, too.
     """
 
     timestep = 0.1
@@ -105,7 +109,8 @@ class Brian2:
         sim.setup(timestep=self.timestep, min_delay=self.timestep)
 
     def decay(self) -> tuple[float, float]:
-        """Return a time constant (s) and its factor over a tick, as close below a power of two as there is one."""
+        """Return a time constant (s) and its factor over a tick, as close below a power of two as there is
+        one."""
         step = self.timestep * 1e-3
         tau = (step / (np.arange(560, 800) * math.log(2)))[:, None] * (1 + np.arange(-8, 9) * 2.0**-52)
         factor = np.exp(-step * 1 / tau)
@@ -142,11 +147,12 @@ class Brian2:
 
 
 class SpiNNaker:
-    """SpiNNaker through sPyNNaker: input decides in the tick in which it arrives, V >= V_thresh, in fixed point.
+    """SpiNNaker through sPyNNaker: input decides in the tick in which it arrives, V >= V_thresh, in fixed
+    point.
 
-    Weights have 16 bits: steps of 2^(shift - 15), each population with a shift for excitatory and one for inhibitory synapses.
-    `network.json` may hold, for each population, the sums that the shifts are chosen for, and a factor for its weights, bias
-    and threshold.
+    Weights have 16 bits: steps of 2^(shift - 15), each population with a shift for excitatory and one for
+    inhibitory synapses. `network.json` may hold, for each population, the sums that the shifts are chosen
+    for, and a factor for its weights, bias and threshold.
     """
 
     timestep = 1.0
@@ -168,10 +174,9 @@ class SpiNNaker:
         sim.setup(timestep=self.timestep, min_delay=self.timestep)
         os.environ["HOME"] = home
         if arguments.virtual:
-            from spinn_utilities.config_holder import set_config
-
-            set_config("Machine", "virtual_board", "True")
-            set_config("Machine", "version", "5")
+            configuration = import_module("spinn_utilities.config_holder")
+            configuration.set_config("Machine", "virtual_board", "True")
+            configuration.set_config("Machine", "version", "5")
         if arguments.neurons_per_core:
             sim.set_number_of_neurons_per_core(sim.extra_models.IFCurDelta, arguments.neurons_per_core)
 
@@ -179,7 +184,8 @@ class SpiNNaker:
         return float(self.scaling.get(name, {}).get("factor", 1.0))
 
     def units(self, name: str, threshold: Any, bias: Any) -> Any:
-        # exp(-dt / tau_m) is 0 in s16.15, and the resistance tau_m / cm is 1: nothing is left over, the input is V.
+        # exp(-dt / tau_m) is 0 in s16.15, and the resistance tau_m / cm is 1: nothing is left over, the input
+        # is V.
         tau, factor = self.timestep / 16, self.factor(name)
         cell = self.sim.extra_models.IFCurDelta(
             tau_m=tau, cm=tau, v_rest=0.0, v_reset=0.0, v_thresh=(threshold * factor).tolist(),
@@ -204,63 +210,65 @@ class SpiNNaker:
                 self.sim.Projection(source, target, connector, self.sim.StaticSynapse(), receptor_type=receptor)
 
 
-SIMULATORS = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
+SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
 
 
-def build(simulator: Any, network: dict[str, Any], data: Any) -> tuple[dict[str, Any], Any]:
-    """Return the populations by name, and the source of standing input, if one is needed."""
-    sim, populations = simulator.sim, {}
+def spike_times(simulator: Any, network: dict[str, Any], frames: Any, count: int) -> dict[str, list[Any]]:
+    """Return when the sources are to spike (ms), one array for each source."""
+    times = {}
+    for entry in network["populations"]:
+        if entry["played"]:
+            unit, frame = np.nonzero(frames[f"played:{entry['name']}"][:count].T)
+            tick = simulator.first_tick + (frame + entry["depth"]) * simulator.ticks_per_step
+            cuts = np.searchsorted(unit, np.arange(1, entry["size"]))
+            times[entry["name"]] = np.split(tick * simulator.timestep, cuts)
+    return times
+
+
+def sources(simulator: Any, name: str, times: list[Any]) -> Any:
+    """Return a population of spike sources."""
+    if isinstance(simulator, SpiNNaker):
+        sequences = [part.tolist() for part in times]
+    else:
+        from pyNN.parameters import Sequence
+
+        sequences = [Sequence(part) for part in times]
+    # PyNN takes a list of one for the times of one source.
+    cell = simulator.sim.SpikeSourceArray(spike_times=sequences if len(sequences) > 1 else sequences[0])
+    return simulator.sim.Population(len(times), cell, label=name)
+
+
+def build(
+    simulator: Any, network: dict[str, Any], data: Any, times: dict[str, list[Any]], steps: int
+) -> dict[str, Any]:
+    """Return the populations by name, connected."""
+    populations: dict[str, Any] = {}
     standing: dict[str, Any] = {}
     for entry in network["populations"]:
         name = entry["name"]
         if entry["played"]:
-            populations[name] = sim.Population(entry["size"], sim.SpikeSourceArray(spike_times=[]), label=name)
+            populations[name] = sources(simulator, name, times[name])
         else:
             threshold, bias = data[f"threshold:{name}"], data[f"bias:{name}"]
             populations[name] = simulator.units(name, threshold, bias)
-            standing[name] = simulator.standing(threshold, bias)
             populations[name].record("spikes")
+            weights = simulator.standing(threshold, bias)
+            if weights.any():
+                standing[name] = weights
     for p in network["projections"]:
         pre, post, weight = (data[f"{what}:{p['key']}"] for what in ("pre", "post", "weight"))
         ticks = p["delay"] * simulator.ticks_per_step - simulator.latency
         if len(pre):
             simulator.connect(populations[p["source"]], populations[p["target"]], pre, post, weight, ticks)
-    if not any(weights.any() for weights in standing.values()):
-        return populations, None
-    source = sim.Population(1, sim.SpikeSourceArray(spike_times=[]), label="always-on")
-    for name, weights in standing.items():
-        post = np.flatnonzero(weights)
-        ticks = simulator.ticks_per_step - simulator.latency
-        if len(post):
+    if standing:
+        # A source that spikes once in each step, for what units need besides their input.
+        always = [(simulator.first_tick + np.arange(steps) * simulator.ticks_per_step) * simulator.timestep]
+        source = sources(simulator, "always-on", always)
+        for name, weights in standing.items():
+            post = np.flatnonzero(weights)
+            ticks = simulator.ticks_per_step - simulator.latency
             simulator.connect(source, populations[name], np.zeros_like(post), post, weights[post], ticks)
-    return populations, source
-
-
-def play(simulator: Any, network: dict[str, Any], populations: dict[str, Any], standing: Any, frames: Any, count: int) -> int:
-    """Tell the sources when to spike; returns how many ticks there are to run."""
-    ticks_per_step, first = simulator.ticks_per_step, simulator.first_tick
-    for entry in network["populations"]:
-        if entry["played"]:
-            raster = frames[f"played:{entry['name']}"][:count]
-            unit, frame = np.nonzero(raster.T)
-            times = (first + (frame + entry["depth"]) * ticks_per_step) * simulator.timestep
-            cuts = np.searchsorted(unit, np.arange(1, entry["size"]))
-            set_spikes(populations[entry["name"]], np.split(times, cuts))
-    steps = count + network["depth"]
-    if standing is not None:
-        set_spikes(standing, [(first + np.arange(steps) * ticks_per_step) * simulator.timestep])
-    return int(first + steps * ticks_per_step)
-
-
-def set_spikes(population: Any, times: list[Any]) -> None:
-    """Set the spike times (ms) of a population of sources, one array for each."""
-    if type(population).__module__.startswith("spynnaker"):
-        population.set(spike_times=[part.tolist() for part in times])
-        return
-    from pyNN.parameters import Sequence
-
-    sequences = [Sequence(part) for part in times]
-    population.set(spike_times=sequences if len(sequences) > 1 else sequences[0])
+    return populations
 
 
 def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int) -> Any:
@@ -301,12 +309,15 @@ def main() -> int:
 
     begin = time.perf_counter()
     simulator = SIMULATORS[arguments.simulator](arguments, network)
-    populations, standing = build(simulator, network, data)
-    ticks = play(simulator, network, populations, standing, frames, count)
+    steps = count + network["depth"]
+    populations = build(simulator, network, data, spike_times(simulator, network, frames, count), steps)
+    ticks = simulator.first_tick + steps * simulator.ticks_per_step
     built = time.perf_counter()
     simulator.sim.run(ticks * simulator.timestep)
     ran = time.perf_counter()
-    print(f"{network['name']} on {arguments.simulator}: built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s")
+    print(
+        f"{network['name']} on {arguments.simulator}: built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s"
+    )
 
     if arguments.virtual:
         for name, population in populations.items():

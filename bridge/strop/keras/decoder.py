@@ -183,9 +183,7 @@ def _checked_key(key: ArrayLike | Mapping[str, Any], name: str) -> NDArray[np.fl
     except (TypeError, ValueError) as error:
         raise DataError(f"key of SoftmaxDecode {name!r} is not a matrix of numbers: {error}") from error
     if array.ndim != 2 or array.size == 0:
-        raise DataError(
-            f"key of SoftmaxDecode {name!r} must have shape (num_classes, width), got {array.shape}"
-        )
+        raise DataError(f"key of SoftmaxDecode {name!r} must have shape (num_classes, width), got {array.shape}")
     if not np.isin(array, (0.0, 1.0)).all():
         raise DataError(f"key of SoftmaxDecode {name!r} must hold only 0 and 1")
     silent = np.flatnonzero(array.sum(axis=1) == 0)
@@ -198,9 +196,7 @@ def _size_pair(size: Any, name: str) -> tuple[int, int]:
     try:
         num_classes, width = size
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"size of SoftmaxDecode {name!r} must be (num_classes, width), got {size!r}"
-        ) from error
+        raise DataError(f"size of SoftmaxDecode {name!r} must be (num_classes, width), got {size!r}") from error
     return num_classes, width
 
 
@@ -220,7 +216,6 @@ def _ones_per_class(sparsity: float, width: int) -> int:
     ones = round(sparsity * width)
     if ones < 1:
         raise DataError(
-            f"sparsity {sparsity!r} of width {width} leaves every class without a neuron; "
-            f"use at least {1 / width:.4g}"
+            f"sparsity {sparsity!r} of width {width} leaves every class without a neuron; use at least {1 / width:.4g}"
         )
     return ones

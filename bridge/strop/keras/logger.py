@@ -117,11 +117,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: Path, records: list[Record]) -> None:
-    text = (
-        _as_csv(records)
-        if path.suffix == ".csv"
-        else "".join(json.dumps(record) + "\n" for record in records)
-    )
+    text = _as_csv(records) if path.suffix == ".csv" else "".join(json.dumps(record) + "\n" for record in records)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed only when whole: whoever reads along, or whatever kills the training, never meets half a file.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -154,3 +154,189 @@ def train_mnist(
     validation = frames[-held_out:], labels[-held_out:]
     history = _fit(model, frames[:-held_out], labels[:-held_out], validation, epochs, 128, verbose, callbacks)
     return _finished(model, test_frames, test_labels, history)
+
+
+def load_digits() -> tuple[
+    tuple[NDArray[np.float32], NDArray[np.int64]],
+    tuple[NDArray[np.float32], NDArray[np.int64]],
+    tuple[NDArray[np.float32], NDArray[np.int64]],
+]:
+    """Return scikit-learn's digits as (frames, labels) for training, validation and test, always split the same.
+
+    Returns
+    -------
+    three pairs (frames, labels)
+        1,293, 144 and 360 frames of shape (8, 8, 1), float32, multiples of 1/16 in [0, 1]; stratified by class.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits as bundled
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise ImportError(
+            f"the digits come with scikit-learn ({error}); install it with: pip install 'strop[keras]'"
+        ) from error
+    digits = bundled()
+    frames = (digits.images / 16.0).astype(np.float32)[..., np.newaxis]
+    labels = digits.target.astype(np.int64)
+    rest, x_test, rest_labels, y_test = train_test_split(
+        frames, labels, test_size=_TEST_DIGITS, random_state=0, stratify=labels
+    )
+    x_train, x_val, y_train, y_val = train_test_split(
+        rest, rest_labels, test_size=_VALIDATION_DIGITS, random_state=0, stratify=rest_labels
+    )
+    return (x_train, y_train), (x_val, y_val), (x_test, y_test)
+
+
+def _digits_convnet(seed: int) -> Any:
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(32, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            SpikingBReLU(),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.2),
+            *_dense_block(256),
+            layers.Dropout(0.2),
+            *_readout(200, seed),
+        ],
+        name="digits_convnet",
+    )
+
+
+def _digits_mlp(seed: int) -> Any:
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(),
+            *_dense_block(256),
+            layers.Dropout(0.2),
+            *_dense_block(256),
+            layers.Dropout(0.2),
+            *_readout(200, seed),
+        ],
+        name="digits_mlp",
+    )
+
+
+def _mnist_mlp(seed: int) -> Any:
+    return keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Flatten(),
+            *_dense_block(256),
+            *_dense_block(64),
+            *_readout(100, seed),
+        ],
+        name="mnist_mlp",
+    )
+
+
+def _mnist_lenet(seed: int) -> Any:
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(6, 5, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            SpikingBReLU(),
+            layers.MaxPooling2D(),
+            layers.Conv2D(16, 5, use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            SpikingBReLU(),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            *_dense_block(120),
+            *_dense_block(84),
+            *_readout(100, seed),
+        ],
+        name="mnist_lenet",
+    )
+
+
+def _dense_block(units: int) -> list[Any]:
+    # The statistics of batch normalisation have to follow within an epoch when a layer below becomes a threshold.
+    return [
+        layers.Dense(units, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        SpikingBReLU(),
+    ]
+
+
+def _readout(width: int, seed: int) -> list[Any]:
+    key = key_generator(_NUM_CLASSES, width, seed=seed, sparsity=_KEY_SPARSITY)
+    return [*_dense_block(width), SoftmaxDecode(key)]
+
+
+def _fit(
+    model: Any,
+    frames: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    validation: tuple[NDArray[np.float32], NDArray[np.int64]],
+    epochs: int,
+    batch_size: int,
+    verbose: int,
+    callbacks: Sequence[Any],
+) -> dict[str, list[float]]:
+    """Train for exactly `epochs`, sharpen in the later ones, and return the history."""
+    count = len(spiking_layers(model))
+    if epochs < count + 1:
+        raise DataError(f"{epochs} epochs are too few to sharpen {count} layers; give at least {count + 1}")
+    # Two thirds of the epochs go to sharpening: three steps for each layer where there is room. More steps would
+    # mean steeper slopes before the threshold, whose rare and huge gradients undo more than they teach.
+    steps = min(3, max(1, 2 * epochs // (3 * count)))
+    sharpener = SimpleSharpener(start_epoch=epochs - 1 - steps * count, steps=steps)
+    model.compile(keras.optimizers.Adadelta(_LEARNING_RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    fitted = model.fit(
+        frames,
+        labels,
+        batch_size=batch_size,
+        epochs=epochs,
+        validation_data=validation,
+        callbacks=[sharpener, *callbacks],
+        verbose=verbose,
+    )
+    return {name: [float(value) for value in values] for name, values in fitted.history.items()}
+
+
+def _finished(
+    model: Any, x_test: NDArray[np.float32], y_test: NDArray[np.int64], history: dict[str, list[float]]
+) -> TrainedModel:
+    blunt = {name: value for name, value in get_sharpness(model).items() if value < 1.0}
+    if blunt:
+        name, value = next(iter(blunt.items()))
+        raise NotSharpenedError(
+            f"training ended before layer {name!r} was fully sharpened (sharpness {value:g}); "
+            "let it run to the end, without callbacks that stop it"
+        )
+    classes = model.predict(x_test, verbose=0).argmax(axis=-1)
+    return TrainedModel(model, x_test, y_test, history, float((classes == y_test).mean()))
+
+
+def _shifted(frames: NDArray[np.float32], down: int, right: int) -> NDArray[np.float32]:
+    """Return the frames moved by `down` and `right` pixels, with zeros moving in."""
+    room = np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = frames.shape[1:3]
+    return room[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+
+
+def _checked(
+    frames: ArrayLike, labels: ArrayLike, shape: tuple[int, ...], what: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return frames of `shape` as float32 in [0, 1] and labels as int64, or raise a `DataError` that names `what`."""
+    x, y = np.asarray(frames), np.asarray(labels)
+    if x.ndim < 3 or x.shape[1:3] != (28, 28) or x.shape[3:] not in ((), (1,)) or len(x) == 0:
+        raise DataError(f"{what} frames must have shape (n, 28, 28) or (n, 28, 28, 1), got {x.shape}")
+    if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"{what} labels must be {len(x)} integers, got {y.dtype} of shape {y.shape}")
+    if y.min() < 0 or y.max() >= _NUM_CLASSES:
+        raise DataError(f"{what} labels must lie in 0 to {_NUM_CLASSES - 1}, got {y.min()} to {y.max()}")
+    x = x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x.astype(np.float32)
+    if not (x.min() >= 0 and x.max() <= 1):  # also refuses NaN
+        raise DataError(f"{what} frames of floats must lie in [0, 1]; leave uint8 frames as they are")
+    return x.reshape(len(x), *shape), y.astype(np.int64)

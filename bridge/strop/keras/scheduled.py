@@ -135,15 +135,11 @@ class ScheduledSharpener(Sharpener):
         else:
             self._plan = (start, duration, intermission or 0)
             generated = self._generate(1 if num_layers is None else num_layers, self._plan)
-            if (
-                num_layers is not None
-            ):  # otherwise it was only made to check the figures; the model has the count
+            if num_layers is not None:  # otherwise it was only made to check the figures; the model has the count
                 self.schedule = generated
 
     @staticmethod
-    def gen_schedule(
-        num_layers: int, start: int, duration: int, intermission: int = 0
-    ) -> list[tuple[int, int]]:
+    def gen_schedule(num_layers: int, start: int, duration: int, intermission: int = 0) -> list[tuple[int, int]]:
         """Make a bottom-up schedule.
 
         >>> ScheduledSharpener.gen_schedule(3, start=10, duration=4, intermission=1)

@@ -99,9 +99,7 @@ def named_spiking_layers(model: Any) -> dict[str, SpikingActivation]:
     return named
 
 
-def _walk(
-    layer: Any, path: tuple[str, ...], seen: set[int]
-) -> Iterator[tuple[tuple[str, ...], SpikingActivation]]:
+def _walk(layer: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[tuple[str, ...], SpikingActivation]]:
     if id(layer) in seen:
         return
     seen.add(id(layer))

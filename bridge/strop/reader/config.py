@@ -141,7 +141,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get("class_name") in ("__tuple__", "TensorShape") and isinstance(value.get("items"), list):
             return tuple(plain(item) for item in value["items"])
-        if value.get("type") == "ndarray" and "value" in value:
+        if value.keys() == {"type", "value"}:
             return value["value"]
         if value.get("class_name") == "__numpy__" and isinstance(value.get("config"), Mapping):
             return value["config"].get("value")

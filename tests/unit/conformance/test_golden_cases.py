@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from random_graphs import random_frames, random_graph
 
 import strop.reference
@@ -176,8 +172,6 @@ def test_fidelity_names_the_encoding_that_is_missing(monkeypatch: pytest.MonkeyP
 def test_float32_backend_is_not_asked_for_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = get_backend("reference")
     monkeypatch.setattr(type(engine), "precision", "float32")
-    assert golden_case("threshold_one_float64_apart").missing(engine) == [
-        "float64 (it calculates in float32)"
-    ]
+    assert golden_case("threshold_one_float64_apart").missing(engine) == ["float64 (it calculates in float32)"]
     assert golden_case("threshold_just_above_and_below").missing(engine) == []
     assert "24 bits of float32" in engine.fidelity(golden_case("dense").graph)[1][2]

@@ -42,12 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install(folder, project["name"], "strop_toy", source, project["entry-points"]["strop.backends"])
     strict = source.replace("current >= threshold", "current > threshold").replace('"toy"', '"toy-strict"')
     assert strict.count("current > threshold") == 1
-    install(
-        folder, "strop-toy-strict", "strop_toy_strict", strict, {"toy-strict": "strop_toy_strict:ToyBackend"}
-    )
-    late = source.replace("trace[source][now - delay]", "trace[source][now - 1]").replace(
-        '"toy"', '"toy-late"'
-    )
+    install(folder, "strop-toy-strict", "strop_toy_strict", strict, {"toy-strict": "strop_toy_strict:ToyBackend"})
+    late = source.replace("trace[source][now - delay]", "trace[source][now - 1]").replace('"toy"', '"toy-late"')
     install(folder, "strop-toy-late", "strop_toy_late", late, {"toy-late": "strop_toy_late:ToyBackend"})
     install(
         folder,

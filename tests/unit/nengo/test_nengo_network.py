@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from random_graphs import random_frames, random_graph
 
 from strop.backend import get_backend
 from strop.encode import as_frames, encode
@@ -27,10 +27,6 @@ from strop.graph import (
     SumPool,
 )
 from strop.reference import evaluate
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from random_graphs import random_frames, random_graph
-
 from strop_backends.nengo import load_nengo
 
 try:
@@ -99,9 +95,7 @@ def test_neuron_refuses_a_wrong_number_of_thresholds() -> None:
 def test_neuron_works_in_a_network_of_the_users_own() -> None:
     with nengo.Network(seed=1) as network:
         drive = nengo.Node(lambda t: 0.5 if t < 0.0035 else 0.25)
-        units = nengo.Ensemble(
-            2, 1, neuron_type=MemorylessThreshold([0.5, 0.25]), gain=np.ones(2), bias=np.zeros(2)
-        )
+        units = nengo.Ensemble(2, 1, neuron_type=MemorylessThreshold([0.5, 0.25]), gain=np.ones(2), bias=np.zeros(2))
         nengo.Connection(drive, units.neurons, transform=np.ones((2, 1)), synapse=None)
         probe, threshold = nengo.Probe(units.neurons), nengo.Probe(units.neurons, "threshold")
     with nengo.Simulator(network, progress_bar=False) as sim:
@@ -279,9 +273,7 @@ def test_expansion_beyond_the_memory_is_refused_with_its_size(monkeypatch: pytes
 def test_trained_networks_verify(shared: Path, name: str, encoding: str) -> None:
     data = np.load(shared / "data" / "mnist.npz")
     model = strop.load_model(shared / "models" / name)
-    report = strop.verify(
-        model, data["x_test"][:200], data["y_test"][:200], backends=("nengo",), encoding=encoding
-    )
+    report = strop.verify(model, data["x_test"][:200], data["y_test"][:200], backends=("nengo",), encoding=encoding)
     backend = report.backends["nengo"]
     assert all(layer.spikes > 0 for layer in backend.layers)
     assert backend.faults == 0

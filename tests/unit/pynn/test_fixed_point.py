@@ -11,9 +11,10 @@ from strop_backends.pynn.fixed_point import Scaling, fixed_point_report, measure
 
 
 def test_a_weight_is_rounded_to_the_grid_of_its_shift() -> None:
-    # Shift 6: the grid is 2^-9 = 0.001953125. 0.4995 is 255.744 steps, 256 of them are 0.5: it reaches the threshold.
-    # 0.499 is 255.488 steps: it does not. 0.3 + 0.2 = 153.6 + 102.4 steps = 154 + 102 = 256: equal to the threshold.
-    # 0.2505 twice = 128.256 steps each = 2 * 128 = 256; 0.2495 twice = 127.744 = 2 * 128 = 256, though the sum is 0.499.
+    # Shift 6: the grid is 2^-9 = 0.001953125. 0.4995 is 255.744 steps, 256 of them are 0.5: it reaches the
+    # threshold. 0.499 is 255.488 steps: it does not. 0.3 + 0.2 = 153.6 + 102.4 steps = 154 + 102 = 256: equal
+    # to the threshold. 0.2505 twice = 128.256 steps each = 2 * 128 = 256; 0.2495 twice = 127.744 = 2 * 128 =
+    # 256, though the sum is 0.499.
     weights = [[0.4995, 0.499, 0.3, 0.2505, 0.2495], [0.0, 0.0, 0.2, 0.2505, 0.2495]]
     report = fixed_point_report(one_layer(weights, 0.5), np.ones((1, 2)), {"y": Scaling(6, 6)})
     layer = report.layers[0]
@@ -26,7 +27,7 @@ def test_a_weight_is_rounded_to_the_grid_of_its_shift() -> None:
 
 def test_bias_and_threshold_are_rounded_to_a_32768th() -> None:
     # 0.5 is 16384 / 32768. A bias of 16383.6 / 32768 is rounded up to it, one of 16383.4 / 32768 is not.
-    graph = one_layer(np.zeros((1, 3)) + [[0.0, 0.0, 1.0]], 0.5, [16383.6 / 32768, 16383.4 / 32768, 0.0])
+    graph = one_layer([[0.0, 0.0, 1.0]], 0.5, [16383.6 / 32768, 16383.4 / 32768, 0.0])
     report = fixed_point_report(graph, np.ones((3, 1)), {"y": Scaling(0, 0)})
     assert (report.layers[0].spikes, report.different) == (3, 3)
     # Two thirds of everything: 10922.4 and 10922.27 / 32768 against 10922.67, rounded 10922, 10922 and 10923.
@@ -35,7 +36,8 @@ def test_bias_and_threshold_are_rounded_to_a_32768th() -> None:
 
 
 def test_a_ring_buffer_saturates_at_65535_for_each_sign() -> None:
-    # Shift 0 holds 65535 / 32768 = 1.99997. Three inputs of 1.0 make 3 - 2.5 = 0.5 in the graph, 1.99997 - 2.5 -> 1.99997 - 1.99997.
+    # Shift 0 holds 65535 / 32768 = 1.99997. Three inputs of 1.0 make 3 - 2.5 = 0.5 in the graph, 1.99997 -
+    # 2.5 -> 1.99997 - 1.99997.
     graph = one_layer([[1.0], [1.0], [1.0], [-1.25], [-1.25]], 0.5)
     frames = np.ones((2, 5))
     held = fixed_point_report(graph, frames, {"y": Scaling(1, 1)})
@@ -53,7 +55,9 @@ def test_excitatory_and_inhibitory_weights_have_a_grid_each() -> None:
     assert fixed_point_report(graph, np.ones((1, 2)), {"y": Scaling(6, 0)}).layers[0].different == 0
 
 
-@pytest.mark.parametrize("largest, shift", [(0.0, 0), (0.3, 0), (0.99, 0), (1.0, 1), (1.5, 1), (2.0, 2), (33.0, 6), (64.0, 7)])
+@pytest.mark.parametrize(
+    ("largest", "shift"), [(0.0, 0), (0.3, 0), (0.99, 0), (1.0, 1), (1.5, 1), (2.0, 2), (33.0, 6), (64.0, 7)]
+)
 def test_shifts_are_those_of_spynnaker(largest: float, shift: int) -> None:
     assert shift_for(largest) == shift
 

@@ -139,7 +139,10 @@ def test_synapses_beyond_the_memory_are_refused_with_the_figure(monkeypatch: pyt
     shape = (14, 14, 32)
     layer = Convolution(shape, np.ones((5, 5, 32, 48)), (1, 1), (1, 1), ((0, 0), (0, 0)))
     graph = Graph.from_nodes(
-        [Input("x", shape, "binary")], [Population("conv", layer.shape_out, 0.5, 0.0)], [("x", "conv", layer)], outputs=["conv"]
+        [Input("x", shape, "binary")],
+        [Population("conv", layer.shape_out, 0.5, 0.0)],
+        [("x", "conv", layer)],
+        outputs=["conv"],
     )
     monkeypatch.setenv("STROP_MEMORY_LIMIT", "1e6")
     with pytest.raises(CapacityError, match=r"3,840,000 pynn-nest synapses .*x -> conv.* the limit is 1.0 MB"):

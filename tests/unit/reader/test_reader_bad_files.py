@@ -201,7 +201,7 @@ def test_original_error_is_chained(keras_file: Path) -> None:
     assert isinstance(caught.value.__cause__, zipfile.BadZipFile)
 
 
-JUNK = [None, True, -1, 2.5, "", "junk", [], {}, [[]], {"class_name": "Dense"}, [["d", 0, 0]], 10**30]
+JUNK: list[Any] = [None, True, -1, 2.5, "", "junk", [], {}, [[]], {"class_name": "Dense"}, [["d", 0, 0]], 10**30]
 
 
 def damaged(value: Any, rng: Any) -> Any:

@@ -104,7 +104,7 @@ def test_wire_format_round_trip(written: list[tuple[int, int | bytes]]) -> None:
 
 @given(st.binary(max_size=200))
 def test_wire_format_of_noise_is_read_or_refused(noise: bytes) -> None:
-    found = []
+    found: list[tuple[int, int | memoryview]] = []
     with contextlib.suppress(ValueError):
         found.extend(protobuf.fields(noise))
     assert sum(len(value) for _, value in found if not isinstance(value, int)) <= len(noise)

@@ -56,9 +56,7 @@ def random_convolution(rng: np.random.Generator, shape: tuple[int, ...]) -> Oper
     axes, channels = len(shape) - 1, shape[-1]
     groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
     size = tuple(int(rng.integers(1, min(3, n) + 1)) for n in shape[:-1])
-    dilation = tuple(
-        2 if 2 * (k - 1) < n and rng.random() < 0.3 else 1 for k, n in zip(size, shape, strict=False)
-    )
+    dilation = tuple(2 if 2 * (k - 1) < n and rng.random() < 0.3 else 1 for k, n in zip(size, shape, strict=False))
     padding = tuple((int(a), int(b)) for a, b in rng.integers(0, 2, (axes, 2)))
     strides = tuple(int(n) for n in rng.integers(1, 3, axes))
     transposed = bool(rng.random() < 0.3) and all(n > 2 for n in shape[:-1])
@@ -70,9 +68,7 @@ def random_convolution(rng: np.random.Generator, shape: tuple[int, ...]) -> Oper
 def random_pool(rng: np.random.Generator, shape: tuple[int, ...]) -> Operator:
     size = tuple(int(rng.integers(1, min(3, n) + 1)) for n in shape[:-1])
     strides = tuple(int(n) for n in rng.integers(1, 3, len(size)))
-    return SumPool(
-        shape, size, strides, tuple((int(a), int(b)) for a, b in rng.integers(0, 2, (len(size), 2)))
-    )
+    return SumPool(shape, size, strides, tuple((int(a), int(b)) for a, b in rng.integers(0, 2, (len(size), 2))))
 
 
 def random_operator(rng: np.random.Generator, shape: tuple[int, ...], depth: int = 0) -> Operator:

@@ -1,0 +1,472 @@
+"""NIR: what is written means the same by NIR's own equations, reads back equal, and what cannot be said is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_graphs import random_frames, random_graph
+
+nir = pytest.importorskip("nir")
+
+import strop
+from strop.conformance import golden_case, golden_names
+from strop.encode import as_frames, encode
+from strop.errors import BackendError, CapacityError, ModelFileError, UnsupportedLayerError
+from strop.graph import (
+    Convolution,
+    Dense,
+    Graph,
+    Input,
+    Population,
+    Projection,
+    Readout,
+    Select,
+    SumPool,
+    difference,
+)
+from strop.reference import evaluate
+from strop_backends.nir import read, write
+from strop_backends.nir.emit import natural
+from strop_backends.nir.writing import strictly_below, to_nir
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "takeaway_run.py"
+
+
+def equations() -> Any:
+    """The evaluator that goes into take-away folders: NIR's published equations, without any code of strop's."""
+    assert "strop" not in SCRIPT.read_text(encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("nir_equations", SCRIPT)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(module)
+    return module
+
+
+EQUATIONS = equations()
+
+
+def spikes_by_nirs_equations(graph: Graph, written: Any, frames: Any, dtype: Any = np.float64) -> dict[str, Any]:
+    """Evaluate a written graph and return its spikes in strop's order, frame by frame."""
+    signals = encode(graph, as_frames(graph, frames))
+    count = len(next(iter(signals.values())))
+    late = graph.total_depth
+    inputs = {}
+    names = {json.loads(node.metadata["strop"])["name"]: name for name, node in written.inputs.items()}
+    for title, values in signals.items():
+        flat = values.reshape(count, -1)[:, natural(values.shape[1:])].astype(dtype)
+        inputs[names[title]] = np.concatenate([flat, np.zeros((late, *flat.shape[1:]), dtype)])
+    values, times = EQUATIONS.evaluate(written, inputs)
+    answers = {}
+    for name, node in written.nodes.items():
+        if isinstance(node, nir.Threshold):
+            about = json.loads(node.metadata["strop"])
+            found = values[name][times[name] : times[name] + count] > 0.5
+            shape = tuple(about["shape"])
+            answers[about["name"]] = (np.moveaxis(found, 1, -1) if found.ndim > 2 else found).reshape(count, *shape)
+    return answers
+
+
+def assert_same_spikes(graph: Graph, written: Any, frames: Any, dtype: Any = np.float64) -> int:
+    wanted = evaluate(graph, encode(graph, as_frames(graph, frames)))
+    found = spikes_by_nirs_equations(graph, written, frames, dtype)
+    assert set(found) == set(wanted)
+    for name, values in wanted.items():
+        assert np.array_equal(found[name], values), name
+    return sum(int(values.sum()) for values in wanted.values())
+
+
+# Written and evaluated -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", golden_names())
+@pytest.mark.parametrize("delays", ["auto", "never"])
+def test_golden_cases_give_every_spike_by_nirs_equations(name: str, delays: str, tmp_path: Path) -> None:
+    case = golden_case(name)
+    nir.write(str(tmp_path / "net.nir"), to_nir(case.graph, delays=delays))
+    written = nir.read(str(tmp_path / "net.nir"), type_check=True)
+    assert assert_same_spikes(case.graph, written, case.frames) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in golden_names() if golden_case(name).precision == "float32"])
+def test_golden_cases_give_every_spike_in_float32(name: str) -> None:
+    case = golden_case(name)
+    written = to_nir(case.graph, precision="float32")
+    kinds = {
+        v.dtype
+        for n in written.nodes.values()
+        for k in ("weight", "bias", "threshold")
+        if hasattr(n, k)
+        for v in [getattr(n, k)]
+    }
+    assert kinds <= {np.dtype(np.float32), np.dtype(np.float64)}
+    assert all(n.threshold.dtype == np.float32 for n in written.nodes.values() if isinstance(n, nir.Threshold))
+    assert assert_same_spikes(case.graph, written, case.frames, np.float32) > 0
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_graphs_give_every_spike_by_nirs_equations(seed: int) -> None:
+    graph = random_graph(seed)
+    assert_same_spikes(
+        graph, to_nir(graph, delays=["auto", "always", "never"][seed % 3]), random_frames(graph, 6, seed)
+    )
+
+
+def test_threshold_is_the_next_number_below_for_a_strict_comparison() -> None:
+    threshold = np.array([0.5, 0.0, -1.0, 0.1, 1e-310])
+    below = strictly_below(threshold, "float64")
+    assert (threshold > below).all()
+    assert np.array_equal(np.nextafter(below, np.inf), threshold)
+    short = strictly_below(threshold, "float32")
+    assert short.dtype == np.float32
+    assert short[0] == np.nextafter(np.float32(0.5), np.float32(0))
+    # float32(0.1) lies above 0.1, so it must fire: the number below it does not reach 0.1.
+    assert short[3] == np.nextafter(np.float32(0.1), np.float32(0))
+    assert (short.astype(np.float64) < threshold).all()
+    assert (np.nextafter(short, np.float32(np.inf)).astype(np.float64) >= threshold).all()
+
+
+def test_trained_lenet_is_written_with_nirs_own_convolutions_and_pools(shared: Path) -> None:
+    graph = strop.lower(strop.load_model(shared / "models" / "doryta-lenet-mnist-6-16"))
+    frames = np.load(shared / "data" / "mnist.npz")["x_test"][:100]
+    written = to_nir(graph, precision="float32")
+    kinds = [type(node).__name__ for node in written.nodes.values()]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "Input": 1,
+        "Conv2d": 2,
+        "SumPool2d": 2,
+        "Flatten": 1,
+        "Affine": 4,
+        "Threshold": 7,
+        "Output": 1,
+    }
+    assert assert_same_spikes(graph, to_nir(graph), frames) > 10_000
+    assert difference(graph, read(written)) is None
+
+
+# Written and read back -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("name", [name for name in golden_names() if name != "sparse"])
+def test_golden_graphs_come_back_equal(name: str, precision: str, tmp_path: Path) -> None:
+    graph = golden_case(name).graph
+    if precision == "float32" and golden_case(name).precision == "float64":
+        pytest.skip("holds weights that float32 cannot hold, which is refused")
+    write(graph, tmp_path / "net.nir", precision=precision)
+    assert difference(graph, read(tmp_path / "net.nir")) is None
+
+
+@pytest.mark.parametrize("model", ["original_whetstone_mlp.h5", "doryta-ffsnn-mnist", "doryta-lenet-mnist-6-16"])
+@pytest.mark.parametrize("encoding", ["host", "bitplane", "binary"])
+def test_trained_graphs_come_back_equal_and_verify(shared: Path, model: str, encoding: str, tmp_path: Path) -> None:
+    graph = strop.lower(strop.load_model(shared / "models" / model), encoding)
+    write(graph, tmp_path / "net.nir")
+    again = read(tmp_path / "net.nir")
+    assert difference(graph, again) is None
+    frames = np.load(shared / "data" / "mnist.npz")["x_test"][:50]
+    report = strop.verify(again, frames, backends=("reference",))
+    assert report.passed
+    assert all(layer.spikes > 0 for layer in report.backends["reference"].layers)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_graphs_come_back_with_the_same_synapses(seed: int) -> None:
+    """Composed operators may come back simplified; every synapse, threshold, bias and delay is the same."""
+    graph = random_graph(seed)
+    again = read(to_nir(graph))
+    assert again.population_names == graph.population_names
+    assert again.depths == graph.depths
+    for a, b in zip(graph.populations, again.populations, strict=True):
+        assert np.array_equal(a.threshold, b.threshold)
+        assert np.array_equal(a.bias, b.bias)
+    for p, q in zip(graph.projections, again.projections, strict=True):
+        assert (p.source, p.target, p.delay) == (q.source, q.target, q.delay)
+        assert all(np.array_equal(x, y) for x, y in zip(p.operator.to_coo(), q.operator.to_coo(), strict=True))
+
+
+def test_sparse_comes_back_with_its_synapses_in_order() -> None:
+    graph = golden_case("sparse").graph
+    again = read(to_nir(graph))
+    for p, q in zip(graph.projections, again.projections, strict=True):
+        assert all(np.array_equal(x, y) for x, y in zip(p.operator.to_coo(), q.operator.to_coo(), strict=True))
+
+
+def test_hint_that_does_not_fit_the_weights_does_not_count() -> None:
+    graph = golden_case("convolution_2d_grouped").graph
+    written = to_nir(graph)
+    (node,) = [n for n in written.nodes.values() if isinstance(n, nir.Conv2d)]
+    assert node.groups == 1
+    assert isinstance(read(written).projections[1].operator, Convolution)
+    assert read(written).projections[1].operator.groups == 2
+    node.weight[0, 3] = 1.0  # off its group: it is one group now, whatever the hint says
+    operator = read(written).projections[1].operator
+    assert operator.groups == 1
+    assert operator.kernel[0, 0, 3, 0] == 1.0
+
+
+# Written by others ---------------------------------------------------------------------------------------
+
+
+def chain(*nodes: Any, shape: Any, type_check: bool = True) -> Any:
+    named = {f"n{n}": node for n, node in enumerate(nodes)}
+    names = ["input", *named, "output"]
+    ends = {
+        "input": nir.Input(input_type={"input": np.array(shape)}),
+        "output": nir.Output(output_type={"output": np.array(nodes[-1].output_type["output"])}),
+    }
+    return nir.NIRGraph({**ends, **named}, list(zip(names, names[1:], strict=False)), type_check=type_check)
+
+
+def test_strict_threshold_of_another_tool_does_not_fire_at_equality() -> None:
+    graph = read(chain(nir.Affine(np.array([[1.0, 1.0]]), np.array([-1.0])), nir.Threshold(np.array([1.0])), shape=[2]))
+    assert graph.populations[0].threshold.tolist() == [np.nextafter(1.0, 2.0)]
+    frames = np.array([[1, 1], [1, np.nextafter(np.float32(1), np.float32(2))], [0, 1]], np.float32)
+    assert strop.simulate(graph, frames, "reference").spikes["n1"][:, 0].tolist() == [False, True, False]
+
+
+def test_convolutional_network_of_another_tool_is_read_channels_last() -> None:
+    rng = np.random.default_rng(0)
+    weight, dense = rng.normal(size=(3, 2, 3, 3)), rng.normal(size=(4, 3 * 2 * 2))
+    convolve = nir.Conv2d((4, 4), weight, 1, "same", 1, 1, rng.normal(size=3))
+    nodes = [
+        convolve,
+        nir.Threshold(np.full((3, 4, 4), 0.5)),
+        nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        nir.Threshold(np.full((3, 2, 2), 0.5)),
+        nir.Flatten({"input": np.array([3, 2, 2])}, 0, -1),
+        nir.Affine(dense, rng.normal(size=4)),
+        nir.Threshold(np.zeros(4)),
+    ]
+    written = chain(*nodes, shape=[2, 4, 4])
+    # "same" means numbers to the equations' evaluator.
+    plain = nir.Conv2d((4, 4), weight, 1, 1, 1, 1, convolve.bias)
+    values, _ = EQUATIONS.evaluate(
+        chain(plain, *nodes[1:], shape=[2, 4, 4]), {"input": (x := rng.normal(size=(20, 2, 4, 4)).astype(np.float32))}
+    )
+    graph = read(written)
+    assert graph.inputs[0].shape == (4, 4, 2)
+    assert [population.shape for population in graph.populations] == [(4, 4, 3), (2, 2, 3), (4,)]
+    spikes = strop.simulate(graph, np.moveaxis(x, 1, -1), "reference").spikes
+    for name in ("n1", "n3"):
+        assert np.array_equal(np.moveaxis(spikes[name], -1, 1), values[name] > 0.5)
+    assert 0 < spikes["n6"].sum() < 80
+    assert np.array_equal(spikes["n6"], values["n6"] > 0.5)
+
+
+def test_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
+    fire = nir.IF(r=np.array([0.1, 3.0]), v_threshold=np.array([0.05, 1.0]))
+    graph = read(chain(nir.Linear(np.eye(2)), fire, shape=[2]), dt=2.0)
+    # v = R I dt > v_thr: I > 0.05 / (0.1 * 2) and I > 1 / (3 * 2), in exact arithmetic of these float64.
+    assert graph.populations[0].threshold == pytest.approx([0.25, 1 / 6])
+    from fractions import Fraction
+
+    for threshold, r, level in zip(graph.populations[0].threshold, fire.r, fire.v_threshold, strict=True):
+        gain = Fraction(float(r)) * 2
+        assert Fraction(float(threshold)) * gain > Fraction(float(level))
+        assert Fraction(float(np.nextafter(threshold, 0))) * gain <= Fraction(float(level))
+
+
+def test_leaky_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
+    leaky = nir.LIF(tau=np.array([0.02]), r=np.array([20.0]), v_leak=np.zeros(1), v_threshold=np.array([0.5]))
+    graph = read(chain(nir.Linear(np.ones((1, 2))), leaky, shape=[2]), dt=1e-3)
+    assert graph.populations[0].threshold == pytest.approx([0.5])
+    with pytest.raises(UnsupportedLayerError, match=r"'n1' \(LIF\).*shorter than the step dt=1; pass the dt"):
+        read(chain(nir.Linear(np.ones((1, 2))), leaky, shape=[2]))
+
+
+def test_read_out_becomes_a_readout_and_its_winner_a_class() -> None:
+    nodes = [
+        nir.Affine(np.eye(2), np.zeros(2)),
+        nir.Threshold(np.array([0.5, 0.5])),
+        nir.Affine(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([0.0, 0.5, -1.0])),
+    ]
+    graph = read(chain(*nodes, shape=[2]))
+    (readout,) = graph.readouts
+    assert readout.kind == "linear"
+    result = strop.simulate(graph, np.array([[1, 0], [0, 1], [0, 0]], np.float32), "reference")
+    assert result.output.tolist() == [[1.0, 0.5, 0.0], [0.0, 1.5, 0.0], [0.0, 0.5, -1.0]]
+    assert result.classes.tolist() == [0, 1, 1]
+
+
+def threshold(n: int = 2) -> Any:
+    return nir.Threshold(np.ones(n))
+
+
+@pytest.mark.parametrize(
+    "nodes, says",
+    [
+        ([nir.LI(np.ones(2), np.ones(2), np.zeros(2))], r"'n0' \(LI\): it integrates over time"),
+        (
+            [nir.CubaLIF(np.ones(2), np.ones(2), np.ones(2), np.zeros(2), np.ones(2))],
+            r"'n0' \(CubaLIF\): its synaptic current outlasts",
+        ),
+        (
+            [nir.LIF(np.ones(2), np.ones(2), np.full(2, 0.1), np.ones(2))],
+            r"'n0' \(LIF\) has v_leak other than 0",
+        ),
+        ([nir.IF(np.ones(2), np.ones(2), np.ones(2))], r"'n0' \(IF\) has v_reset other than 0"),
+        ([nir.IF(-np.ones(2), np.ones(2))], "resistance that is not positive"),
+        (
+            [
+                nir.Affine(np.full((2, 2), 0.1), np.full(2, 0.1)),
+                nir.Affine(np.full((2, 2), 0.1), np.ones(2)),
+                threshold(),
+            ],
+            r"'n1' \(Affine\): a bias in front of this linear map",
+        ),
+        ([nir.Delay(np.array([1.0, 2.0])), threshold()], r"'n0' \(Delay\) delays its values by different times"),
+        ([nir.Linear(np.eye(2))], r"'output' \(Output\) reads input, which is no population"),
+    ],
+)
+def test_what_is_no_network_of_thresholds_is_refused_by_name(nodes: list[Any], says: str) -> None:
+    with pytest.raises(UnsupportedLayerError, match=says):
+        read(chain(*nodes, shape=[2]))
+
+
+def test_loop_is_refused_by_name() -> None:
+    nodes = {
+        "input": nir.Input(input_type={"input": np.array([2])}),
+        "hidden": threshold(),
+        "back": nir.Linear(np.eye(2)),
+        "output": nir.Output(output_type={"output": np.array([2])}),
+    }
+    edges = [("input", "hidden"), ("hidden", "back"), ("back", "hidden"), ("hidden", "output")]
+    with pytest.raises(UnsupportedLayerError, match="back, hidden, output are part of a loop"):
+        read(nir.NIRGraph(nodes, edges))
+
+
+def test_paths_of_different_delay_are_refused_by_name() -> None:
+    nodes = {
+        "input": nir.Input(input_type={"input": np.array([2])}),
+        "late": nir.Delay(np.full(2, 1.0)),
+        "first": threshold(),
+        "sum": threshold(),
+        "output": nir.Output(output_type={"output": np.array([2])}),
+    }
+    edges = [("input", "first"), ("first", "sum"), ("input", "late"), ("late", "sum"), ("sum", "output")]
+    with pytest.raises(UnsupportedLayerError, match=r"'sum' \(Threshold\) is reached after [01] and after [01]"):
+        read(nir.NIRGraph(nodes, edges))
+
+
+def test_file_that_is_no_nir_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="does not exist"):
+        read(tmp_path / "nothing.nir")
+    (tmp_path / "text.nir").write_text("hello")
+    with pytest.raises(ModelFileError, match="is no NIR graph"):
+        read(tmp_path / "text.nir")
+    golden_case("dense").graph.save(tmp_path / "net.strop")
+    with pytest.raises(ModelFileError, match="is no NIR graph"):
+        read(tmp_path / "net.strop")
+
+
+# What NIR cannot say -------------------------------------------------------------------------------------
+
+
+def test_weight_that_float32_cannot_hold_is_refused() -> None:
+    graph = golden_case("threshold_one_float64_apart").graph
+    with pytest.raises(BackendError, match=r"target_from_relay holds the weight 0\.1, which float32 cannot hold"):
+        to_nir(graph, precision="float32")
+
+
+def test_matrix_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STROP_MEMORY_LIMIT", "100000")
+    with pytest.raises(CapacityError, match="relay -> target: NIR has no Convolution like this one"):
+        to_nir(golden_case("convolution_3d").graph if False else _large_3d())
+
+
+def _large_3d() -> Graph:
+    op = Convolution((8, 8, 8, 1), np.ones((3, 3, 3, 1, 1)), (1, 1, 1), (1, 1, 1), ((1, 1),) * 3)
+    return Graph.from_nodes(
+        (Input("x", (8, 8, 8, 1)),),
+        (Population("relay", (8, 8, 8, 1), 0.5, 0.0), Population("target", op.shape_out, 0.5, 0.0)),
+        [("x", "relay", Select((8, 8, 8, 1), np.arange(512).reshape(8, 8, 8, 1))), ("relay", "target", op)],
+        outputs=["target"],
+    )
+
+
+@pytest.mark.parametrize("options", [{"precision": "float16"}, {"delays": "some"}, {"dt": 0.0}])
+def test_unknown_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(BackendError, match="nir: precision must be one of"):
+        to_nir(golden_case("dense").graph, **options)
+
+
+def test_nodes_have_names_that_hdf5_and_python_take() -> None:
+    written = to_nir(golden_case("names_that_are_no_identifiers").graph)
+    assert all(name.replace("_", "a").isalnum() and name.isascii() for name in written.nodes)
+
+
+def test_skips_get_delays_and_chains_do_not() -> None:
+    kinds = [type(node).__name__ for node in to_nir(golden_case("skip_delays").graph).nodes.values()]
+    assert kinds.count("Delay") == len(golden_case("skip_delays").graph.projections)
+    assert "Delay" not in {type(node).__name__ for node in to_nir(golden_case("classifier").graph).nodes.values()}
+    delays = {
+        float(n.delay[0])
+        for n in to_nir(golden_case("skip_delays").graph, dt=0.5).nodes.values()
+        if isinstance(n, nir.Delay)
+    }
+    assert delays == {0.5, 1.0, 1.5, 2.0} & delays
+    assert len(delays) >= 3
+
+
+def test_read_out_of_populations_at_different_depths_is_aligned() -> None:
+    graph = Graph(
+        (Input("x", (2,), "binary"),),
+        (Population("a", (2,), 0.5, 0.0), Population("b", (2,), 0.5, 0.0), Population("c", (2,), 1.5, 0.0)),
+        (
+            Projection("x", "a", Dense(np.eye(2)), 1),
+            Projection("a", "b", Dense(np.eye(2)), 1),
+            Projection("b", "c", Dense(np.eye(2)), 1),
+            Projection("a", "c", Dense(np.eye(2)), 2),
+        ),
+        (Readout("out", "linear", ("a", "c"), (Dense(np.eye(2)), Dense(np.ones((2, 2)))), np.array([0.5, 0.0])),),
+        ("out",),
+    )
+    written = to_nir(graph)
+    frames = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)
+    x = np.concatenate([frames, np.zeros((3, 2))])
+    values, times = EQUATIONS.evaluate(written, {"x": x})
+    assert times["out"] == 3
+    assert np.array_equal(values["out"][3:], strop.simulate(graph, frames, "reference").output)
+    assert difference(graph, read(written)) is None
+
+
+# The folder ----------------------------------------------------------------------------------------------
+
+
+def test_folder_runs_without_strop_and_compares_every_spike(tmp_path: Path) -> None:
+    case = golden_case("classifier")
+    from strop.takeaway import export
+
+    labels = case.classes
+    out = export(case.graph, "nir", tmp_path / "out", frames=case.frames["image"], labels=labels)
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "frames.npz", "network.nir", "run.py"]
+    command = [sys.executable, "-I", "run.py"]
+    result = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "accuracy 100.00 %" in result.stdout
+    frames = dict(np.load(out / "frames.npz"))
+    key = next(key for key in frames if key.startswith("expected:dense"))
+    frames[key] = ~frames[key]
+    np.savez(out / "frames.npz", **frames)
+    result = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert "spikes DIFFER" in result.stdout
+    with pytest.raises(BackendError, match="quality"):
+        export(case.graph, "nir", tmp_path / "other", quality=1)
+    assert not (tmp_path / "other").exists()
+
+
+def test_pool_with_uneven_padding_becomes_a_convolution() -> None:
+    written = to_nir(golden_case("pool_or").graph)
+    kinds = {type(node).__name__ for node in written.nodes.values()}
+    assert kinds & {"Conv2d", "Affine", "Linear"}
+    assert isinstance(read(written).projections[1].operator, SumPool)
