@@ -103,9 +103,12 @@ def write_portable(
             population = graph.population(name)
             arrays[f"threshold:{name}"] = population.threshold.reshape(-1)
             arrays[f"bias:{name}"] = population.bias.reshape(-1)
-    projections = []
+    projections: list[dict[str, Any]] = []
     for p in carried:
         key = f"{p.source}->{p.target}"
+        # A network may add up two ways from one layer to another.
+        same = sum(entry["source"] == p.source and entry["target"] == p.target for entry in projections)
+        key += f" ({same + 1})" if same else ""
         pre, post, weight = p.operator.to_coo()
         arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
         arrays[f"weight:{key}"] = weight

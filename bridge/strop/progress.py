@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Progress:
-    """A bar over `total` items, on standard error; does nothing where that is no terminal.
+    """A bar over `total` items (None: not known yet), on standard error; does nothing where that is no terminal.
 
     >>> with Progress("simulating", 10_000) as progress:
     ...     progress.advance(1000)
     """
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int | None = None) -> None:
         self.label, self.total = label, total
         self._bar: Any = None
         self._task: Any = None
@@ -35,6 +35,11 @@ class Progress:
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total)
         return self
+
+    def expect(self, total: int) -> None:
+        """Say how many items there are, where that was not known at the beginning."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
 
     def advance(self, count: int) -> None:
         """Move the bar forward by `count` items."""

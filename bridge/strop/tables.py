@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from strop.backend import BackendStatus
@@ -122,5 +123,6 @@ def render_backends(statuses: list[BackendStatus]) -> str:
         table.add_column(heading)
     for status in statuses:
         version = status.version if status.available else "[yellow]not installed[/yellow]"
-        table.add_row(status.name, version, ", ".join(status.encodings), status.problem or status.summary)
+        # Advice such as pip install 'strop[nengo]' must not be read as markup.
+        table.add_row(status.name, version, ", ".join(status.encodings), escape(status.problem or status.summary))
     return to_text(table)

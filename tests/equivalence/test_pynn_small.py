@@ -8,6 +8,7 @@ from pynn_graphs import branched_graph, one_layer, require
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
+from strop.graph import Dense, Graph, Input, Population
 from strop.reference import evaluate
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
@@ -93,3 +94,18 @@ def test_a_runner_that_lost_the_kernel_to_another_builds_its_network_again(simul
             np.testing.assert_array_equal(found[name], spikes, err_msg=name)
     one.close()
     two.close()
+
+
+def test_two_ways_from_one_layer_to_another_add_up(simulator: str) -> None:
+    rng = np.random.default_rng(2)
+    ways = [Dense(rng.integers(-4, 5, (5, 6)) / 4) for _ in range(2)]
+    graph = Graph.from_nodes(
+        [Input("x", (5,), "binary")],
+        [Population("y", (6,), 0.5, 0.0)],
+        [("x", "y", way) for way in ways],
+        outputs=["y"],
+    )
+    frames = rng.random((20, 5))
+    expected = evaluate(graph, {"x": frames >= 0.5})["y"]
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(strop.simulate(graph, frames, simulator).spikes["y"], expected)

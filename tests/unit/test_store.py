@@ -206,7 +206,7 @@ def test_unknown_operator_is_named(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    ("change", "says"),
     [
         (lambda d: d["populations"][0].update(shape=[3]), "the target has the shape"),
         (lambda d: d["populations"][0].update(shape=[2.5]), "must hold integers"),

@@ -140,3 +140,33 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="cannot take the encoding 'current' of input 'x'"):
         strop.export(current, "brian2", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spinnaker_folder_holds_what_its_arithmetic_gives(tmp_path: Path) -> None:
+    from strop_backends.pynn.fixed_point import fixed_point_spikes, measured_scaling
+
+    graph = deciding_graph()
+    frames = {"x": np.random.default_rng(1).random((30, 6)).astype(np.float32)}
+    folder = strop.export(graph, "spinnaker", tmp_path / "out", frames=frames["x"])
+    scaling = measured_scaling(graph, frames["x"], fill=True)
+    network = json.loads((folder / "network.json").read_text())
+    assert network["scaling"]["b"]["factor"] == scaling["b"].factor
+    assert network["scaling"]["b"]["max_expected_summed_weight"] == [0.75, 0.75]
+    arrays = np.load(folder / "frames.npz", allow_pickle=False)
+    assert arrays["fixed:b"].any()
+    np.testing.assert_array_equal(arrays["fixed:b"], fixed_point_spikes(graph, frames["x"], scaling)["b"])
+    assert "[Machine]" in (folder / "spynnaker.cfg").read_text()
+    assert "0 spikes differ" in (folder / "README.md").read_text()
+    with pytest.raises(BackendError, match="'spinnaker' does not know the option"):
+        strop.export(graph, "spinnaker", tmp_path / "other", colour="red")
+
+
+def test_a_spinnaker_folder_maps_on_a_virtual_board(tmp_path: Path) -> None:
+    require("pynn-spinnaker")
+    folder = strop.export(deciding_graph(), "spinnaker", tmp_path / "out")
+    command = [sys.executable, "-c", WITHOUT_STROP, str(folder / "run.py"), "spiNNaker", "--virtual"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "mapped on a virtual board" in done.stdout
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("b "))
+    assert row == ["b", "12", "neurons", "on", "1", "cores"]

@@ -4,8 +4,8 @@
     python run.py [--limit N]
 
 The network is made of units without memory: in each step a unit adds up its bias and the weights of the spikes that
-reach it, spikes if that is at least its threshold, and forgets. Connections have no synapse, so in Nengo a spike reaches its
-target in the same step, and every population answers frame n in step n.
+reach it, spikes if that is at least its threshold, and forgets. Connections have no synapse, so in Nengo a spike
+reaches its target in the same step, and every population answers frame n in step n.
 
 Beside this script lie
     network.json   populations and projections

@@ -31,7 +31,8 @@ A network of {neurons:,} threshold units, written by strop in the Neuromorphic I
 
 Tensors have their channels first. What enters an input node is a frame as the network sees it ({encodings}). A unit
 fires where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the
-network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any softmax; the largest wins.
+network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any
+softmax; the largest wins.
 
 | node | what it is |
 |---|---|

@@ -28,6 +28,8 @@ nor Keras:
     pip install PyNN "brian2>=2.9" "numpy<2.4"
     python run.py brian2
 
+It also knows `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds what helps there.
+
 {account}"""
 
 

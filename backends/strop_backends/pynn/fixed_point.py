@@ -151,14 +151,15 @@ class FixedPointReport:
         head = f"{self.frames:,} frames in SpiNNaker's arithmetic, scaling: {self.choice}"
         lines = [
             head,
-            f"{'layer':28s} {'shifts':>7s} {'factor':>8s} {'grid':>9s} {'spikes':>10s} {'differ':>8s} {'saturated':>9s}",
+            f"{'layer':28s} {'shifts':>7s} {'factor':>8s} {'grid':>9s} "
+            f"{'spikes':>10s} {'differ':>8s} {'saturated':>9s}",
         ]
         for layer in self.layers:
             s = layer.scaling
             shifts = f"{s.excitatory}, {s.inhibitory}"
             lines.append(
-                f"{layer.name:28s} {shifts:>7s} {s.factor:8.3g} {s.grid:9.2e} {layer.spikes:10,d} {layer.different:8,d} "
-                f"{layer.saturated:9,d}"
+                f"{layer.name:28s} {shifts:>7s} {s.factor:8.3g} {s.grid:9.2e} "
+                f"{layer.spikes:10,d} {layer.different:8,d} {layer.saturated:9,d}"
             )
         decided = "" if self.decisions is None else f"; {self.decisions:,} decisions differ"
         lines.append(f"{self.different:,} spikes differ{decided}")
@@ -172,25 +173,28 @@ class _Population:
         population = graph.population(name)
         self.size = population.size
         self.threshold, self.bias = population.threshold.reshape(-1), population.bias.reshape(-1)
-        self.weights: dict[str, tuple[csr_array, csr_array]] = {}
+        self.weights: list[tuple[str, tuple[csr_array, csr_array]]] = []
         for p in graph.incoming(name):
             pre, post, weight = p.operator.to_coo()
             shape = (self.size, p.operator.size_in)
             signs = (weight > 0, weight < 0)
             matrices = [csr_array((np.abs(weight[k]), (post[k], pre[k])), shape=shape) for k in signs]
-            self.weights[p.source] = (matrices[0], matrices[1])
+            self.weights.append((p.source, (matrices[0], matrices[1])))
 
     def sums(self, spikes: Signals, shift: int | None, sign: int, factor: float = 1.0) -> npt.NDArray[np.float64]:
-        """Return summed weights of one sign (0 excitatory, 1 inhibitory), shape (n, size): rounded to
-        integers for a shift."""
+        """Return summed weights of one sign (0 excitatory, 1 inhibitory), shape (n, size).
+
+        With a shift they are on its grid: whole numbers of `2^(shift - 15)`.
+        """
         total: npt.NDArray[np.float64] | None = None
-        for source, pair in self.weights.items():
+        for source, pair in self.weights:
             matrix = pair[sign]
             if shift is not None:
                 values = np.rint(matrix.data * (factor * math.ldexp(1.0, _FRACTION_BITS - shift)))
                 if len(values) and values.max() > _FULL:
                     raise BackendError(
-                        f"a weight of {matrix.data.max():.4g} x {factor:.4g} does not fit 16 bits with a ring-buffer shift of {shift}"
+                        f"a weight of {matrix.data.max():.4g} x {factor:.4g} does not fit 16 bits with a ring-buffer "
+                        f"shift of {shift}"
                     )
                 matrix = csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
             flat = spikes[source].reshape(len(spikes[source]), -1).astype(np.float64)
@@ -256,7 +260,7 @@ def measured_scaling(graph: Graph, frames: Frames, headroom: float = 1.25, fill:
         need = [
             max(
                 headroom * largest[name][sign],
-                *(float(pair[sign].max()) if pair[sign].nnz else 0.0 for pair in population.weights.values()),
+                *(float(pair[sign].max()) if pair[sign].nnz else 0.0 for _, pair in population.weights),
             )
             for sign in (0, 1)
         ]

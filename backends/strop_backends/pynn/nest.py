@@ -125,7 +125,8 @@ class NestDialect(Dialect):
         """A generator spikes one tick from now at the earliest, its parrot one least delay later."""
         state = self.sim.simulator.state
         with _quiet():
-            return int(round((state.t_kernel - state._time_offset + state.min_delay) / self.dt)) + 1
+            now: float = state.t_kernel - state._time_offset
+            return round((now + float(state.min_delay)) / self.dt) + 1
 
     def sources(self, label: str, size: int) -> Any:
         """Spike generators with their parrots."""
@@ -256,12 +257,16 @@ def _classes(sim: ModuleType) -> tuple[type, type]:
         def _get_attributes_as_arrays(
             self, names: Sequence[str], multiple_synapses: str = "sum"
         ) -> list[npt.NDArray[np.float64]]:
-            # No pair occurs twice in an operator, so there is nothing to sum.
+            if multiple_synapses != "sum":
+                arrays: list[npt.NDArray[np.float64]] = super()._get_attributes_as_arrays(names, multiple_synapses)
+                return arrays
             pre, post, *values = self._columns([n.removesuffix("s") for n in names])
+            place = (pre.astype(np.int64), post.astype(np.int64))
             arrays = []
             for column in values:
                 array = np.full((self.pre.size, self.post.size), np.nan)
-                array[pre.astype(np.int64), post.astype(np.int64)] = column
+                array[place] = 0.0
+                np.add.at(array, place, column)
                 arrays.append(array)
             return arrays
 

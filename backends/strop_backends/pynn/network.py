@@ -78,8 +78,8 @@ class PyNNNetwork:
         self.projections: dict[tuple[str, str], Any] = {}
         self._standing: dict[str, int] = {}
         self._add_populations()
-        for p in self._carried:
-            self._connect(p)
+        for pair in dict.fromkeys((p.source, p.target) for p in self._carried):
+            self._connect([p for p in self._carried if (p.source, p.target) == pair])
         self._add_standing_input()
 
     # Building
@@ -109,10 +109,13 @@ class PyNNNetwork:
             else:
                 self.populations[population.name] = self.dialect.units(population)
 
-    def _connect(self, p: Projection) -> None:
-        pre, post, weight = p.operator.to_coo()
+    def _connect(self, members: list[Projection]) -> None:
+        """Add all that leads from one node to another (a network may add up two ways) as one PyNN projection."""
+        parts = zip(*(p.operator.to_coo() for p in members), strict=True)
+        pre, post, weight = (np.concatenate(column) for column in parts)
         if len(pre) == 0:
             return
+        p = members[0]
         ticks = p.delay * self.dialect.ticks_per_step - self.dialect.latency
         self.projections[p.source, p.target] = self.dialect.project(
             self.populations[p.source], self.populations[p.target], pre, post, weight, ticks

@@ -315,9 +315,8 @@ def main() -> int:
     built = time.perf_counter()
     simulator.sim.run(ticks * simulator.timestep)
     ran = time.perf_counter()
-    print(
-        f"{network['name']} on {arguments.simulator}: built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s"
-    )
+    seconds = f"built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s"
+    print(f"{network['name']} on {arguments.simulator}: {seconds}")
 
     if arguments.virtual:
         for name, population in populations.items():

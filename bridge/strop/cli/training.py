@@ -18,6 +18,9 @@ def _bar(progress: Progress) -> Any:
     import keras
 
     class Bar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_train_begin(self, logs: Any = None) -> None:
+            progress.expect(self.params["epochs"])
+
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             progress.advance(1)
 
@@ -55,7 +58,7 @@ def train_and_save(dataset: str, out: Path, data: Path | None, architecture: str
 
     options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     begin = time.perf_counter()
-    with Progress(f"training on {dataset}", recipes.planned_epochs(dataset, architecture, epochs)) as progress:
+    with Progress(f"training on {dataset}") as progress:
         callbacks = [_bar(progress)]
         if dataset == "digits":
             trained = recipes.train_digits(seed=seed, callbacks=callbacks, **options)
@@ -79,7 +82,7 @@ def run_demo(seed: int, backends: list[str]) -> Any:
     from strop.keras import recipes
 
     begin = time.perf_counter()
-    with Progress("training", recipes.planned_epochs("digits", "mlp", None)) as progress:
+    with Progress("training") as progress:
         trained = recipes.train_digits(seed=seed, callbacks=[_bar(progress)])
     click.echo(
         f"   {time.perf_counter() - begin:.0f} s; every activation is 0 or 1 now; "

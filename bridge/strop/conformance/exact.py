@@ -29,9 +29,7 @@ def spikes(graph: Graph, frames: Mapping[str, Any]) -> dict[str, Any]:
         node.name: [_encode(node, frame) for frame in frames[node.name]] for node in graph.inputs
     }
     for population in graph.populations:
-        incoming = [
-            (p.source, r) for p, r in zip(graph.projections, rows, strict=True) if p.target == population.name
-        ]
+        incoming = [(p.source, r) for p, r in zip(graph.projections, rows, strict=True) if p.target == population.name]
         thresholds = [Fraction(float(t)) for t in population.threshold.reshape(-1)]
         biases = [Fraction(float(b)) for b in population.bias.reshape(-1)]
         answers = []
@@ -46,9 +44,7 @@ def spikes(graph: Graph, frames: Mapping[str, Any]) -> dict[str, Any]:
             answers.append(frame)
         signals[population.name] = answers
     return {
-        p.name: np.array([[bool(x) for x in frame] for frame in signals[p.name]], dtype=bool).reshape(
-            count, *p.shape
-        )
+        p.name: np.array([[bool(x) for x in frame] for frame in signals[p.name]], dtype=bool).reshape(count, *p.shape)
         for p in graph.populations
     }
 

@@ -30,9 +30,7 @@ def expected(graph: Graph, frames: dict[str, Any]) -> tuple[dict[str, Any], Any]
     for name, values in spikes.items():
         if not np.array_equal(values, oracle[name]):
             wrong = int(np.count_nonzero(values != oracle[name]))
-            raise SystemExit(
-                f"{graph.name}: {wrong} spikes of {name!r} differ between the oracle and exact arithmetic"
-            )
+            raise SystemExit(f"{graph.name}: {wrong} spikes of {name!r} differ between the oracle and exact arithmetic")
     if graph.outputs[0] not in {readout.name for readout in graph.readouts}:
         return spikes, None
     logits = exact.logits(graph, spikes)

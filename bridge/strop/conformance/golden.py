@@ -48,9 +48,7 @@ class Case:
     def missing(self, backend: Backend) -> list[str]:
         """Return the capabilities that the case needs and `backend` says it does not have."""
         gaps = [
-            f"the encoding {node.encoding!r}"
-            for node in self.graph.inputs
-            if node.encoding not in backend.encodings
+            f"the encoding {node.encoding!r}" for node in self.graph.inputs if node.encoding not in backend.encodings
         ]
         if self.precision == "float64" and backend.precision != "float64":
             gaps.append(f"float64 (it calculates in {backend.precision})")
@@ -77,9 +75,7 @@ def golden_case(name: str) -> Case:
         frames = {node.name: file[f"frames/{node.name}"] for node in graph.inputs}
         count = len(next(iter(frames.values())))
         spikes = {
-            p.name: np.unpackbits(file[f"spikes/{p.name}"], count=count * p.size)
-            .reshape(count, *p.shape)
-            .astype(bool)
+            p.name: np.unpackbits(file[f"spikes/{p.name}"], count=count * p.size).reshape(count, *p.shape).astype(bool)
             for p in graph.populations
         }
         classes = file.get("classes")

@@ -53,9 +53,7 @@ def runner(golden: Case, backend: Backend) -> Iterator[Runner]:
 
 def assert_equal(case: Case, claimed: dict[str, Any], rows: slice = slice(None)) -> None:
     """Compare the spikes of every population with the expected ones; say where they differ first."""
-    assert set(claimed) == set(case.graph.population_names), (
-        "a backend answers for every population, and no other"
-    )
+    assert set(claimed) == set(case.graph.population_names), "a backend answers for every population, and no other"
     signals: dict[str, Any] = encode(case.graph, as_frames(case.graph, case.frames))
     known = {**signals, **case.spikes}
     for population in case.graph.populations:
@@ -85,9 +83,7 @@ def test_every_spike(golden: Case, runner: Runner) -> None:
         assert np.array_equal(signals[name], values), "the caller's frames were changed"
 
 
-@pytest.mark.parametrize(
-    "case_name", ["skip_delays", "encoding_host", "encoding_binary", "no_charge_is_carried_over"]
-)
+@pytest.mark.parametrize("case_name", ["skip_delays", "encoding_host", "encoding_binary", "no_charge_is_carried_over"])
 def test_chunks_leave_no_trace(case_name: str, backend: Backend) -> None:
     """The same frames in chunks of 1, 2, 5 and the rest, then once more from the beginning, on one runner."""
     case = ready(case_name, backend)

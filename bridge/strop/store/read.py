@@ -253,18 +253,14 @@ class _Source:
         folder = self.file
         for part in name.split("/"):
             # A soft or external link could lead to another file of the reader's.
-            if not isinstance(folder, h5py.Group) or not isinstance(
-                folder.get(part, getlink=True), h5py.HardLink
-            ):
+            if not isinstance(folder, h5py.Group) or not isinstance(folder.get(part, getlink=True), h5py.HardLink):
                 raise _Malformed(f"there is no dataset {name!r} in it")
             folder = folder[part]
         if not isinstance(folder, h5py.Dataset) or folder.shape is None:
             raise _Malformed(f"{name!r} is no dataset")
         foreign = set(folder._filters) - OWN_FILTERS.keys() - set(OWN_FILTERS.values())
         if folder.external or folder.is_virtual or foreign:
-            raise _Malformed(
-                f"{name!r} does not lie in the file itself, or needs a filter that HDF5 does not bring"
-            )
+            raise _Malformed(f"{name!r} does not lie in the file itself, or needs a filter that HDF5 does not bring")
         return folder
 
 

@@ -143,9 +143,7 @@ def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, An
                 "name": r.name,
                 "kind": r.kind,
                 "sources": r.sources,
-                "operators": [
-                    operator(f"readouts.{n}.operators.{k}", op) for k, op in enumerate(r.operators)
-                ],
+                "operators": [operator(f"readouts.{n}.operators.{k}", op) for k, op in enumerate(r.operators)],
                 "bias": keep(f"readouts.{n}.bias", _compact(r.bias)),
             }
             for n, r in enumerate(graph.readouts)

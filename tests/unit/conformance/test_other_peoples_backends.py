@@ -145,7 +145,7 @@ def test_delays_that_are_ignored_fail_the_skip_cases(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, says",
+    ("name", "says"),
     [("toy-broken", "the chip is on fire"), ("nobody", "there is no backend 'nobody'; known are: ")],
 )
 def test_suite_refuses_a_broken_or_unknown_backend_by_name(site: Path, name: str, says: str) -> None:

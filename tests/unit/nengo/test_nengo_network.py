@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from random_graphs import random_frames, random_graph
 
 from strop.backend import get_backend
+from strop.conformance import golden_case
 from strop.encode import as_frames, encode
 from strop.errors import BackendError, CapacityError
 from strop.graph import (
@@ -27,6 +31,7 @@ from strop.graph import (
     SumPool,
 )
 from strop.reference import evaluate
+from strop.takeaway import export
 from strop_backends.nengo import load_nengo
 
 try:
@@ -157,7 +162,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("operator, kind", CASES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("operator", "kind"), CASES, ids=lambda value: value if isinstance(value, str) else "")
 def test_transform_computes_what_the_operator_says(operator: Operator, kind: str) -> None:
     assert type(transform_of(operator, "here")).__name__ == kind
     graph = Graph.from_nodes(
@@ -279,3 +284,39 @@ def test_trained_networks_verify(shared: Path, name: str, encoding: str) -> None
     assert backend.faults == 0
     assert report.passed
     assert encoding == "binary" or backend.accuracy > 0.9
+
+
+# Outside strop -------------------------------------------------------------------------------------------
+
+
+def test_a_users_own_script_takes_the_network_adds_a_probe_and_runs_it() -> None:
+    script = Path(__file__).resolve().parents[3] / "examples" / "nengo_own_script.py"
+    command = [sys.executable, str(script)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    found = re.search(r"dense: (\d+) spikes in 40 frames, 0 different", result.stdout)
+    assert found, result.stdout
+    assert int(found[1]) > 50
+
+
+def test_folder_runs_without_strop_and_compares_every_spike(tmp_path: Path) -> None:
+    case = golden_case("classifier")
+    out = export(case.graph, "nengo", tmp_path / "out", frames=case.frames["image"], labels=case.classes)
+    command = [sys.executable, "-I", "run.py"]
+    result = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "every spike is as expected" in result.stdout
+    assert "accuracy 100.00 %" in result.stdout
+    data = dict(np.load(out / "network.npz"))
+    data["threshold:dense"] = np.nextafter(data["threshold:dense"], np.inf) + 0.25
+    np.savez(out / "network.npz", **data)
+    result = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert "spikes DIFFER" in result.stdout
+
+
+def test_skip_delays_run_in_the_folder_too(tmp_path: Path) -> None:
+    case = golden_case("skip_delays")
+    out = export(case.graph, "nengo", tmp_path / "out", frames=case.frames["x"])
+    result = subprocess.run([sys.executable, "-I", "run.py"], cwd=out, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

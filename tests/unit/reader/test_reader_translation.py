@@ -37,6 +37,8 @@ def test_anything_else_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", config._ACTIVATIONS.split())
 def test_every_activation_of_the_allow_list_is_one_of_keras(name: str) -> None:
+    if name == "sparse_sigmoid" and not hasattr(keras.activations, name):
+        pytest.skip(f"Keras {keras.__version__} has no {name} yet")
     layer = config.layer_from_config("Activation", {"name": "a", "activation": name}, "here")
     assert layer.activation is getattr(keras.activations, name, keras.activations.get(name))
 
@@ -125,6 +127,10 @@ def test_wire_format_that_is_cut_short_is_refused(message: bytes) -> None:
         (
             "A total of 1 objects could not be loaded, for instance:\nLayer 'd' got none",
             "A total of 1 objects could not be loaded, for instance: Layer 'd' got none",
+        ),
+        (
+            "Exception encountered when calling Add.call().\n\n\x1b[1mNo.\x1b[0m",
+            "Exception encountered when calling Add.call(). No.",
         ),
         ("", "ValueError"),
     ],

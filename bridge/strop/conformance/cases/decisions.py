@@ -143,9 +143,7 @@ def no_charge_is_carried_over() -> Recipe:
     0.75 in every frame never adds up to 1; after strong inhibition, 1 is enough at once; fires frame after
     frame.
     """
-    frames = np.array(
-        [[1, 0, 0]] * 6 + [[0, 0, 1]] * 3 + [[1, 1, 0]] * 6 + [[0, 0, 1], [1, 1, 0]] * 4, np.float32
-    )
+    frames = np.array([[1, 0, 0]] * 6 + [[0, 0, 1]] * 3 + [[1, 1, 0]] * 6 + [[0, 0, 1], [1, 1, 0]] * 4, np.float32)
     op = Dense(np.array([[0.75], [0.25], [-8.0]]))
     return Recipe(behind_a_relay(op, 1.0), {"x": frames})
 

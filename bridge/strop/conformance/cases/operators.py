@@ -107,9 +107,7 @@ def convolution_2d_transposed_output_padding() -> Recipe:
 @case
 def convolution_3d() -> Recipe:
     """3-D convolution."""
-    op = Convolution(
-        (3, 4, 3, 1), quarters(27, (2, 2, 2, 1, 2)), (1, 2, 1), (1, 1, 1), ((0, 1), (0, 0), (1, 0))
-    )
+    op = Convolution((3, 4, 3, 1), quarters(27, (2, 2, 2, 1, 2)), (1, 2, 1), (1, 1, 1), ((0, 1), (0, 0), (1, 0)))
     return of_operator(op, 28)
 
 
