@@ -13,9 +13,12 @@ from rich.table import Table
 from strop.backend import BackendStatus
 from strop.capacity import as_size
 from strop.inspection import Inspection
-from strop.report import Report
+from strop.report import LayerReport, Report
 
 _WIDTH = 110
+
+# So many comparisons stand side by side in one table; more get a row each.
+_MOST_COLUMNS = 4
 
 
 def to_text(*items: Any) -> str:
@@ -42,41 +45,79 @@ def _verdict(faults: int, ties: int) -> str:
 
 
 def render_report(report: Report) -> str:
-    """Return the report as a table: one row per layer, one column per comparison, then the totals."""
+    """Return the report as text: every layer under every comparison, the totals, and the verdict."""
+    columns: list[tuple[str, Any]] = [] if report.keras is None else [("Keras", report.keras)]
+    columns += list(report.backends.items())
+    tables = _wide_table(report, columns) if len(columns) <= _MOST_COLUMNS else _long_tables(report, columns)
     graph = report.graph
-    table = Table(
-        title=f"{report.model}: {_count(report.frames)} frames, every spike of every layer",
-        title_justify="left",
-    )
-    table.add_column("layer")
-    table.add_column("neurons", justify="right")
-    table.add_column("spikes/frame", justify="right")
-    columns: list[Any] = []
-    if report.keras is not None:
-        table.add_column("Keras", justify="right")
-        columns.append(report.keras)
-    for name, backend in report.backends.items():
-        table.add_column(name, justify="right")
-        columns.append(backend)
-    # Simulators show every population, Keras only those that are outputs of its layers: the longest list has them all.
-    names = [layer.name for layer in max((column.layers for column in columns), key=len)]
-    for name in names:
-        found = [next((layer for layer in column.layers if layer.name == name), None) for column in columns]
-        seen = next(layer for layer in reversed(found) if layer is not None)
-        cells = ["inside Keras's layer" if layer is None else _verdict(layer.faults, layer.ties) for layer in found]
-        table.add_row(name, _count(seen.units), f"{seen.spikes / report.frames:,.1f}", *cells)
-    table.add_section()
-    table.add_row("accuracy", "", "", *(_percent(column.accuracy) for column in columns))
-    speeds = [f"{_count(report.frames / c.seconds)}/s" if c.seconds else "-" for c in columns[:1] if report.keras]
-    speeds += [f"{_count(backend.frames_per_second)}/s" for backend in report.backends.values()]
-    table.add_row("frames per second", "", "", *speeds)
     verdict = "[green]PASSED[/green]: every spike is accounted for" if report.passed else "[red]FAILED[/red]"
     return to_text(
-        table,
-        f"{graph['populations']} populations, {_count(graph['neurons'])} neurons, {_count(graph['synapses'])} synapses, "
-        f"depth {graph['depth']}, {_count(graph['synaptic_events_per_frame'])} synaptic events per frame",
+        *tables,
+        f"{graph['populations']} populations, {_count(graph['neurons'])} neurons, "
+        f"{_count(graph['synapses'])} synapses, depth {graph['depth']}, "
+        f"{_count(graph['synaptic_events_per_frame'])} synaptic events per frame",
         f"{verdict}. A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault.",
     )
+
+
+def _title(report: Report) -> str:
+    return escape(f"{report.model}: {_count(report.frames)} frames, every spike of every layer")
+
+
+def _layers(columns: list[tuple[str, Any]]) -> list[LayerReport]:
+    """Simulators show every population, Keras only those that are outputs of its layers: the longest list has all."""
+    layers: list[LayerReport] = max((column.layers for _, column in columns), key=len)
+    return layers
+
+
+def _speed(report: Report, column: Any) -> str:
+    seconds = getattr(column, "run_seconds", None) or getattr(column, "seconds", 0.0)
+    return f"{_count(report.frames / seconds)}/s" if seconds else "-"
+
+
+def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
+    """One row per layer, one column per comparison."""
+    table = Table(title=_title(report), title_justify="left")
+    table.add_column("layer")
+    for heading in ("neurons", "spikes/frame", *(name for name, _ in columns)):
+        table.add_column(heading, justify="right")
+    for layer in _layers(columns):
+        found = [next((own for own in column.layers if own.name == layer.name), None) for _, column in columns]
+        cells = ["inside Keras's layer" if own is None else _verdict(own.faults, own.ties) for own in found]
+        table.add_row(escape(layer.name), _count(layer.units), f"{layer.spikes / report.frames:,.1f}", *cells)
+    table.add_section()
+    table.add_row("accuracy", "", "", *(_percent(column.accuracy) for _, column in columns))
+    table.add_row("frames per second", "", "", *(_speed(report, column) for _, column in columns))
+    return [table]
+
+
+def _long_tables(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
+    """The layers in one table, the comparisons in another, a row each: for more of them than fit side by side."""
+    layers = Table(title=_title(report), title_justify="left")
+    layers.add_column("layer")
+    for heading in ("neurons", "spikes/frame", "spikes compared"):
+        layers.add_column(heading, justify="right")
+    for layer in _layers(columns):
+        rate = f"{layer.spikes / report.frames:,.1f}"
+        layers.add_row(escape(layer.name), _count(layer.units), rate, _count(layer.spikes))
+    runs = Table(title="held against the oracle, unit by unit and frame by frame", title_justify="left")
+    runs.add_column("who")
+    for heading in ("layers equal", "ties", "faults", "accuracy", "frames/s"):
+        runs.add_column(heading, justify="right")
+    runs.add_column("where it differs")
+    for name, column in columns:
+        wrong = [layer for layer in column.layers if layer.faults]
+        equal = len(column.layers) - len(wrong)
+        runs.add_row(
+            name,
+            f"[{'red' if wrong else 'green'}]{equal} of {len(column.layers)}[/]",
+            _count(column.ties),
+            _count(column.faults),
+            _percent(column.accuracy),
+            _speed(report, column),
+            escape(", ".join(f"{layer.name} ({_count(layer.faults)})" for layer in wrong)),
+        )
+    return [layers, runs]
 
 
 def render_inspection(inspection: Inspection) -> str:

@@ -96,7 +96,15 @@ def test_bad_options_are_refused(options: dict[str, object], message: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("conv_1", "conv_1"), ("a/b-c", "a_b_c"), ("1st", "p_1st"), ("class", "p_class"), ("strop_units", "p_strop_units"), ("é", "p__")]
+    ("name", "expected"),
+    [
+        ("conv_1", "conv_1"),
+        ("a/b-c", "a_b_c"),
+        ("1st", "p_1st"),
+        ("class", "p_class"),
+        ("strop_units", "p_strop_units"),
+        ("é", "p__"),
+    ],
 )
 def test_names_become_identifiers_that_brian2_accepts(name: str, expected: str) -> None:
     taken: set[str] = set()

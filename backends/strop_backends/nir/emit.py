@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.capacity import require_memory
-from strop.graph import Convolution, Dense, Operator, Scale, Select, SumPool, stages_of
+from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, stages_of
 
 # Where each value of a NIR tensor lies in strop's frame: an array of the NIR tensor's shape, holding flat
 # indices.
@@ -157,6 +157,9 @@ def geometry(op: Operator) -> dict[str, Any]:
             }
         case Dense():
             return {"type": "Dense", "leading": op.leading}
+        case Sparse():
+            # Its synapses may stand in any order, and have weights of zero: a matrix shows neither.
+            return {"type": "Sparse", "shape_out": op.shape_out, "pre": op.pre.tolist(), "post": op.post.tolist()}
         case _:
             return {"type": type(op).__name__, "shape_in": op.shape_in, "shape_out": op.shape_out}
 

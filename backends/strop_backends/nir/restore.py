@@ -45,7 +45,7 @@ def _candidate(stage: dict[str, Any], matrix: FloatArray, shape_in: tuple[int, .
             index = np.where(matrix.any(axis=1), matrix.argmax(axis=1), -1)
             return Select(shape_in, index.reshape(stage["shape_out"]))
         case "Sparse":
-            pre, post = np.nonzero(matrix.T)
+            pre, post = (np.array(stage[key], dtype=np.int64) for key in ("pre", "post"))
             return Sparse(shape_in, tuple(stage["shape_out"]), pre, post, matrix[post, pre])
         case "Convolution":
             # A kernel of running numbers shows which of its values each synapse carries.

@@ -94,6 +94,23 @@ class PyNNSpinnakerBackend(_PyNNBackend):
     # Not by default: it needs a machine. Asked for by name it runs where one is configured.
     runs: ClassVar[bool] = False
 
+    def fidelity(self, graph: Graph) -> list[tuple[str, str, str]]:
+        """Return how faithfully each population runs: weights have 16 bits there.
+
+        The margin is that of the weights alone, with every ring buffer at its finest (a shift of 0); how coarse it is
+        depends on the mapping, see `strop_backends.pynn.fixed_point`.
+        """
+        from strop_backends.pynn.fixed_point import least_margin
+
+        rows = []
+        for name, level, reason in super().fidelity(graph):
+            if name not in graph.host_populations and level != "unsupported":
+                margin = least_margin(graph, name)
+                level = f"exact within {margin:.1e}"
+                reason = "half a step of 2^-15 for each weight, bias and threshold; coarser where sums need a shift"
+            rows.append((name, level, reason))
+        return rows
+
     def inspect_mapping(self, graph: Graph) -> dict[str, Any]:
         """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
         from strop_backends.pynn.spinnaker import inspect_mapping

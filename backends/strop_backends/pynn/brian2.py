@@ -11,7 +11,7 @@ Read in PyNN 0.13, `pyNN/brian2`, and Brian2 2.9.0, and tried out (`tests/unit/p
   in every second tick avoid that: each population receives in one tick and fires in the next.
 * The exact integrator gives `v * exp(-dt / tau_m)` where `v_rest`, `i_offset` and `i_inj` are 0. A unit that
   did not fire is not reset, so the decay has to clear it: `tau_m` is so short that what is left after two
-  ticks underflows to exactly 0 (factor f below 2^-520, f^2 below 2^-1040), while after one tick the potential
+  ticks underflows to exactly 0 (factor f below 2^-560, f^2 below 2^-1120), while after one tick the potential
   is an ordinary float64, `f * V`.
 * `v * f` rounds, and rounding is monotone: with the threshold `nextafter(f * threshold, -inf)` every
   potential that reaches the threshold fires. f is searched for just below a power of two, where the product

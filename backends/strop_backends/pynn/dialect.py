@@ -76,7 +76,7 @@ class Dialect(ABC):
         return float(self.sim.get_time_step())
 
     @property
-    def session(self) -> object:
+    def kernel_mark(self) -> object:
         """An object that is replaced by the next `setup()`: all of PyNN's networks live in one kernel."""
         return self.sim.simulator.state.recorders
 

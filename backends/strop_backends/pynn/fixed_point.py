@@ -31,7 +31,7 @@ from strop.encode import Frames, as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph
 from strop.portable import played_nodes
-from strop.reference import evaluate, host_spikes
+from strop.reference import evaluate, host_spikes, terms
 from strop.simulate import chunk_size, chunks
 
 _FRACTION_BITS = 15
@@ -217,6 +217,14 @@ class _Population:
     def _fixed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         fixed: npt.NDArray[np.float64] = np.rint(values * math.ldexp(1.0, _FRACTION_BITS))
         return fixed
+
+
+def least_margin(graph: Graph, name: str) -> float:
+    """Return how close to its threshold a unit's potential may come and still be decided right, at the finest grid.
+
+    Half a step of 2^-15 for every synapse, for the bias and for the threshold.
+    """
+    return (terms(graph, name) + 1) * 2.0 ** -(_FRACTION_BITS + 1)
 
 
 def shift_for(largest: float) -> int:

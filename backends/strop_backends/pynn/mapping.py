@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -64,7 +65,9 @@ def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Ma
     heard = _Warnings()
     logging.getLogger().addHandler(heard)
     try:
-        with _passing_folder(), configuration_at_hand():
+        # It reports every stage of the mapping; what it warns of is kept above.
+        silence = io.StringIO()
+        with _passing_folder(), configuration_at_hand(), redirect_stdout(silence), redirect_stderr(silence):
             network = PyNNNetwork(graph, "pyNN.spiNNaker", virtual=True, **options)
             sim = network.sim
             try:

@@ -73,7 +73,7 @@ class PyNNNetwork:
             given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
             raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
         self.dialect.check_setup()
-        self.session = self.dialect.session
+        self.kernel_mark = self.dialect.kernel_mark
         self.populations: dict[str, Any] = {}
         self.projections: dict[tuple[str, str], Any] = {}
         self._standing: dict[str, int] = {}
@@ -145,7 +145,7 @@ class PyNNNetwork:
     @property
     def alive(self) -> bool:
         """Whether the simulator still holds this network: the next `setup()` drops it."""
-        return self.dialect.session is self.session
+        return self.dialect.kernel_mark is self.kernel_mark
 
     def present(self, frames: Any, start: int | None = None) -> float:
         """Play frames in, one per step, in place of those played before.

@@ -29,15 +29,18 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
 from __future__ import annotations
 
 import io
+import os
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from strop.errors import BackendError
+from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
 from strop_backends.pynn.connector import SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray
@@ -67,16 +70,21 @@ class NeuronDialect(Dialect):
     @staticmethod
     def load() -> ModuleType:
         """Import `pyNN.neuron`; PyNN compiles its mechanisms where that has not been done."""
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.filterwarnings("ignore", message="mpi4py not available")
-            try:
+        path = os.environ.get("PATH", "")
+        # PyNN looks for nrnivmodl on the PATH, where an environment that is not activated has not put it.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+        try:
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+                warnings.filterwarnings("ignore", message="mpi4py not available")
                 import pyNN.neuron
-            except (OSError, TypeError) as error:
-                # TypeError: PyNN did not find nrnivmodl, and goes on with a path of None.
-                raise ImportError(
-                    f"PyNN's mechanisms for NEURON are not compiled ({error}); run nrnivmodl in the folder "
-                    "pyNN/neuron/nmodl, or put nrnivmodl and a C compiler on the PATH"
-                ) from error
+        except (OSError, TypeError) as error:
+            # TypeError: PyNN did not find nrnivmodl, and goes on with a path of None.
+            raise BackendMissingError(
+                f"PyNN's mechanisms for NEURON are not compiled ({error}); run nrnivmodl in the folder "
+                "pyNN/neuron/nmodl, or put nrnivmodl and a C compiler on the PATH"
+            ) from error
+        finally:
+            os.environ["PATH"] = path
         module: ModuleType = pyNN.neuron
         return module
 

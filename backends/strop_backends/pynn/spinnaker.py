@@ -134,7 +134,7 @@ class SpinnakerDialect(Dialect):
         return float(self.sim.get_time_step())
 
     @property
-    def session(self) -> object:
+    def kernel_mark(self) -> object:
         """sPyNNaker makes a simulator for each setup."""
         view = import_module("spynnaker.pyNN.data").SpynnakerDataView
         found: object = view.get_timestamp_dir_path()

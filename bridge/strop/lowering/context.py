@@ -8,7 +8,7 @@ import numpy as np
 
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
 from strop.lowering.refusal import Refusal
-from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index
+from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,10 @@ class Context:
         self, population: str, channels_first: bool, scale: FloatArray = ONE, shift: FloatArray = ZERO
     ) -> None:
         self.observations.append(Observation(self.visit, population, channels_first, (scale, shift)))
+
+    def counted(self, signals: list[Signal], least: int) -> Signal:
+        """Add a population that fires where at least `least` of several bits do: OR, or AND."""
+        return self._populate(self.path, total(signals), np.asarray(least - 0.5))
 
     # Max pooling ------------------------------------------------------------------------------------------------
     #

@@ -139,8 +139,7 @@ class Rebuilder:
         tensors: dict[TensorName, Any],
         first_call: dict[str, int],
     ) -> None:
-        """Call every layer as often as the file does, as soon as its inputs are there; `tensors` gets the
-        outputs."""
+        """Call every layer as often as the file does, as soon as its inputs are there; `tensors` gets the outputs."""
         number = {name: first_call.get(name, 0) for name in pending}
         while pending:
             done = len(tensors)

@@ -124,8 +124,7 @@ class Checkpoint:
 
 
 def _node(message: memoryview) -> _Node:
-    """Read a TrackableObject: children = 1 (node_id = 1, local_name = 2), attributes = 2 (name = 1, key =
-    3)."""
+    """Read a TrackableObject: children = 1 (node_id = 1, local_name = 2), attributes = 2 (name = 1, key = 3)."""
     children = {protobuf.text(child, 2): protobuf.integer(child, 1) for child in protobuf.messages(message, 1)}
     keys = [protobuf.text(value, 3) for value in protobuf.messages(message, 2) if protobuf.text(value, 1) == _VALUE]
     return _Node(children, keys[0] if keys else None)

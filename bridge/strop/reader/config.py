@@ -243,8 +243,7 @@ def _single_axis(axis: Any, where: str) -> int:
 
 
 def _activation(value: Any, where: str) -> Any:
-    """Return an `activation` argument: None, the name of a built-in function, or a layer of the
-    allow-list."""
+    """Return an `activation` argument: None, the name of a built-in function, or a layer of the allow-list."""
     if isinstance(value, Mapping) and value.get("class_name") == "function":
         value = value.get("config")  # Keras 3 writes functions that are not its own as such a record
     if value is None:

@@ -113,8 +113,7 @@ def _check_kernel_order(file: h5py.File, group: h5py.Group, rebuilt: RebuiltMode
 
 
 def _with_names_of_model(stored: dict[str, list[StoredWeight]], rebuilt: RebuiltModel) -> dict[str, list[StoredWeight]]:
-    """Name groups after nested models whose config has no name (Keras before 2.2.3): they come in the same
-    order."""
+    """Name groups after nested models whose config has no name (Keras before 2.2.3): they come in the same order."""
     unclaimed = [name for name, weights in stored.items() if weights and name not in rebuilt.layers]
     unnamed = [
         name

@@ -92,12 +92,7 @@ def read_zip(path: Path) -> Any:
 
 
 def read_folder(path: Path) -> Any:
-    """Load a `.keras` model that was saved as a folder (`model.save(folder, zipped=False)`).
-
-    Parameters, Returns, Raises
-    ---------------------------
-    As for `read_zip`.
-    """
+    """Load a `.keras` model that was saved as a folder (`model.save(folder, zipped=False)`), as `read_zip` does."""
     try:
         texts = {name: (path / name).read_bytes() for name in (_CONFIG, _METADATA)}
     except OSError as error:

@@ -103,8 +103,7 @@ def read_saved_model(path: Path) -> Any:
 def _stored_weights(
     checkpoint: Checkpoint, names: dict[int | None, str], rebuilt: RebuiltModel
 ) -> dict[str, list[StoredWeight]]:
-    """Return the variables of every layer, by its name; those of nested models carry the path in their
-    names."""
+    """Return the variables of every layer, by its name; those of nested models carry the path in their names."""
 
     def below(node: int, layers: RebuiltModel, path: tuple[str, ...]) -> Iterator[StoredWeight]:
         for child in dict.fromkeys(checkpoint.children(node, _LAYER_CHILDREN)):

@@ -191,8 +191,7 @@ def _match_by_path(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> li
 
 
 def _match_by_name(free: Sequence[Slot], unplaced: Sequence[StoredWeight]) -> list[tuple[Slot, StoredWeight]]:
-    """Match what is left by the weight's own name: in order, where that order is certain, else by distinct
-    shapes."""
+    """Match what is left by the weight's own name: in order, where that order is certain, else by distinct shapes."""
     pairs = []
     for name in dict.fromkeys(slot.name for slot in free):
         wanted = [slot for slot in free if slot.name == name]

@@ -35,7 +35,7 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
 
     path = Path(path)
     arrays: dict[str, npt.NDArray[Any]] = {}
-    document = json.dumps(_describe(graph, arrays), ensure_ascii=False, allow_nan=False, indent=1)
+    document = json.dumps(_describe(graph, arrays), allow_nan=False, indent=1)
     if not path.parent.is_dir():
         raise ModelFileError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     temporary = None

@@ -103,13 +103,13 @@ def test_exact_arithmetic_keeps_what_float64_would_lose() -> None:
 # A comparison changed in one of our own backends ---------------------------------------------------------
 
 
-def failing(backend: str, names: list[str]) -> list[str]:
+def failing(backend: str, names: list[str], **options: Any) -> list[str]:
     """Return which golden cases a backend fails."""
     failed = []
     engine = get_backend(backend)
     for name in names:
         case = golden_case(name)
-        runner = engine.prepare(case.graph)
+        runner = engine.prepare(case.graph, **options)
         claimed = runner.run(encode(case.graph, as_frames(case.graph, case.frames)))
         runner.close()
         try:
@@ -138,6 +138,19 @@ def test_nengo_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -
     assert failing("nengo", EXACT_HITS) == []
     monkeypatch.setattr(neuron.MemorylessThreshold, "step", strict)
     assert failing("nengo", EXACT_HITS) == EXACT_HITS
+
+
+def test_brian2_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    brian2 = pytest.importorskip("brian2")
+    group = brian2.NeuronGroup
+
+    def strict(*arguments: Any, threshold: str, **more: Any) -> Any:
+        assert threshold == "v >= th"
+        return group(*arguments, threshold="v > th", **more)
+
+    assert failing("brian2", EXACT_HITS, target="numpy") == []
+    monkeypatch.setattr(brian2, "NeuronGroup", strict)
+    assert failing("brian2", EXACT_HITS, target="numpy") == EXACT_HITS
 
 
 # Fidelity ------------------------------------------------------------------------------------------------

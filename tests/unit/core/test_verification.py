@@ -75,7 +75,7 @@ def test_one_wrong_spike_of_one_unit_in_one_frame_is_found(cheat: type[CheatingB
 
 def test_a_lie_in_a_lower_layer_is_counted_once_where_it_was_told(cheat: type[CheatingBackend]) -> None:
     wrong = verify(network(), FRAMES, backends=["cheat"], options={"cheat": {"population": "a"}}).backends["cheat"]
-    assert [layer.faults for layer in wrong.layers][0] == 1
+    assert next(layer.faults for layer in wrong.layers) == 1
     assert wrong.frames_with_faults == 1
 
 

@@ -86,26 +86,18 @@ class Count(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def test_same_seed_same_network_other_seed_other_network():
-    outputs, count = [], Count()
-    for seed in (3, 3, 4):
-        trained = train_digits(epochs=4, seed=seed, conv=False, callbacks=[count])
-        assert set(get_sharpness(trained.model).values()) == {1.0}
-        assert keras.layers.Conv2D not in kinds(trained.model)
-        outputs.append(trained.model.predict(trained.x_test, verbose=0))
-    np.testing.assert_array_equal(outputs[0], outputs[1])
-    assert np.abs(outputs[0] - outputs[2]).max() > 0.1
-    assert count.epochs == 12
+def test_digits_without_convolution_and_with_callbacks_of_ones_own():
+    count = Count()
+    trained = train_digits(epochs=4, conv=False, callbacks=[count])
+    assert set(get_sharpness(trained.model).values()) == {1.0}
+    assert keras.layers.Conv2D not in kinds(trained.model)
+    assert count.epochs == 4
+    assert trained.accuracy >= 0.8
 
 
 def test_too_few_epochs_are_refused_before_training():
     with pytest.raises(DataError, match="3 epochs are too few to sharpen 3 layers; give at least 4"):
         train_digits(epochs=3)
-
-
-def test_callback_that_stops_early_cannot_pass_off_a_blunt_network():
-    with pytest.raises(NotSharpenedError, match="before layer 'spiking_brelu.*' was fully sharpened"):
-        train_digits(epochs=5, conv=False, callbacks=[Count(stop_after=2)])
 
 
 def test_missing_scikit_learn_is_named_with_the_cure(monkeypatch):
@@ -121,12 +113,14 @@ def stripes(count, dtype=np.uint8):
     frames = rng.integers(0, 60, (count, 28, 28))
     for frame, label in zip(frames, labels, strict=True):
         frame[2 * label : 2 * label + 4] += 180
-    return (frames.astype(np.uint8) if dtype == np.uint8 else (frames / 255).astype(dtype)), labels
+    return (frames.astype(np.uint8) if dtype == np.uint8 else frames.astype(dtype) / dtype(255)), labels
 
 
-@pytest.mark.parametrize("architecture, epochs, shape, layers", [("mlp", 6, (28, 28), 3), ("lenet", 7, (28, 28, 1), 5)])
+@pytest.mark.parametrize(
+    ("architecture", "epochs", "shape", "layers"), [("mlp", 6, (28, 28), 3), ("lenet", 7, (28, 28, 1), 5)]
+)
 def test_mnist_recipe_learns_bands_fully_sharpened(architecture, epochs, shape, layers):
-    trained = train_mnist(*stripes(1200), *stripes(60), architecture=architecture, epochs=epochs)
+    trained = train_mnist(*stripes(600), *stripes(60), architecture=architecture, epochs=epochs)
     assert trained.x_test.shape == (60, *shape)
     assert trained.x_test.dtype == np.float32
     assert trained.x_test.max() <= 1.0
@@ -135,20 +129,27 @@ def test_mnist_recipe_learns_bands_fully_sharpened(architecture, epochs, shape, 
     assert len(trained.history["loss"]) == epochs
 
 
-def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
-    options = {"epochs": 4, "seed": 1}
-    from_bytes = train_mnist(*stripes(48), *stripes(12), **options)
-    from_floats = train_mnist(*stripes(48, np.float64), *stripes(12, np.float64), **options)
-    np.testing.assert_allclose(from_bytes.x_test, from_floats.x_test, atol=1e-7)
-    with_channel = stripes(12)[0][..., np.newaxis]
-    assert train_mnist(*stripes(48), with_channel, stripes(12)[1], **options).x_test.shape == (12, 28, 28)
+def test_same_frames_and_seed_give_the_same_network_bytes_or_floats():
+    def train(dtype, seed):
+        return train_mnist(*stripes(48, dtype), *stripes(12, dtype), epochs=4, seed=seed)
+
+    first, same, other = train(np.uint8, 1), train(np.float32, 1), train(np.uint8, 2)
+    np.testing.assert_array_equal(first.x_test, same.x_test)
+    outputs = [trained.model.predict(first.x_test, verbose=0) for trained in (first, same, other)]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert np.abs(outputs[0] - outputs[2]).max() > 0.1
+
+
+def test_callback_that_stops_early_cannot_pass_off_a_blunt_network():
+    with pytest.raises(NotSharpenedError, match=r"before layer 'spiking_brelu.*' was fully sharpened"):
+        train_mnist(*stripes(48), *stripes(12), epochs=5, callbacks=[Count(stop_after=2)])
 
 
 FRAMES, LABELS = stripes(24)
 
 
 @pytest.mark.parametrize(
-    "changes, match",
+    ("changes", "match"),
     [
         ({"x_train": FRAMES[:, :27]}, r"training frames must have shape .* got \(24, 27, 28\)"),
         ({"x_test": FRAMES.reshape(24, 784)}, r"test frames must have shape"),

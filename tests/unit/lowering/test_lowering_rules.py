@@ -9,7 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from random_networks import random_frames, randomise  # noqa: E402
+from proof import prove, sequential  # noqa: E402
 
 import strop  # noqa: E402
 from strop.keras import SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator  # noqa: E402
@@ -20,28 +20,6 @@ Layers = Callable[[], list[keras.layers.Layer]]
 
 def spike() -> keras.layers.Layer:
     return SpikingBReLU(1.0)
-
-
-def prove(model: keras.Model, seed: int = 0, *, encoding: str = "host", coarse: bool = False) -> strop.Report:
-    """Verify on the reference backend; assert that spikes and silence both occur, and that there is no fault."""
-    for attempt in range(20):  # the first random weights under which something fires, and something does not
-        rng = np.random.default_rng((seed, attempt))
-        randomise(model, rng, coarse=coarse)
-        frames = random_frames(model, rng, 40, levels=8 if coarse else 255)
-        spikes = strop.simulate(strop.lower(model, encoding), frames, "reference").spikes.values()
-        if all(0 < np.count_nonzero(fired) < fired.size for fired in spikes):
-            break
-    else:
-        pytest.fail("nothing is proved by a network that is all silent or all firing")
-    report = strop.verify(model, frames, backends=("reference",), encoding=encoding)
-    assert report.keras is not None
-    assert report.keras.layers
-    assert report.passed, str(report)
-    return report
-
-
-def sequential(shape: tuple[int, ...], *layers: keras.layers.Layer) -> keras.Model:
-    return keras.Sequential([L.Input(shape), *layers])
 
 
 CASES: dict[str, tuple[tuple[int, ...], Layers]] = {

@@ -78,7 +78,9 @@ def test_a_wrong_lowering_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = lowering.trace(model)
     assert strop.verify(model, frames, backends=("reference",)).passed
     graph = honest.graph
-    moved = [Population(p.name, p.shape, p.threshold + 0.01 * (n == 1), p.bias) for n, p in enumerate(graph.populations)]
+    moved = [
+        Population(p.name, p.shape, p.threshold + 0.01 * (n == 1), p.bias) for n, p in enumerate(graph.populations)
+    ]
     wrong = Graph(graph.inputs, moved, graph.projections, graph.readouts, graph.outputs)
     monkeypatch.setattr(lowering, "trace", lambda *_: replace(honest, graph=wrong))
     report = strop.verify(model, frames, backends=("reference",))

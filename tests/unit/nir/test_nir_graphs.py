@@ -158,7 +158,7 @@ def test_trained_lenet_is_written_with_nirs_own_convolutions_and_pools(shared: P
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("name", [name for name in golden_names() if name != "sparse"])
+@pytest.mark.parametrize("name", golden_names())
 def test_golden_graphs_come_back_equal(name: str, precision: str, tmp_path: Path) -> None:
     graph = golden_case(name).graph
     if precision == "float32" and golden_case(name).precision == "float64":
@@ -192,13 +192,6 @@ def test_random_graphs_come_back_with_the_same_synapses(seed: int) -> None:
         assert np.array_equal(a.bias, b.bias)
     for p, q in zip(graph.projections, again.projections, strict=True):
         assert (p.source, p.target, p.delay) == (q.source, q.target, q.delay)
-        assert all(np.array_equal(x, y) for x, y in zip(p.operator.to_coo(), q.operator.to_coo(), strict=True))
-
-
-def test_sparse_comes_back_with_its_synapses_in_order() -> None:
-    graph = golden_case("sparse").graph
-    again = read(to_nir(graph))
-    for p, q in zip(graph.projections, again.projections, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(p.operator.to_coo(), q.operator.to_coo(), strict=True))
 
 

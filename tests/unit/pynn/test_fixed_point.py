@@ -7,7 +7,13 @@ import pytest
 from pynn_graphs import branched_graph, one_layer
 
 from strop.errors import BackendError
-from strop_backends.pynn.fixed_point import Scaling, fixed_point_report, measured_scaling, shift_for
+from strop_backends.pynn.fixed_point import (
+    Scaling,
+    fixed_point_report,
+    least_margin,
+    measured_scaling,
+    shift_for,
+)
 
 
 def test_a_weight_is_rounded_to_the_grid_of_its_shift() -> None:
@@ -88,3 +94,8 @@ def test_what_cannot_be_is_refused() -> None:
         Scaling(16, 0)
     with pytest.raises(BackendError, match="headroom must be at least 1"):
         measured_scaling(graph, np.ones((1, 1)), headroom=0.5)
+
+
+def test_the_margin_is_half_a_step_for_all_that_is_rounded() -> None:
+    # Three synapses, a bias and a threshold.
+    assert least_margin(one_layer([[1.0], [1.0], [1.0]], 0.5), "y") == 5 / 65536

@@ -16,12 +16,6 @@ pytestmark = PYNN_NEURON_IMPORT
 @pytest.fixture(autouse=True)
 def _neuron() -> None:
     require("pynn-neuron")
-    from strop_backends.pynn.neuron import NeuronDialect
-
-    try:
-        NeuronDialect.load()
-    except ImportError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("timestep", [0.1, 0.25, 1.0])

@@ -22,8 +22,7 @@ Weights = Mapping[str, Mapping[str, Any]]  # layer -> full weight name -> array
 
 
 def layer(class_name: str, name: str, inbound: Any = None, **config: Any) -> dict[str, Any]:
-    """One layer of a Keras 2 config; `inbound` lists the layers of one call, or the calls as Keras writes
-    them."""
+    """One layer of a Keras 2 config; `inbound` lists the layers of one call, or the calls as Keras writes them."""
     entry: dict[str, Any] = {"class_name": class_name, "config": {"name": name, "trainable": True, **config}}
     if inbound is not None:
         if inbound and isinstance(inbound[0], str):

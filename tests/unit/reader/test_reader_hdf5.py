@@ -105,8 +105,7 @@ def test_input_shape_that_nobody_states_is_refused(old_files: Any, draw: Any) ->
 
 
 def functional_config(files: Any) -> dict[str, Any]:
-    """Shared layers, a skip connection, batch normalisation by axis list, and a nested model counted from
-    1."""
+    """Shared layers, a skip connection, batch normalisation by axis list, and a nested model counted from 1."""
 
     def call(*names: tuple[str, int]) -> list[list[Any]]:
         return [[name, number, 0, {}] for name, number in names]

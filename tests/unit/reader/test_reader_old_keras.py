@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def computed(model: Any, names: list[str], frames: Any) -> dict[str, np.ndarray]:
-    inside = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    inside = keras.Model(model.input, [model.get_layer(name).output for name in names])
     return dict(zip(names, map(np.asarray, inside(frames)), strict=True))
 
 

@@ -1,18 +1,20 @@
-"""Layers that are linear in their input: Dense, Conv2D, batch normalisation; and those that vanish."""
+"""Layers that are linear in their input, convolutions apart; and those that vanish."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 
-from strop.graph import Convolution, Dense
+from strop.capacity import require_memory
+from strop.graph import Dense, Sparse
 from strop.lowering.context import Context
 from strop.lowering.layers.activation import activate
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
-from strop.lowering.signal import FloatArray, Shape, Signal
+from strop.lowering.signal import FloatArray, Signal
 
 
 def weights(variable: Any) -> FloatArray:
@@ -39,38 +41,55 @@ def _dense(layer: Any, context: Context, signal: Signal) -> Signal:
     return activate(layer, context, signal)
 
 
-def same_padding(spatial: Shape, size: Shape, strides: Shape, dilation: Shape) -> tuple[tuple[int, int], ...]:
-    """Return the zeros before and after each axis of Keras's "same" padding (the odd one goes to the end)."""
-    padding = []
-    for n, k, s, d in zip(spatial, size, strides, dilation, strict=True):
-        needed = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-        padding.append((needed // 2, needed - needed // 2))
-    return tuple(padding)
-
-
-def spatial_input(layer: Any, signal: Signal) -> Signal:
-    """Return the input of a layer with a `data_format`, with its channels on the last axis."""
-    if layer.data_format == "channels_first":
-        return signal.in_channels_last()
-    return signal.in_keras_order()
-
-
-@handles(keras.layers.Conv2D)
-def _conv2d(layer: Any, context: Context, signal: Signal) -> Signal:
+@handles(keras.layers.EinsumDense)
+def _einsum_dense(layer: Any, context: Context, signal: Signal) -> Signal:
+    """A linear map, found by sending every unit vector of the input through the equation."""
     refuse_quantised(layer)
-    signal = spatial_input(layer, signal)
-    spatial = signal.shape[:-1]
-    strides, dilation = tuple(layer.strides), tuple(layer.dilation_rate)
-    if layer.padding == "valid":
-        padding: tuple[tuple[int, int], ...] = ((0, 0),) * len(spatial)
-    elif layer.padding == "same":
-        padding = same_padding(spatial, tuple(layer.kernel_size), strides, dilation)
-    else:
-        raise Refusal(f"its padding is {layer.padding!r}", "use 'valid' or 'same'")
-    signal = signal.linear(Convolution(signal.shape, weights(layer.kernel), strides, dilation, padding, layer.groups))
-    if layer.use_bias:
+    signal = signal.in_keras_order()
+    kernel = weights(layer.kernel)
+    size = math.prod(signal.shape)
+    equation = _explicit(layer.equation, 1 + len(signal.shape))
+    # One frame tells the shape; then every unit vector of the input is sent through.
+    shape = np.einsum(equation, np.zeros((1, *signal.shape)), kernel).shape[1:]
+    require_memory(f"expanding layer {context.path!r}", 16 * size * math.prod(shape))
+    image = np.einsum(equation, np.eye(size).reshape(size, *signal.shape), kernel).reshape(size, -1)
+    pre, post = np.nonzero(image)
+    signal = signal.linear(Sparse(signal.shape, shape, pre, post, image[pre, post]))
+    if layer.bias is not None:
         signal = signal.biased(weights(layer.bias))
     return activate(layer, context, signal)
+
+
+def _explicit(equation: str, rank: int) -> str:
+    """Return an einsum equation with its ellipsis, which NumPy would broadcast otherwise, left to stand for nothing."""
+    left, right = equation.replace(" ", "").split("->")
+    inputs, kernel = left.split(",")
+    named = rank - len(inputs.replace("...", ""))
+    letters = "".join(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation)[:named]
+    return f"{inputs.replace('...', letters)},{kernel}->{right.replace('...', letters)}"
+
+
+@handles(keras.layers.Rescaling)
+def _rescaling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = signal.in_keras_order()
+    scale, offset = (np.float32(value).astype(np.float64) for value in (layer.scale, layer.offset))
+    if (np.ndim(scale) or np.ndim(offset)) and keras.config.image_data_format() == "channels_first":
+        raise Refusal("it rescales channel by channel under a global channels-first format", "use a BatchNormalization")
+    return signal.scaled(np.asarray(scale), np.asarray(offset))
+
+
+@handles(keras.layers.Normalization)
+def _normalization(layer: Any, context: Context, signal: Signal) -> Signal:
+    """`(x - mean) / max(sqrt(variance), epsilon)`, with Keras's global epsilon."""
+    if layer.invert:
+        raise Refusal(
+            "it inverts a normalisation", "leave it out: what is fed to a spiking network is the frame itself"
+        )
+    signal = signal.in_keras_order()
+    mean, variance = weights(layer.mean), weights(layer.variance)
+    scale = 1.0 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+    scale, shift = (values.reshape(values.shape[1:]) for values in (scale, -mean * scale))
+    return signal.scaled(scale, shift)
 
 
 @handles(keras.layers.BatchNormalization)

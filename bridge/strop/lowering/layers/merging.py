@@ -45,6 +45,49 @@ def _add(layer: Any, context: Context, signals: Any) -> Signal:
     return total([rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in addends])
 
 
+def _broadcast(signals: list[Signal]) -> list[Signal]:
+    """Return signals of one shape, repeated along axes of extent one."""
+    shape = np.broadcast_shapes(*(signal.shape for signal in signals))
+    return [rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in signals]
+
+
+@handles(keras.layers.Average)
+def _average(layer: Any, context: Context, signals: Any) -> Signal:
+    addends = _in_one_order(_listed(signals))
+    _refuse_pooled(addends)
+    return total(_broadcast(addends)).scaled(np.asarray(1.0 / len(addends)))
+
+
+@handles(keras.layers.Subtract)
+def _subtract(layer: Any, context: Context, signals: Any) -> Signal:
+    minuend, subtrahend = _broadcast(_in_one_order(_listed(signals)))
+    _refuse_pooled([minuend, subtrahend])
+    return total([minuend, subtrahend.scaled(np.asarray(-1.0))])
+
+
+def _bits(layer: Any, signals: Any) -> list[Signal]:
+    ordered = _broadcast(_in_one_order(_listed(signals)))
+    if any(signal.levels is None or not signal.levels.plain for signal in ordered):
+        raise Refusal(
+            f"{type(layer).__name__} of values that are not spikes is no threshold of a sum",
+            "apply it to the outputs of spiking activations",
+        )
+    return ordered
+
+
+@handles(keras.layers.Maximum)
+def _maximum(layer: Any, context: Context, signals: Any) -> Signal:
+    """The maximum of bits is their OR: at least one of them."""
+    return context.counted(_bits(layer, signals), 1)
+
+
+@handles(keras.layers.Minimum, keras.layers.Multiply)
+def _minimum(layer: Any, context: Context, signals: Any) -> Signal:
+    """The minimum of bits, and their product, is their AND: all of them."""
+    ordered = _bits(layer, signals)
+    return context.counted(ordered, len(ordered))
+
+
 def _aligned(index: Any, shape: tuple[int, ...]) -> Any:
     return index.reshape((1,) * (len(shape) - index.ndim) + index.shape)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from strop.graph import Composed, Operator, Select, Sparse, SumPool, compose
 from strop.lowering.context import Context
-from strop.lowering.layers.linear import same_padding, spatial_input
+from strop.lowering.layers.convolution import same_padding, spatial_input
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
 from strop.lowering.signal import Pooled, Signal, flat_index
@@ -72,25 +72,25 @@ def _average(signal: Signal, windows: Operator) -> Signal:
     return signal.linear(windows).scaled(1.0 / members)
 
 
-@handles(keras.layers.MaxPooling2D)
+@handles(keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
 def _max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _maximum(context, signal, _windows(layer, signal))
 
 
-@handles(keras.layers.GlobalMaxPooling2D)
+@handles(keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D)
 def _global_max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _without_axes(layer, _maximum(context, signal, _whole(layer, signal)))
 
 
-@handles(keras.layers.AveragePooling2D)
+@handles(keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
 def _average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _average(signal, _windows(layer, signal))
 
 
-@handles(keras.layers.GlobalAveragePooling2D)
+@handles(keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D)
 def _global_average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _without_axes(layer, _average(signal, _whole(layer, signal)))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from strop.lowering.context import Context
-from strop.lowering.layers.linear import spatial_input
+from strop.lowering.layers.convolution import spatial_input
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
 from strop.lowering.signal import Signal, rearrange
@@ -36,23 +36,58 @@ def _permute(layer: Any, context: Context, signal: Signal) -> Signal:
     return rearrange(signal, lambda index: index.transpose([axis - 1 for axis in layer.dims]))
 
 
-@handles(keras.layers.ZeroPadding2D)
+@handles(keras.layers.RepeatVector)
+def _repeat_vector(layer: Any, context: Context, signal: Signal) -> Signal:
+    return rearrange(signal, lambda index: np.repeat(index[None], layer.n, axis=0))
+
+
+def _pairs(values: Any) -> tuple[tuple[int, int], ...]:
+    """Return the (before, after) pairs of a 1-D layer, which has one pair, or of a 2-D or 3-D layer."""
+    return (tuple(values),) if isinstance(values[0], int) else tuple(tuple(pair) for pair in values)
+
+
+@handles(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
 def _zero_padding(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
-    return rearrange(signal, lambda index: np.pad(index, (*layer.padding, (0, 0)), constant_values=-1))
+    margins = (*_pairs(layer.padding), (0, 0))
+    return rearrange(signal, lambda index: np.pad(index, margins, constant_values=-1))
 
 
-@handles(keras.layers.Cropping2D)
+@handles(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D)
 def _cropping(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
-    cuts = tuple(slice(before, n - after) for n, (before, after) in zip(signal.shape, layer.cropping, strict=False))
+    pairs = zip(signal.shape, _pairs(layer.cropping), strict=False)
+    cuts = tuple(slice(before, n - after) for n, (before, after) in pairs)
     return rearrange(signal, lambda index: index[cuts])
 
 
-@handles(keras.layers.UpSampling2D)
+@handles(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
 def _up_sampling(layer: Any, context: Context, signal: Signal) -> Signal:
-    if layer.interpolation != "nearest":
-        raise Refusal(f"its interpolation is {layer.interpolation!r}", "use interpolation='nearest'")
+    interpolation = getattr(layer, "interpolation", "nearest")
+    if interpolation != "nearest":
+        raise Refusal(f"its interpolation is {interpolation!r}", "use interpolation='nearest'")
+    factors = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
+    return _repeated(spatial_input(layer, signal), factors)
+
+
+def _repeated(signal: Signal, factors: tuple[int, ...]) -> Signal:
+    def repeat(index: Any) -> Any:
+        for axis, factor in enumerate(factors):
+            index = index.repeat(factor, axis=axis)
+        return index
+
+    return rearrange(signal, repeat)
+
+
+@handles(keras.layers.Resizing)
+def _resizing(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
-    rows, columns = layer.size
-    return rearrange(signal, lambda index: index.repeat(rows, axis=0).repeat(columns, axis=1))
+    rows, columns = signal.shape[:2]
+    if layer.interpolation != "nearest" or layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio:
+        raise Refusal("it interpolates or changes the aspect ratio", "use interpolation='nearest' and whole factors")
+    if layer.height % rows or layer.width % columns:
+        raise Refusal(
+            f"it resizes {rows} x {columns} to {layer.height} x {layer.width}, which is no whole factor",
+            "resize by whole factors, or before the network",
+        )
+    return _repeated(signal, (layer.height // rows, layer.width // columns))

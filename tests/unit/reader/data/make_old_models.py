@@ -101,7 +101,8 @@ if __name__ == "__main__":
     names = ["conv", "norm", "spikes", "depth_spikes", "sum", "flat", "out_spikes", "decode"]
     frames = rng.uniform(-1, 1, (6, 9, 9, 2)).astype(np.float32)
     inside = keras.models.Model(model.inputs, [model.get_layer(n).output for n in names])
-    np.savez_compressed(os.path.join(folder, name + ".npz"), frames=frames, **dict(zip(names, inside.predict(frames))))
+    results = dict(zip(names, inside.predict(frames)))  # noqa: B905  # Python 3.7 has no strict zip
+    np.savez_compressed(os.path.join(folder, name + ".npz"), frames=frames, **results)
     model.save(os.path.join(folder, name + ".h5"))
     if not standalone:
         model.save(os.path.join(folder, name), save_format="tf")
