@@ -170,7 +170,8 @@ def main() -> None:
 
     count = len(batch)
     print(
-        f"{options.model}: {count} frames, {events / count:,.0f} synaptic events and {fired / count:,.0f} spikes a frame"
+        f"{options.model}: {count} frames, {events / count:,.0f} synaptic events "
+        f"and {fired / count:,.0f} spikes a frame"
     )
     rows = {
         "brian2": "Brian2 streaming, the first layer's evaluation on the host included",

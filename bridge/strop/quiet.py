@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 
 @contextmanager
@@ -36,6 +37,6 @@ def import_keras_quietly() -> None:
 
     try:
         with quiet_stderr():
-            import strop.keras
+            import_module("strop.keras")
     except ImportError as error:
         raise BackendMissingError(str(error)) from error

@@ -44,7 +44,7 @@ def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
     return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
 
 
-def train_and_save(dataset: str, out: Path, data: Path | None, architecture: str, epochs: int | None, seed: int) -> int:
+def train_and_save(dataset: str, out: Path, data: Path | None, architecture: Any, epochs: int | None, seed: int) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
     from strop.data import write_atomically
 
@@ -71,6 +71,21 @@ def train_and_save(dataset: str, out: Path, data: Path | None, architecture: str
         f"{time.perf_counter() - begin:.0f} s; saved: {out}"
     )
     return 0
+
+
+def _able(graph: Any, backends: list[str]) -> list[str]:
+    """Return the backends that can build `graph` here; say of the others why they cannot (no compiler, for example)."""
+    from strop.backend import get_backend
+    from strop.errors import BackendError
+
+    able = []
+    for name in backends:
+        try:
+            get_backend(name).prepare(graph).close()
+            able.append(name)
+        except BackendError as error:
+            click.echo(f"   ({name} is left out: {error})")
+    return able
 
 
 def run_demo(seed: int, backends: list[str]) -> Any:
@@ -100,7 +115,7 @@ def run_demo(seed: int, backends: list[str]) -> Any:
     if "brian2" in backends:
         click.echo("   (the first run of Brian2 compiles for half a minute; later runs find the code again)")
     click.echo("")
-    report = verify(trained.model, trained.x_test, trained.y_test, backends=backends)
+    report = verify(trained.model, trained.x_test, trained.y_test, backends=_able(graph, backends))
     report.model = "digits"
     click.echo(str(report))
     return report

@@ -108,7 +108,7 @@ def _refuse_mixed_drive(lowering: Lowering) -> None:
         sources = {projection.source for projection in graph.incoming(population.name)}
         if sources & inputs and sources - inputs:
             raise UnsupportedLayerError(
-                f"population {population.name!r} is fed by the input {min(sources & inputs)!r} as well as by spikes, so "
-                "the host encoding, which plays in the spikes of the first layers, cannot drive it. What to do: lower "
+                f"population {population.name!r} is fed by the input {min(sources & inputs)!r} as well as by spikes, "
+                "so the host encoding, which plays in the spikes of the first layers, cannot drive it. What to do: lower "
                 "the model with encoding='bitplane' (8-bit frames), 'binary' or 'current'"
             )

@@ -86,7 +86,7 @@ class KerasProbe:
 
 
 class _Walker(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """Calls the layers of a model one by one and returns what the observed ones gave, the outputs, and some as the model gives them."""
+    """Calls a model's layers one by one; returns what the observed ones gave, the outputs, and some of the model's."""
 
     def __init__(self, model: keras.Model, by_visit: dict[int, list[Observation]]) -> None:
         super().__init__(name="walker")

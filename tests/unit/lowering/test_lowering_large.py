@@ -1,4 +1,4 @@
-"""A network of the paper's size is lowered without expanding a convolution: about 110 million synapses stay six kernels."""
+"""A network of the paper's size is lowered without expanding: about 110 million synapses stay six kernels."""
 
 from __future__ import annotations
 
