@@ -109,6 +109,6 @@ def _refuse_mixed_drive(lowering: Lowering) -> None:
         if sources & inputs and sources - inputs:
             raise UnsupportedLayerError(
                 f"population {population.name!r} is fed by the input {min(sources & inputs)!r} as well as by spikes, "
-                "so the host encoding, which plays in the spikes of the first layers, cannot drive it. What to do: lower "
-                "the model with encoding='bitplane' (8-bit frames), 'binary' or 'current'"
+                "so the host encoding, which plays in the spikes of the first layers, cannot drive it. What to do: "
+                "lower the model with encoding='bitplane' (8-bit frames), 'binary' or 'current'"
             )
