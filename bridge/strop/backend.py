@@ -68,6 +68,11 @@ class Backend(ABC):
         Steps between two frames; 1 where a unit that fired can take the next frame's input at once.
     precision : {"float64", "float32"}
         What weights, thresholds and sums are kept in.
+    resolution : float
+        How close below its threshold a potential may come and still be told from it, relative to all that is
+        compared: one that is not below by more than `resolution * (sum |w||s| + |bias| + |threshold|)` may be taken for
+        equal, and fire (a threshold of 0 counts as 1). 0 where nothing is rounded but the sums, in `precision`. A
+        potential that is equal to its threshold fires on every backend.
     """
 
     name: ClassVar[str]
@@ -75,6 +80,7 @@ class Backend(ABC):
     encodings: ClassVar[tuple[str, ...]] = ("host",)
     frame_interval: ClassVar[int] = 1
     precision: ClassVar[str] = "float64"
+    resolution: ClassVar[float] = 0.0
 
     @classmethod
     @abstractmethod
@@ -112,7 +118,7 @@ class Backend(ABC):
         """
         from strop.fidelity import fidelity_of
 
-        return fidelity_of(graph, self.encodings, self.precision, self.name)
+        return fidelity_of(graph, self.encodings, self.precision, self.name, self.resolution)
 
     def refuse_options(self, options: Mapping[str, Any]) -> None:
         """Raise `BackendError` if any option is left that the backend does not know."""

@@ -38,7 +38,15 @@ class CapacityError(StropError):
 
 
 class BackendError(StropError):
-    """A backend is there but cannot run this graph, or the simulator failed while it ran."""
+    """A backend is there but cannot run this graph, or the simulator failed while it ran.
+
+    Attributes
+    ----------
+    backend : str or None
+        Its name, where several were asked for and one of them failed.
+    """
+
+    backend: str | None = None
 
 
 class BackendMissingError(BackendError):

@@ -58,7 +58,9 @@ def build(graph: Graph, backend: str | ModuleType, **options: Any) -> Any:
     """
     if isinstance(backend, ModuleType):
         options["simulator"] = backend
-        backend = backend.__name__.replace("pyNN.", "pynn-", 1)
+        # "pyNN.spiNNaker" imports everything from "spynnaker.pyNN", and is as often called by that name.
+        name = backend.__name__.replace("spynnaker.pyNN", "pyNN.spiNNaker", 1)
+        backend = name.replace("pyNN.", "pynn-", 1).lower() if name.startswith("pyNN.") else name
     engine = get_backend(backend)
     engine.check(graph)
     return engine.build(graph, **options)

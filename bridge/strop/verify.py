@@ -16,7 +16,8 @@ import numpy.typing as npt
 from strop.backend import Backend, Runner, get_backend
 from strop.decode import classes, decides, decode
 from strop.encode import FrameDict, Frames, as_frames, encode, keras_frames
-from strop.errors import DataError
+from strop.errors import BackendError, DataError
+from strop.fidelity import compared
 from strop.graph import Graph, structure
 from strop.progress import Progress
 from strop.reference import (
@@ -173,14 +174,24 @@ def float32_bound(lowering: Lowering) -> Bound:
     return bound
 
 
-def float64_bound(graph: Graph) -> Bound:
-    """Return the bound for a simulator that sums the same float64 weights in another order, synapse by synapse."""
+def float64_bound(graph: Graph, resolution: float = 0.0) -> Bound:
+    """Return the bound for a simulator that sums the same float64 weights in another order, synapse by synapse.
+
+    Parameters
+    ----------
+    resolution : float
+        `Backend.resolution` of a simulator that blurs what it compares; it comes on top of the roundings.
+    """
     # Oracle (stage by stage) and simulator (expanded) may each be off; factors folded into weights round once more.
     roundings = {name: terms(graph, name) + fan_in(graph, name) + 4 for name in graph.population_names}
 
     def bound(name: str, signals: Signals) -> FloatArray:
-        size = magnitude(graph, name, signals) + np.abs(graph.population(name).bias)
-        reach: FloatArray = 2.0 * gamma(roundings[name], FLOAT64_UNIT) * size
+        population = graph.population(name)
+        summed = magnitude(graph, name, signals)
+        reach: FloatArray = 2.0 * gamma(roundings[name], FLOAT64_UNIT) * (summed + np.abs(population.bias))
+        # What is evaluated on the host never comes near the simulator.
+        if resolution and name not in graph.host_populations:
+            reach = reach + resolution * compared(population, summed)
         return reach
 
     return bound
@@ -200,7 +211,7 @@ class _Verification:
         self.graph, self.probe, self.lowering, self.engines = graph, probe, lowering, engines
         self.events = _EventCounter(graph)
         self.keras_bound = None if lowering is None else float32_bound(lowering)
-        self.backend_bound = float64_bound(graph)
+        self.backend_bounds = {name: float64_bound(graph, engine.resolution) for name, engine in engines.items()}
         self.labelled = 0
         self.correct: dict[str, int] = {}
         self.keras = KerasReport() if probe is not None else None
@@ -212,7 +223,9 @@ class _Verification:
                 begin = time.perf_counter()
                 self.runners[name] = engine.prepare(graph, **options.get(name, {}))
                 self.reports[name] = BackendReport(engine.version(), build_seconds=time.perf_counter() - begin)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, BackendError):
+                error.backend = name
             self.close()
             raise
 
@@ -240,7 +253,7 @@ class _Verification:
             spikes = runner.run(signals)
             report.run_seconds += time.perf_counter() - begin
             report.frames += len(next(iter(spikes.values())))
-            report.frames_with_faults += self._compare(name, spikes, oracle, signals, self.backend_bound)
+            report.frames_with_faults += self._compare(name, spikes, oracle, signals, self.backend_bounds[name])
             report.decoded_equal &= _answers_equal(self.graph, decode(self.graph, spikes), expected)
             if decides(self.graph):
                 self._score(name, classes(self.graph, spikes), truth)

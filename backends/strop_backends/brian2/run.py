@@ -67,6 +67,8 @@ class Brian2Runner(Runner):
         self.network.add(
             brian2.NetworkOperation(record, clock=self.network.strop_clock, when="end", name="strop_spike_recorder")
         )
+        # A run of no length compiles everything now, so that the first chunk is as fast as the others.
+        self.network.run(0 * brian2.second, namespace={})
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.backend.Runner`."""

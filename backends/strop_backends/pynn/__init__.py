@@ -5,6 +5,7 @@ Nothing of PyNN is imported before a network is built.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, ClassVar
@@ -21,6 +22,13 @@ class _PyNNBackend(Backend):
     encodings: ClassVar[tuple[str, ...]] = ("host", "bitplane", "binary")
     module: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
+    # Options besides `timestep`: what PyNN's `setup` really takes, less what would change the arithmetic. PyNN
+    # itself ignores any keyword that it does not know (`common.setup(..., **extra_params)`).
+    options: ClassVar[frozenset[str]] = frozenset()
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `BackendError` if any of `options` is unknown."""
+        self.refuse_options({name: value for name, value in options.items() if name not in {"timestep", *self.options}})
 
     @classmethod
     def version(cls) -> str:
@@ -43,14 +51,21 @@ class _PyNNBackend(Backend):
         simulator : PyNN module, optional
             One that the user has set up; by default strop calls its `setup`.
         options
-            `timestep` in ms, and what the simulator's `setup` takes (`threads` for NEST).
+            `timestep` in ms, and the backend's own (`threads` for NEST; see `options` of the class).
+
+        Raises
+        ------
+        BackendError
+            For an option that is not known, and for a graph that is over a limit of the simulator.
         """
+        self.check_options(options)
         from strop_backends.pynn.network import PyNNNetwork
 
         return PyNNNetwork(graph, simulator if simulator is not None else self.module, **options)
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Build the network and return a runner; options as for `build`."""
+        self.check_options(options)
         from strop_backends.pynn.run import PyNNRunner
 
         return PyNNRunner(graph, self.module, **options)
@@ -62,6 +77,9 @@ class PyNNNestBackend(_PyNNBackend):
     name: ClassVar[str] = "pynn-nest"
     summary: ClassVar[str] = "NEST through PyNN (IF_curr_delta), a frame per time step; option threads=N"
     module: ClassVar[str] = "pyNN.nest"
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"threads", "verbosity", "spike_precision", "recording_precision", "rng_seed", "rng_type", "t_flush"}
+    )
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
 
 
@@ -80,7 +98,11 @@ class PyNNNeuronBackend(_PyNNBackend):
 
     name: ClassVar[str] = "pynn-neuron"
     summary: ClassVar[str] = "NEURON through PyNN (IF_curr_exp), frames spaced until nothing is left over"
+    # What is taken off thresholds, `strop_backends.pynn.neuron.RESOLUTION` (which is not imported for this).
+    resolution: ClassVar[float] = 2.0**-44
     module: ClassVar[str] = "pyNN.neuron"
+    # Not `use_cvode`: with steps of a variable length the peak is no longer what was calculated.
+    options: ClassVar[frozenset[str]] = frozenset({"native_rng_baseseed"})
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
 
 
@@ -90,6 +112,10 @@ class PyNNSpinnakerBackend(_PyNNBackend):
     name: ClassVar[str] = "pynn-spinnaker"
     summary: ClassVar[str] = "SpiNNaker through sPyNNaker (16-bit weights); option virtual=True only maps"
     module: ClassVar[str] = "pyNN.spiNNaker"
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"virtual", "board", "neurons_per_core", "time_scale_factor", "scaling"}
+        | {"n_boards_required", "n_chips_required", "database_socket_addresses"}
+    )
     distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)
     # Not by default: it needs a machine. Asked for by name it runs where one is configured.
     runs: ClassVar[bool] = False

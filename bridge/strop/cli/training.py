@@ -73,25 +73,23 @@ def train_and_save(dataset: str, out: Path, data: Path | None, architecture: Any
     return 0
 
 
-def _able(graph: Any, backends: list[str]) -> list[str]:
-    """Return the backends that can build `graph` here; say of the others why they cannot (no compiler, for example)."""
-    from strop.backend import get_backend
+def _verify_on_those_that_work(trained: Any, backends: list[str]) -> Any:
+    """Verify on all backends that can build the network here; say of the others why not (no compiler, for example)."""
     from strop.errors import BackendError
+    from strop.verify import verify
 
-    able = []
-    for name in backends:
+    while True:
         try:
-            get_backend(name).prepare(graph).close()
-            able.append(name)
+            return verify(trained.model, trained.x_test, trained.y_test, backends=backends)
         except BackendError as error:
-            click.echo(f"   ({name} is left out: {error})")
-    return able
+            if error.backend is None or len(backends) == 1:
+                raise
+            click.echo(f"   ({error.backend} is left out: {error})")
+            backends = [name for name in backends if name != error.backend]
 
 
 def run_demo(seed: int, backends: list[str]) -> Any:
     """Train on the bundled digits, lower, verify on `backends`; tell the story as it goes and return the report."""
-    from strop.verify import verify
-
     click.echo("1. Train a small convolutional network on scikit-learn's 8x8 digits, sharpening it to thresholds.")
     import_keras_quietly()
     from strop.keras import recipes
@@ -115,7 +113,7 @@ def run_demo(seed: int, backends: list[str]) -> Any:
     if "brian2" in backends:
         click.echo("   (the first run of Brian2 compiles for half a minute; later runs find the code again)")
     click.echo("")
-    report = verify(trained.model, trained.x_test, trained.y_test, backends=_able(graph, backends))
+    report = _verify_on_those_that_work(trained, backends)
     report.model = "digits"
     click.echo(str(report))
     return report

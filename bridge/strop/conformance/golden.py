@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from strop.backend import Backend
-from strop.encode import FrameDict
+from strop.encode import FrameDict, as_frames, encode
+from strop.fidelity import compared
 from strop.graph import Graph
+from strop.reference import magnitude, potential
 from strop.store import load_graph
 
 FOLDER = Path(__file__).parent / "golden"
@@ -52,6 +54,10 @@ class Case:
         ]
         if self.precision == "float64" and backend.precision != "float64":
             gaps.append(f"float64 (it calculates in {backend.precision})")
+        if backend.resolution and self._blurred(backend.resolution):
+            gaps.append(
+                f"potentials that close to their thresholds (it resolves {backend.resolution:.1e} of what is compared)"
+            )
         if not gaps:
             gaps = [
                 f"population {name!r}: {reason}"
@@ -59,6 +65,19 @@ class Case:
                 if level == "unsupported"
             ]
         return list(dict.fromkeys(gaps))
+
+    def _blurred(self, resolution: float) -> bool:
+        """Whether some unit's potential is not equal to its threshold, but within `resolution` of it."""
+        signals = encode(self.graph, as_frames(self.graph, self.frames))
+        known: dict[str, Any] = {**signals, **self.spikes}
+        for population in self.graph.populations:
+            if population.name in self.graph.host_populations:
+                continue
+            gap = np.abs(potential(self.graph, population.name, known) - population.threshold)
+            reach = resolution * compared(population, magnitude(self.graph, population.name, known))
+            if np.any((gap > 0.0) & (gap <= reach)):
+                return True
+        return False
 
 
 def golden_names() -> list[str]:

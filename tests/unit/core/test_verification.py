@@ -151,3 +151,16 @@ def test_a_plug_in_that_is_no_backend_is_reported_as_broken(monkeypatch: pytest.
 def test_backend_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Backend()  # type: ignore[abstract]
+
+
+def test_a_backend_that_cannot_build_is_named_in_its_error(cheat: type[CheatingBackend]) -> None:
+    def refuse(self: Any, graph: Graph, **options: Any) -> Runner:
+        raise BackendError("no compiler")
+
+    cheat.prepare, before = refuse, cheat.prepare  # type: ignore[method-assign]
+    try:
+        with pytest.raises(BackendError, match="no compiler") as caught:
+            verify(network(), FRAMES, backends=["reference", "cheat"])
+    finally:
+        cheat.prepare = before  # type: ignore[method-assign]
+    assert caught.value.backend == "cheat"
