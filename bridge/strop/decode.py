@@ -40,7 +40,7 @@ def decode(graph: Graph, spikes: SpikeDict) -> list[npt.NDArray[Any]]:
             continue
         logits = readout_logits(readouts[name], spikes)
         kind = readouts[name].kind
-        if kind == "spikes":
+        if kind in ("spikes", "winner"):
             answers.append(logits >= 0.5)
         else:
             answers.append(logits if kind == "linear" else softmax(logits))

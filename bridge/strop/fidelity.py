@@ -74,9 +74,9 @@ def _fidelity(
 
 
 def _loudest(graph: Graph, name: str) -> npt.NDArray[np.float64]:
-    """Return `sum |W| + |bias|` of each unit: what it sums when everything that feeds it fires."""
+    """Return `sum |W|` of each unit: what it sums, besides its bias, when everything that feeds it fires."""
     ones = (p.operator.absolute().apply(np.ones((1, *p.operator.shape_in)))[0] for p in graph.incoming(name))
-    total: npt.NDArray[np.float64] = sum(ones, start=np.zeros(())) + np.abs(graph.population(name).bias)
+    total: npt.NDArray[np.float64] = sum(ones, start=np.zeros(()))
     return total
 
 
@@ -84,7 +84,8 @@ def _margin(graph: Graph, name: str, digits: int) -> float:
     from strop.reference import gamma, terms
 
     # The bound of `strop.verify.float64_bound`, with the numbers of this precision.
-    return float(2.0 * gamma(terms(graph, name) + 4, 2.0**-digits) * _loudest(graph, name).max())
+    size = _loudest(graph, name) + np.abs(graph.population(name).bias)
+    return float(2.0 * gamma(terms(graph, name) + 4, 2.0**-digits) * size.max())
 
 
 def _unit(graph: Graph, name: str) -> float:
@@ -96,7 +97,8 @@ def _unit(graph: Graph, name: str) -> float:
 
 def _sums_are_exact(graph: Graph, name: str, unit: float, digits: int) -> bool:
     population = graph.population(name)
-    largest = max(float(_loudest(graph, name).max()), float(np.abs(population.threshold).max()))
+    size = _loudest(graph, name) + np.abs(population.bias)
+    largest = max(float(size.max()), float(np.abs(population.threshold).max()))
     return bool(largest <= 2.0 ** min(1023.0, unit + digits))
 
 

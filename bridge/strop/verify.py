@@ -53,6 +53,7 @@ def verify(
     backends: Sequence[str] = ("brian2",),
     *,
     encoding: str = "host",
+    decision: str = "host",
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
@@ -73,6 +74,8 @@ def verify(
     backends : sequence of str
     encoding : {"host", "bitplane", "binary", "current"}
         For a Keras model; a saved graph carries its own.
+    decision : {"host", "spikes"}
+        For a Keras model: where the winning class is found; see `strop.lower`.
     options : mapping of backend name to options, optional
 
     Raises
@@ -88,7 +91,7 @@ def verify(
         from strop.lowering import trace
         from strop.lowering.probe import KerasProbe
 
-        lowering = trace(model, encoding)
+        lowering = trace(model, encoding, decision)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     ready = as_frames(graph, frames)
     count = len(next(iter(ready.values())))

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from strop.backend import Backend, Runner
+from strop.encode import Frames
 from strop.graph import Graph
+
+if TYPE_CHECKING:
+    from strop_backends.pynn.spinnaker import SpinnakerMapping
 
 __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
 
@@ -78,7 +82,7 @@ class PyNNNestBackend(_PyNNBackend):
     summary: ClassVar[str] = "NEST through PyNN (IF_curr_delta), a frame per time step; option threads=N"
     module: ClassVar[str] = "pyNN.nest"
     options: ClassVar[frozenset[str]] = frozenset(
-        {"threads", "verbosity", "spike_precision", "recording_precision", "rng_seed", "rng_type", "t_flush"}
+        {"threads", "verbosity", "spike_precision", "recording_precision", "rng_seed", "rng_type", "t_flush", "spread"}
     )
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
 
@@ -113,7 +117,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
     summary: ClassVar[str] = "SpiNNaker through sPyNNaker (16-bit weights); option virtual=True only maps"
     module: ClassVar[str] = "pyNN.spiNNaker"
     options: ClassVar[frozenset[str]] = frozenset(
-        {"virtual", "board", "neurons_per_core", "time_scale_factor", "scaling"}
+        {"virtual", "board", "neurons_per_core", "time_scale_factor", "scaling", "spread"}
         | {"n_boards_required", "n_chips_required", "database_socket_addresses"}
     )
     distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)
@@ -137,8 +141,34 @@ class PyNNSpinnakerBackend(_PyNNBackend):
             rows.append((name, level, reason))
         return rows
 
-    def inspect_mapping(self, graph: Graph) -> dict[str, Any]:
+    def map(self, graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
         """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
+        self.check_options(options)
+        self.check(graph)
         from strop_backends.pynn.spinnaker import inspect_mapping
 
-        return inspect_mapping(graph).to_dict()
+        return inspect_mapping(graph, frames, **options)
+
+    def inspect_mapping(self, graph: Graph, frames: Frames | None = None) -> dict[str, Any]:
+        """Return what `strop inspect --target spinnaker` shows: the mapping and, given frames, the fixed-point report.
+
+        Returns
+        -------
+        dict
+            `SpinnakerMapping.to_dict()`; with frames also "fixed_point", a list of `FixedPointReport.to_dict()`: with
+            the ring-buffer shifts of the mapping, with those measured on the frames, and with factors besides.
+        """
+        from strop_backends.pynn.fixed_point import fixed_point_report, measured_scaling
+
+        mapping = self.map(graph, frames)
+        found = mapping.to_dict()
+        if frames is not None:
+            choices = {
+                "sPyNNaker's own": mapping.scaling,
+                "measured on these frames": measured_scaling(graph, frames),
+                "measured, with factors": measured_scaling(graph, frames, fill=True),
+            }
+            found["fixed_point"] = [
+                fixed_point_report(graph, frames, scaling, choice).to_dict() for choice, scaling in choices.items()
+            ]
+        return found

@@ -141,9 +141,12 @@ class Brian2Dialect(Dialect):
         """The bias, and what the threshold was lifted by."""
         return population.bias.reshape(-1) + _lift(population)
 
-    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
         """Whole arrays to `Synapses.connect`."""
-        delay = ticks * self.dt
+        # Nothing is spread here: one delay for all.
+        delay = int(np.max(ticks)) * self.dt
         return self.sim.Projection(
             source,
             target,

@@ -30,8 +30,8 @@ class SynapseArrays(Connector):  # type: ignore[misc]  # PyNN ships no types
         Indices into the two populations.
     weight : float array, shape (synapses,)
         In the simulator's native unit for the target's cells.
-    delay : float
-        In ms, the same for all.
+    delay : float, or float array, shape (synapses,)
+        In ms; a number is the same for all.
     """
 
     parameter_names = ("pre", "post", "weight", "delay")
@@ -41,13 +41,13 @@ class SynapseArrays(Connector):  # type: ignore[misc]  # PyNN ships no types
         pre: npt.NDArray[np.integer],
         post: npt.NDArray[np.integer],
         weight: npt.NDArray[np.floating],
-        delay: float,
+        delay: float | npt.NDArray[np.floating],
     ) -> None:
         super().__init__(safe=False)
         self.pre = np.asarray(pre, dtype=np.int64)
         self.post = np.asarray(post, dtype=np.int64)
         self.weight = np.asarray(weight, dtype=np.float64)
-        self.delay = float(delay)
+        self.delay = float(delay) if np.ndim(delay) == 0 else np.asarray(delay, dtype=np.float64)
 
     def connect(self, projection: Any) -> None:
         """Make the synapses; called by PyNN."""
@@ -57,6 +57,6 @@ class SynapseArrays(Connector):  # type: ignore[misc]  # PyNN ships no types
         if way is not None:
             way(projection, self)
             return
-        delay = np.full(len(self.pre), self.delay)
+        delay = np.broadcast_to(self.delay, self.pre.shape)
         table = np.column_stack([self.pre, self.post, self.weight, delay])
         FromListConnector(table, column_names=("weight", "delay"), safe=False).connect(projection)

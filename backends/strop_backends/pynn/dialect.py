@@ -8,7 +8,7 @@ The emitter (`network.py`) and the runner (`run.py`) are written once, against `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.graph import Population
+from strop.graph import Graph, Population, Projection
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -46,6 +46,8 @@ class Dialect(ABC):
         Ticks from one frame to the next.
     latency : int
         Ticks from the arrival of a spike to the spike that it causes.
+    spread : int
+        Ticks over which the spikes of one population's answer to a frame are spread; 1 where they come together.
     bytes_per_synapse : int
         What a synapse takes while the network is built, for the estimate of memory.
     """
@@ -54,6 +56,7 @@ class Dialect(ABC):
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
     latency: int = 0
+    spread: int = 1
     bytes_per_synapse: ClassVar[int] = 120
 
     def __init__(self, sim: ModuleType) -> None:
@@ -66,8 +69,25 @@ class Dialect(ABC):
     def setup(self, timestep: float, longest_delay: float, **options: Any) -> None:
         """Call PyNN's `setup`; times in ms, `options` are the user's."""
 
+    def spread_over(self, ticks: int) -> None:
+        """Spread each population's spikes over `ticks`, with so many times as long from one frame to the next."""
+        if not isinstance(ticks, int) or ticks < 1:
+            raise BackendError(f"{self.name}: spread must be a positive number of ticks, got {ticks!r}")
+        self.spread, self.ticks_per_step = ticks, ticks * type(self).ticks_per_step
+
     def check_setup(self) -> None:
         """Raise `BackendError` if the simulator that the user has set up cannot run a graph."""
+        return None
+
+    def longest_delay(self, population: Population) -> int | None:
+        """Return the longest delay in ticks of a synapse that ends in `population`; None where there is no limit."""
+        return None
+
+    def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
+        """Raise `BackendError` if `carried`, the projections that the simulator gets, are more than it can hold.
+
+        Nothing is expanded to find out. Memory of this machine is looked after elsewhere (`strop.capacity`).
+        """
         return None
 
     @property
@@ -96,8 +116,10 @@ class Dialect(ABC):
         """Return a PyNN population that fires as `population` does."""
 
     @abstractmethod
-    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
-        """Return a PyNN projection with these synapses, `ticks` of delay."""
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
+        """Return a PyNN projection with these synapses, `ticks` of delay: one number for all, or one for each."""
 
     def standing_weights(self, population: Population) -> FloatArray | None:
         """Return what every unit gets in each step besides its input, shape `(size,)`, or None where nothing

@@ -5,8 +5,12 @@ What sPyNNaker 7.4 does (Python: `spynnaker/pyNN/models/neuron`; C: `neural_mode
 * A weight becomes `rint(|w| 2^(15 - s))` in 16 bits without sign (`synapse_dynamics_static.py`); excitatory
   and inhibitory synapses of a population have a shift s each (`population_vertex.py`,
   `get_ring_buffer_shifts`).
-* The weights that arrive in a tick are added up in a ring buffer of 16 bits, which saturates at 65535
-  (`synapses.c`); its value shifted left by s is the input, in s16.15.
+* The weights that arrive in a tick are added up in a ring buffer of 16 bits, which saturates at 65535 and
+  does not wrap: `process_fixed_synapses` in `synapses.c` adds in 32 bits and, where the 17th is set, stores
+  65535 and counts (github.com/SpiNNakerManchester/sPyNNaker at 609df83, the version with coloured spikes; the
+  oldest at hand, 001dac2, does the same). Weights have no sign there, so the order of spikes does not matter:
+  the result is the smaller of the sum and 65535.
+* Its value shifted left by s is the input, in s16.15 (`synapses.h`, `synapses_convert_weight_to_input`).
 * `V = V_rest + R (exc - inh + I_offset)` for a unit without memory; R is 1 for `tau_m = cm`. The spike is `V
   >= V_thresh` (`neuron_model_lif_impl.h`, `threshold_type_static.h`). Offset and threshold are s16.15,
   rounded to the nearest (`data_type.py`, `encode_as_int`).

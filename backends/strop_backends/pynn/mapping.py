@@ -142,8 +142,12 @@ def _load(
         shape = (len(slices), p.operator.size_in)
         counts = csr_array((np.ones(len(pre)), (core, pre)), shape=shape)
         flat = spikes[p.source].reshape(len(spikes[p.source]), -1).T.astype(np.float64)
-        events = events + counts @ flat
+        # A tick for each phase of a wave that is spread.
+        spread = network.dialect.spread
+        phases = [np.where(np.arange(len(flat))[:, None] % spread == n, flat, 0.0) for n in range(spread)]
+        waves = np.concatenate(phases, axis=1)
+        events = events + counts @ waves
         counts.data[:] = 1.0
-        arriving = arriving + counts @ flat
+        arriving = arriving + counts @ waves
     most = (float(np.max(arriving)), float(np.max(events)))
     return int(synapses.max()), most

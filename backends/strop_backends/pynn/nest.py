@@ -46,9 +46,12 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.graph import Population
+from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.connector import WAYS, SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
+
+# `nestkernel/nest_types.h`: 27 bits (`NUM_BITS_LCID`) number the synapses of a model on a thread; the last number means none.
+_MOST_SYNAPSES = 2**27 - 1
 
 
 @contextmanager
@@ -99,10 +102,24 @@ class NestDialect(Dialect):
         """Import `pyNN.nest`."""
         return load()
 
-    def setup(self, timestep: float, longest_delay: float, threads: int = 1, **options: Any) -> None:
-        """Set NEST up; `threads` is the number of its threads, other options go to PyNN's `setup`."""
+    def setup(
+        self, timestep: float, longest_delay: float, threads: int = 1, spread: int = 1, **options: Any
+    ) -> None:
+        """Set NEST up.
+
+        Parameters
+        ----------
+        threads : int
+            Number of NEST's threads.
+        spread : int
+            As for SpiNNaker, to try it out where every spike can be seen; NEST itself gains nothing by it.
+        options
+            Go to PyNN's `setup`.
+        """
         if not isinstance(threads, int) or threads < 1:
             raise BackendError(f"{self.name}: threads must be a positive integer, got {threads!r}")
+        self.spread_over(spread)
+        longest_delay = longest_delay * spread + (spread - 1) * timestep
         settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
         with _quiet():
             self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest_delay, **settings)
@@ -119,6 +136,23 @@ class NestDialect(Dialect):
                 raise BackendError(
                     f"pyNN.nest is set up with a least delay of {state.min_delay} ms, a graph needs one of a time step "
                     f"({self.dt} ms); call sim.setup(timestep={self.dt}, min_delay={self.dt})"
+                )
+
+    def longest_delay(self, population: Population) -> int | None:
+        """What `setup` was told, the same for all."""
+        with _quiet():
+            return round(float(self.sim.simulator.state.max_delay) / self.dt)
+
+    def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
+        """Refuse a projection of more synapses than NEST numbers: 2^27 - 1 for each thread and model of synapse."""
+        with _quiet():
+            limit = _MOST_SYNAPSES * int(self.sim.simulator.state.threads)
+        for p in carried:
+            count = p.operator.synapse_count
+            if count > limit:
+                raise BackendError(
+                    f"{self.name}: {count:,} synapses lead from {p.source!r} to {p.target!r}, NEST holds {limit:,} of one "
+                    "kind on this number of threads; give it more (threads=N)"
                 )
 
     def first_free_tick(self) -> int:
@@ -150,7 +184,9 @@ class NestDialect(Dialect):
             units.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
         return units
 
-    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
         """Whole arrays to `nest.Connect`."""
         delay = ticks * self.dt
         with _quiet():
@@ -158,7 +194,7 @@ class NestDialect(Dialect):
                 source,
                 target,
                 SynapseArrays(pre, post, weight, delay),
-                self.sim.StaticSynapse(weight=0.0, delay=delay),
+                self.sim.StaticSynapse(weight=0.0, delay=float(np.max(delay))),
                 label=f"{source.label}->{target.label}",
             )
 
@@ -210,10 +246,11 @@ def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
     model = projection.nest_synapse_model
     pre = _ids(projection.pre)[synapses.pre]
     # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
-    nest.SetDefaults(model, {"synapse_label": projection.nest_synapse_label, "delay": synapses.delay})
-    nest.Connect(
-        pre, _ids(projection.post)[synapses.post], "one_to_one", {"synapse_model": model, "weight": synapses.weight}
-    )
+    defaults: dict[str, Any] = {"synapse_label": projection.nest_synapse_label}
+    single: dict[str, Any] = {"synapse_model": model, "weight": synapses.weight}
+    (defaults if isinstance(synapses.delay, float) else single)["delay"] = synapses.delay
+    nest.SetDefaults(model, defaults)
+    nest.Connect(pre, _ids(projection.post)[synapses.post], "one_to_one", single)
     projection._sources.update(np.unique(pre).tolist())
     projection._simulator.state.stale_connection_cache = True
 

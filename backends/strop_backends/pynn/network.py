@@ -2,7 +2,8 @@
 
 Input spikes, and the first layer's under the host encoding, are played in by `SpikeSourceArray`s; all other
 populations are cells of the simulator. A projection that the graph gives a delay of d steps has one of
-`d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together.
+`d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together. Where a wave is spread over k ticks, unit j of each population
+answers `j % k` ticks later, and what leads to it takes so much longer, less what its source was late.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class PyNNNetwork:
             given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
             raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
         self.dialect.check_setup()
+        self._require_delays()
+        self.dialect.check_load(graph, self._carried)
         self.kernel_mark = self.dialect.kernel_mark
         self.populations: dict[str, Any] = {}
         self.projections: dict[tuple[str, str], Any] = {}
@@ -97,6 +100,17 @@ class PyNNNetwork:
             "Simulate it on the 'reference' backend, which keeps convolutions as they are",
         )
 
+    def _require_delays(self) -> None:
+        """Refuse a graph whose delays the simulator does not hold; before anything is built."""
+        for p in self._carried:
+            longest = self.dialect.longest_delay(self.graph.population(p.target))
+            ticks = p.delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
+            if longest is not None and ticks > longest:
+                raise BackendError(
+                    f"{self.dialect.name}: spikes from {p.source!r} reach {p.target!r} after {ticks:,} ticks, the longest "
+                    f"delay that it holds there is {longest:,}"
+                )
+
     def _add_populations(self) -> None:
         graph = self.graph
         for node in graph.inputs:
@@ -116,7 +130,11 @@ class PyNNNetwork:
         if len(pre) == 0:
             return
         p = members[0]
-        ticks = p.delay * self.dialect.ticks_per_step - self.dialect.latency
+        ticks: Any = p.delay * self.dialect.ticks_per_step - self.dialect.latency
+        if self.dialect.spread > 1:
+            # What leaves later travels shorter: all that a unit gets of a frame reaches it in the tick in which it
+            # answers.
+            ticks = ticks + post % self.dialect.spread - pre % self.dialect.spread
         self.projections[p.source, p.target] = self.dialect.project(
             self.populations[p.source], self.populations[p.target], pre, post, weight, ticks
         )
@@ -156,7 +174,7 @@ class PyNNNetwork:
             As for `strop.simulate`.
         start : int, optional
             Tick in which the first frame enters; by default the first that is possible. Population P answers
-            frame n at tick `start + (n + depth(P)) * ticks_per_step`.
+            frame n at tick `start + (n + depth(P)) * ticks_per_step`, unit j of it `j % spread` ticks later.
 
         Returns
         -------
@@ -180,11 +198,12 @@ class PyNNNetwork:
         for name in self.played:
             raster = np.asarray(played[name], dtype=np.bool_).reshape(count, -1)
             units, frames = np.nonzero(raster.T)
-            dialect.play(self.populations[name], units, start + (frames + graph.depth(name)) * dialect.ticks_per_step)
+            ticks = start + (frames + graph.depth(name)) * dialect.ticks_per_step + units % dialect.spread
+            dialect.play(self.populations[name], units, ticks)
         if STANDING in self.populations:
             steps = np.arange(count + graph.total_depth, dtype=np.int64)
             dialect.play(self.populations[STANDING], np.zeros_like(steps), start + steps * dialect.ticks_per_step)
-        return start + (count - 1 + graph.total_depth) * dialect.ticks_per_step + 1
+        return start + (count - 1 + graph.total_depth) * dialect.ticks_per_step + dialect.spread
 
     def answers(self, events: Mapping[str, Events], count: int) -> dict[str, npt.NDArray[np.bool_]]:
         """Sort recorded spikes by the frame that they answer.
@@ -200,7 +219,7 @@ class PyNNNetwork:
             raster = np.zeros((count, population.size), dtype=np.bool_)
             step, late = np.divmod(ticks - self.start, dialect.ticks_per_step)
             frame = step - graph.depth(name)
-            ours = (frame >= 0) & (frame < count) & (late == 0)
+            ours = (frame >= 0) & (frame < count) & (late == units % dialect.spread)
             raster[frame[ours], units[ours]] = True
             result[name] = raster.reshape(count, *population.shape)
         return result

@@ -122,9 +122,12 @@ class NeuronDialect(Dialect):
         """The bias, and what the threshold was lifted by."""
         return population.bias.reshape(-1) + _lift(population)
 
-    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
         """PyNN's own list connector: NEURON takes its synapses one by one."""
-        delay = ticks * self.dt
+        # Nothing is spread here: one delay for all.
+        delay = int(np.max(ticks)) * self.dt
         return self.sim.Projection(
             source,
             target,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.backend import Runner
+from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.reference import host_spikes
 from strop_backends.pynn.network import PyNNNetwork
@@ -40,7 +41,17 @@ class PyNNRunner(Runner):
         network = self.network
         count = len(next(iter(signals.values())))
         network.dialect.rewind()
-        network.dialect.run_until(network.play(signals))
+        end = network.play(signals)
+        try:
+            network.dialect.run_until(end)
+        except Exception as error:
+            # What it left is of no use: the next chunk starts on a new network.
+            network.kernel_mark = None
+            if isinstance(error, StropError):
+                raise
+            raise BackendError(
+                f"{network.dialect.name} stopped in the middle of {count} frames: {type(error).__name__}: {error}"
+            ) from error
         found = network.answers(network.dialect.take(), count)
         found.update(host_spikes(self.graph, signals))
         return {name: found[name] for name in self.graph.population_names}

@@ -18,9 +18,10 @@ Read in sPyNNaker 7.4.1 and the C sources of its neurons (see `fixed_point.py` f
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -33,14 +34,21 @@ import numpy.typing as npt
 
 from strop.encode import Frames, as_frames, encode
 from strop.errors import BackendError
-from strop.graph import Graph, Population
+from strop.graph import Graph, Population, Projection, structure
 from strop.reference import evaluate
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
 from strop_backends.pynn.fixed_point import Scaling
 
-# sPyNNaker's own extra stages reach this far (`delays/delay_extension_vertex.py`): 16 ticks in the row, 64
-# stages.
-LONGEST_DELAY = 1024
+# Bits that number the entries of a core's ring buffers (`pyNN/utilities/constants.py`, `MAX_RING_BUFFER_BITS`): neuron,
+# sign, and what is left is the delay.
+RING_BUFFER_BITS = 14
+# Stages of the same length that a delay vertex adds (`delays/delay_extension_vertex.py`, `MAX_SLOTS`).
+DELAY_STAGES = 8
+# Neurons on a core, unless the user says fewer (`POP_TABLE_MAX_ROW_LENGTH`).
+NEURONS_PER_CORE = 256
+# Bytes of SDRAM that a chip's cores share (SpiNNMachine 7.4.1, `version/version_spin1.py`), and of a synapse there.
+CHIP_SDRAM = 123_469_792
+SYNAPSE_BYTES = 4
 
 
 @contextmanager
@@ -73,6 +81,7 @@ class SpinnakerDialect(Dialect):
         super().__init__(sim)
         self._recorded: dict[str, Any] = {}
         self.scaling: Mapping[str, Scaling] = {}
+        self.neurons_per_core = NEURONS_PER_CORE
 
     @staticmethod
     def load() -> ModuleType:
@@ -91,6 +100,7 @@ class SpinnakerDialect(Dialect):
         neurons_per_core: int | None = None,
         time_scale_factor: int | None = None,
         scaling: Mapping[str, Scaling] | None = None,
+        spread: int = 1,
         **options: Any,
     ) -> None:
         """Set sPyNNaker up.
@@ -110,15 +120,19 @@ class SpinnakerDialect(Dialect):
         scaling : mapping of population name to Scaling, optional
             Ring-buffer shifts and factors; see `strop_backends.pynn.fixed_point.measured_scaling`. By default
             sPyNNaker's estimate from the rates of a Poisson process, which is coarse for waves.
+        spread : int
+            Spread each wave over so many ticks: unit j of a population answers `j % spread` ticks later, its
+            synapses delayed accordingly. The packets of a tick, and the rows that are fetched for them (a core
+            adds a row to its ring buffers when the packet comes, not when the delay is over), are so many times
+            fewer; a frame enters in every `spread`-th tick. No spike changes, but a unit whose bias alone reaches
+            its threshold now fires in the ticks between, too: what it sends then reaches others in such ticks
+            only, where nobody looks. Delays are `spread` times as long.
         """
         if neurons_per_core is not None and neurons_per_core < 1:
             raise BackendError(f"{self.name}: neurons_per_core must be positive, got {neurons_per_core}")
-        if longest_delay / timestep > LONGEST_DELAY:
-            raise BackendError(
-                f"{self.name}: a delay of {longest_delay / timestep:.0f} ticks is beyond what sPyNNaker holds "
-                f"({LONGEST_DELAY})"
-            )
+        self.spread_over(spread)
         self.scaling = scaling or {}
+        self.neurons_per_core = min(neurons_per_core or NEURONS_PER_CORE, NEURONS_PER_CORE)
         with configuration_at_hand():
             self.sim.setup(timestep=timestep, min_delay=timestep, time_scale_factor=time_scale_factor, **options)
         if virtual:
@@ -139,6 +153,30 @@ class SpinnakerDialect(Dialect):
         view = import_module("spynnaker.pyNN.data").SpynnakerDataView
         found: object = view.get_timestamp_dir_path()
         return found
+
+    def longest_delay(self, population: Population) -> int | None:
+        """The slots of the population's ring buffers, and eight times as many in a delay vertex before it.
+
+        `population_vertex.py`, `__update_max_delay`, and `delay_support_adder.py`, `_check_delay_values`: fewer neurons
+        on a core leave more bits for the delay.
+        """
+        return (1 + DELAY_STAGES) * delay_slots(min(population.size, self.neurons_per_core))
+
+    def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
+        """Refuse a core whose synapses alone, 4 bytes each, are more than the SDRAM of a chip."""
+        by_target: dict[str, IntArray] = {}
+        for p in carried:
+            fan_in = structure(p.operator).apply(np.ones((1, *p.operator.shape_in)))[0].reshape(-1)
+            by_target[p.target] = by_target.get(p.target, np.zeros(1, dtype=np.int64)) + fan_in.astype(np.int64)
+        for name, fan_in in by_target.items():
+            starts = np.arange(0, len(fan_in), self.neurons_per_core)
+            synapses = int(np.add.reduceat(fan_in, starts).max())
+            if synapses * SYNAPSE_BYTES > CHIP_SDRAM:
+                raise BackendError(
+                    f"{self.name}: {synapses:,} synapses end on one core of population {name!r} (fan-in up to "
+                    f"{int(fan_in.max()):,}, {min(len(fan_in), self.neurons_per_core)} neurons), which takes "
+                    f"{synapses * SYNAPSE_BYTES:,} bytes of the {CHIP_SDRAM:,} of a chip; give it fewer neurons_per_core"
+                )
 
     def first_free_tick(self) -> int:
         """The tick behind now."""
@@ -165,7 +203,9 @@ class SpinnakerDialect(Dialect):
             population.size, cell, label=population.name, initial_values={"v": 0.0}, additional_parameters=more or None
         )
 
-    def project(self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int) -> Any:
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
         """A projection for each sign; the last of them is returned."""
         scaling = self.scaling.get(target.label)
         factor = 1.0 if scaling is None else scaling.factor
@@ -173,7 +213,7 @@ class SpinnakerDialect(Dialect):
         for chosen, receptor in ((weight > 0, "excitatory"), (weight < 0, "inhibitory")):
             if not chosen.any():
                 continue
-            delay = np.full(int(chosen.sum()), ticks * self.dt)
+            delay = np.broadcast_to(ticks, chosen.shape)[chosen] * self.dt
             # sPyNNaker takes weights with the sign of their receptor.
             table = np.column_stack([pre[chosen], post[chosen], weight[chosen] * factor, delay])
             projection = self.sim.Projection(
@@ -215,6 +255,13 @@ class SpinnakerDialect(Dialect):
     def run_until(self, tick: int) -> None:
         """Run, or map on a virtual board."""
         self.sim.run(tick * self.dt - float(self.sim.get_current_time()))
+
+
+def delay_slots(neurons: int) -> int:
+    """Return how many ticks a core's ring buffers hold, given its neurons; each has two, one for each sign."""
+    # sPyNNaker numbers one neuron with a bit, too (`utility_calls.py`, `get_n_bits`).
+    bits = max(1, math.ceil(math.log2(neurons)))
+    return int(2 ** (RING_BUFFER_BITS - 1 - bits))
 
 
 @dataclass(frozen=True)
@@ -313,10 +360,13 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
         If it cannot map the graph.
     """
     from strop.backend import get_backend
+    from strop_backends.pynn import PyNNSpinnakerBackend
     from strop_backends.pynn.mapping import map_virtually
 
-    engine = get_backend("pynn-spinnaker")
+    engine = get_backend(PyNNSpinnakerBackend.name)
+    assert isinstance(engine, PyNNSpinnakerBackend)
     engine.check(graph)
+    engine.check_options(options)
     spikes: dict[str, npt.NDArray[np.bool_]] | None = None
     if frames is not None:
         signals = encode(graph, as_frames(graph, frames))

@@ -16,8 +16,8 @@ from strop.graph.operators import FloatArray, IntArray, Operator, Shape, as_floa
 
 Padding = tuple[tuple[int, int], ...]
 
-# Batches are cut so that the gathered windows of one product stay below this many values (8 MiB of float64).
-_WINDOW_VALUES = 1_048_576
+# Batches are cut so that the gathered windows of one product stay below this many values (16 MiB of float64).
+_WINDOW_VALUES = 2_097_152
 
 
 def _axis_span(size: int, offset: int, stride: int, before: int, outputs: int) -> tuple[slice, slice]:

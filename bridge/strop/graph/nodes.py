@@ -12,7 +12,7 @@ from strop.errors import GraphError
 from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
-READOUT_KINDS = ("key", "softmax", "linear", "spikes")
+READOUT_KINDS = ("key", "softmax", "linear", "spikes", "winner")
 _NAME = re.compile(r"[^\s\x00-\x1f]+\Z")
 
 
@@ -138,9 +138,10 @@ class Readout:
     Parameters
     ----------
     name : str
-    kind : {"key", "softmax", "linear", "spikes"}
+    kind : {"key", "softmax", "linear", "spikes", "winner"}
         "key": softmax of the products with an n-hot key (Whetstone's Softmax_Decode); "softmax": softmax of a linear
-        layer; "linear": the logits as they are; "spikes": spikes rearranged (a Flatten or Reshape at the end).
+        layer; "linear": the logits as they are; "spikes": spikes rearranged (a Flatten or Reshape at the end);
+        "winner": one spike, of the class that won.
     sources : tuple of str
         Populations that it reads.
     operators : tuple of Operator

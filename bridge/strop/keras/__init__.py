@@ -40,6 +40,7 @@ from strop.keras.logger import SharpeningLogger
 from strop.keras.scheduled import ScheduledSharpener, SimpleSharpener
 from strop.keras.sharpener import Sharpener
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
+from strop.keras.thresholds import Heaviside, declare_threshold
 
 Spiking_BRelu = SpikingBReLU
 Spiking_Sigmoid = SpikingSigmoid
@@ -59,6 +60,7 @@ for _name, _layer in LEGACY_OBJECTS.items():
 __all__ = [
     "LEGACY_OBJECTS",
     "AdaptiveSharpener",
+    "Heaviside",
     "ScheduledSharpener",
     "Sharpener",
     "SharpeningLogger",
@@ -70,6 +72,7 @@ __all__ = [
     "SpikingSigmoid",
     "Spiking_BRelu",
     "Spiking_Sigmoid",
+    "declare_threshold",
     "get_sharpness",
     "key_generator",
     "set_sharpness",

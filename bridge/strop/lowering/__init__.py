@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["lower", "trace"]
 
 
-def lower(model: keras.Model, encoding: str = "host") -> Graph:
+def lower(model: keras.Model, encoding: str = "host", *, decision: str = "host") -> Graph:
     """Lower a sharpened Keras model into a spiking graph.
 
     >>> graph = strop.lower(model)
@@ -29,7 +29,9 @@ def lower(model: keras.Model, encoding: str = "host") -> Graph:
     model : keras.Model
         Sequential or functional, built, every spiking activation sharpened to 1.
     encoding : {"host", "bitplane", "binary", "current"}
-        How frames enter; see DESIGN section 6.
+        How frames enter: see `strop.encode`.
+    decision : {"host", "spikes"}
+        Where the winning class is found: in the read-out, or by two more layers of spikes, exactly as argmax does.
 
     Raises
     ------
@@ -38,11 +40,11 @@ def lower(model: keras.Model, encoding: str = "host") -> Graph:
     NotSharpenedError
         If a spiking activation is not fully sharpened.
     """
-    return trace(model, encoding).graph
+    return trace(model, encoding, decision).graph
 
 
-def trace(model: keras.Model, encoding: str = "host") -> Lowering:
+def trace(model: keras.Model, encoding: str = "host", decision: str = "host") -> Lowering:
     """Lower a model and keep the record that `strop.verify` needs to compare Keras with the graph."""
     from strop.lowering.driver import trace_model
 
-    return trace_model(model, encoding)
+    return trace_model(model, encoding, decision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -81,22 +81,28 @@ class Context:
         self._names.add(candidate)
         return candidate
 
-    def spiking(self, signal: Signal, threshold: float) -> Signal:
-        """Turn a signal into spikes: a population that fires where `signal >= threshold`."""
-        if signal.pooled is not None:
-            return self._pooled_spikes(signal, signal.pooled, threshold)
-        return self._populate(self.path, signal, np.asarray(threshold))
+    def spiking(self, signal: Signal, threshold: float, low: float = 0.0, high: float = 1.0) -> Signal:
+        """Turn a signal into spikes: a population that fires where `signal >= threshold`.
 
-    def _populate(self, name: str, signal: Signal, threshold: FloatArray, *, observed: bool = True) -> Signal:
-        """Add a population for an affine signal; return its spikes as a signal."""
+        The values `low` and `high` that Keras's activation gives are `low + (high - low) * spike`: the change of
+        variable goes into the weights and biases of what follows, with the zeros of a padding left zero.
+        """
+        if signal.pooled is not None:
+            spikes = self._pooled_spikes(signal, signal.pooled, threshold)
+        else:
+            spikes = self.populate(self.path, signal, np.asarray(threshold))
+        scale, shift = np.asarray(high - low), np.asarray(low)
+        self._observe(spikes.terms[0].source, signal.channels_first, scale, shift)
+        return spikes if (low, high) == (0.0, 1.0) else spikes.scaled(scale, shift)
+
+    def populate(self, name: str, signal: Signal, threshold: FloatArray) -> Signal:
+        """Add a population for an affine signal; return its spikes as a signal. Nothing is said of what Keras shows."""
         name = self.unique(name)
         self.populations.append(Population(name, signal.shape, threshold, signal.offset))
         identity = Select(signal.shape, flat_index(signal.shape))
         for term in signal.terms:
             self.connections.append((term.source, name, term.operator or identity))
         self.roundings[name] = Rounding(signal.offset_size, signal.roundings)
-        if observed:
-            self._observe(name, signal.channels_first)
         return bits((Term(name),), signal.shape, signal.channels_first)
 
     def _observe(
@@ -106,7 +112,9 @@ class Context:
 
     def counted(self, signals: list[Signal], least: int) -> Signal:
         """Add a population that fires where at least `least` of several bits do: OR, or AND."""
-        return self._populate(self.path, total(signals), np.asarray(least - 0.5))
+        result = self.populate(self.path, total(signals), np.asarray(least - 0.5))
+        self._observe(result.terms[0].source, result.channels_first)
+        return result
 
     # Max pooling ------------------------------------------------------------------------------------------------
     #
@@ -147,25 +155,23 @@ class Context:
         before = pooled.base
         if not (scale == 1.0).all() or shift.any():
             before = before.scaled(scale, shift, np.abs(shift) if size is None else size)
-        before_pool = self._populate(f"{self.path}/before_pool", before, np.asarray(threshold), observed=False)
+        before_pool = self.populate(f"{self.path}/before_pool", before, np.asarray(threshold))
         roundings = self.roundings[name := before_pool.terms[0].source]
         self.roundings[name] = Rounding(roundings.offset_size, roundings.roundings + pooled.roundings)
         signs = np.broadcast_to(pooled.scale, signal.shape)
         result = self._combine(self.path, before_pool, pooled.windows, signs)
-        result = replace_order(result, signal.channels_first)
-        self._observe(result.terms[0].source, signal.channels_first)
-        return result
+        return replace_order(result, signal.channels_first)
 
     def _combine(self, name: str, source: Signal, windows: Operator, scale: FloatArray) -> Signal:
         """Add a population that is the OR of its window where `scale > 0`, the AND where `scale < 0`."""
         members = windows.apply(np.ones((1, *windows.shape_in)))[0]
         threshold = np.where(scale < 0, members - 0.5, 0.5)
-        return self._populate(name, source.linear(windows), threshold, observed=False)
+        return self.populate(name, source.linear(windows), threshold)
 
     # End of the model -------------------------------------------------------------------------------------------
 
-    def finish(self, name: str, signal: Signal) -> None:
-        """Make `signal` an output of the graph."""
+    def finish(self, name: str, signal: Signal, *, as_spikes: bool = False) -> None:
+        """Make `signal` an output of the graph; a decision between classes as spikes, if so wanted."""
         signal = signal.in_keras_order()
         if signal.pooled is not None:
             raise Refusal(
@@ -177,6 +183,10 @@ class Context:
                 f"the output reads the input {analogue[0]!r} without a spiking activation in between",
                 "let every path from an input to an output pass a spiking activation",
             )
+        if as_spikes and len(signal.shape) == 1 and signal.shape[0] > 1 and signal.levels is None:
+            from strop.lowering.decision import decide
+
+            signal = replace(decide(self, name, signal), decoded="winner")
         plain = signal.levels is not None and signal.levels.plain and signal.decoded is None
         if plain and len(signal.terms) == 1 and signal.terms[0].operator is None:
             self.outputs.append(signal.terms[0].source)

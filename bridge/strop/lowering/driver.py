@@ -18,13 +18,15 @@ from strop.lowering.signal import ZERO, Signal, Term
 from strop.lowering.walk import walk
 
 
-def trace_model(model: keras.Model, encoding: str) -> Lowering:
+def trace_model(model: keras.Model, encoding: str, decision: str) -> Lowering:
     """Lower `model`; see `strop.lower`."""
     if not isinstance(model, keras.Model):
         raise UnsupportedLayerError(f"strop.lower takes a Keras 3 model, got {type(model).__name__}")
     if encoding not in ENCODINGS:
         raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
     _refuse_values_that_are_not_finite(model)
+    if decision not in ("host", "spikes"):
+        raise GraphError(f"decision must be 'host' or 'spikes', got {decision!r}")
     context = Context()
 
     def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -46,7 +48,7 @@ def trace_model(model: keras.Model, encoding: str) -> Lowering:
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
         try:
-            context.finish(name, signal)
+            context.finish(name, signal, as_spikes=decision == "spikes")
         except Refusal as refusal:
             raise _named(f"output {name!r}", refusal) from refusal
     if not context.populations:

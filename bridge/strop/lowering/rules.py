@@ -40,6 +40,11 @@ def handler_for(operation: Any) -> Handler:
     Refusal
         If there is none.
     """
+    from strop.keras.thresholds import declared_threshold
+
+    declared = declared_threshold(operation)
+    if declared is not None:
+        return lambda layer, context, signal: context.spiking(signal, declared.at, declared.low, declared.high)
     cls: Any = type(operation)
     for base in cls.__mro__:
         if base in _HANDLERS:

@@ -8,7 +8,9 @@ from pynn_graphs import one_layer, require
 from third_party import PYNN_NEURON_IMPORT
 
 import strop
+from strop.backend import get_backend
 from strop.errors import BackendError
+from strop.graph import Graph
 
 pytestmark = PYNN_NEURON_IMPORT
 
@@ -35,12 +37,46 @@ def test_the_peak_is_the_summed_weight_times_the_factor_from_the_equations(times
     assert v.shape[0] > at
 
 
-def test_it_resolves_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_resolves_what_it_says() -> None:
     from strop_backends.pynn.neuron import RESOLUTION
 
     below = 0.5 * (1.0 - 2.0 * RESOLUTION)
     spikes = strop.simulate(one_layer([[0.5, below]], 0.5), np.ones((3, 1)), "pynn-neuron").spikes["y"]
     np.testing.assert_array_equal(spikes, [[True, False]] * 3)
+
+
+def gaps(resolutions: list[float]) -> Graph:
+    """One unit for each: its potential is so far below its threshold of 0.5, and the last one hits it."""
+    return one_layer([[0.5 - gap for gap in resolutions] + [0.5]], 0.5)
+
+
+def test_what_it_does_not_resolve_is_a_tie_and_not_a_fault() -> None:
+    report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((3, 1)), backends=["pynn-neuron"])
+    assert report.passed
+    layer = report.backends["pynn-neuron"].layers[0]
+    assert (layer.spikes, layer.ties, layer.faults) == (6, 3, 0)
+
+
+def test_a_coarser_cell_than_is_stated_has_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    import strop_backends.pynn.neuron as module
+
+    monkeypatch.setattr(module, "RESOLUTION", 2.0**-20)
+    report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((3, 1)), backends=["pynn-neuron"])
+    assert not report.passed
+    layer = report.backends["pynn-neuron"].layers[0]
+    assert (layer.spikes, layer.ties, layer.faults) == (9, 3, 3)
+
+
+def test_it_states_what_it_resolves() -> None:
+    from strop_backends.pynn.neuron import RESOLUTION
+
+    engine = get_backend("pynn-neuron")
+    assert engine.resolution == RESOLUTION
+    _, level, reason = engine.fidelity(gaps([2.0**-47]))[0]
+    assert level == "exact within 5.8e-14"
+    assert "pynn-neuron resolves 5.7e-14" in reason
+    # Halves: nothing lies closer to the threshold than one of them.
+    assert engine.fidelity(one_layer([[0.5, 1.0]], 0.5))[0][1] == "exact"
 
 
 def test_frames_come_before_the_run() -> None:

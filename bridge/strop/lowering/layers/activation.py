@@ -11,9 +11,10 @@ from strop.errors import NotSharpenedError
 from strop.graph import Dense
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
+from strop.keras.thresholds import declared_threshold
 from strop.lowering.context import Context
 from strop.lowering.refusal import Refusal
-from strop.lowering.rules import handles
+from strop.lowering.rules import handler_for, handles
 from strop.lowering.signal import Signal
 
 
@@ -33,14 +34,18 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     activation = layer.activation
     if activation is None or activation is keras.activations.linear:
         return signal
-    if isinstance(activation, SpikingActivation):
-        return _spiking(activation, context, signal)
     if activation is keras.activations.softmax:
         return _softmax(signal, -1)
+    declared = declared_threshold(activation)
+    if declared is not None:
+        return context.spiking(signal, declared.at, declared.low, declared.high)
+    if isinstance(activation, keras.layers.Layer):
+        return handler_for(activation)(activation, context, signal)
     name = getattr(activation, "__name__", type(activation).__name__)
     raise Refusal(
         f"its activation {name!r} is not a threshold",
-        "train with strop.keras.SpikingBReLU or SpikingSigmoid instead",
+        "train with strop.keras.SpikingBReLU or SpikingSigmoid instead, or, if it is a threshold, say so with "
+        "strop.keras.declare_threshold",
     )
 
 

@@ -1,0 +1,50 @@
+"""Options of the PyNN backends: their own are known, any other is refused before a simulator is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pynn_graphs import one_layer, require
+from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
+
+import strop
+from strop.backend import get_backend
+from strop.errors import BackendError
+from strop_backends.pynn import PyNNSpinnakerBackend
+
+pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
+
+GRAPH = one_layer([[1.0]], 0.5)
+
+
+@pytest.mark.parametrize("name", ["pynn-nest", "pynn-brian2", "pynn-neuron"])
+def test_an_unknown_option_is_refused_and_leaves_the_network_that_is_there(name: str) -> None:
+    require(name)
+    network = strop.build(GRAPH, name)
+    for call in (get_backend(name).prepare, get_backend(name).build):
+        with pytest.raises(BackendError, match=f"{name} does not know the option\\(s\\) thread, timesteps"):
+            call(GRAPH, thread=2, timesteps=0.1)
+    assert network.alive
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pynn-nest", {"timestep": 0.5, "threads": 2, "rng_seed": 7, "verbosity": "error"}),
+        ("pynn-brian2", {"timestep": 0.2}),
+        ("pynn-neuron", {"timestep": 0.25, "native_rng_baseseed": 3}),
+    ],
+)
+def test_their_own_options_are_taken(name: str, options: dict[str, Any]) -> None:
+    require(name)
+    spikes = strop.simulate(GRAPH, np.array([[1.0], [0.0], [1.0]]), name, **options).spikes["y"]
+    np.testing.assert_array_equal(spikes[:, 0], [True, False, True])
+
+
+def test_spinnaker_is_asked_before_it_is_imported() -> None:
+    backend = PyNNSpinnakerBackend()
+    for call in (backend.prepare, backend.build, backend.map):
+        with pytest.raises(BackendError, match=r"pynn-spinnaker does not know the option\(s\) neurons"):
+            call(GRAPH, neurons=64)
