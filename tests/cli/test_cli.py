@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             layers.Input((8, 8, 1)),
             layers.Conv2D(4, 3),
-            SpikingBReLU(1.0),
+            SpikingBReLU(1.0, name="edges"),
             layers.MaxPooling2D(2),
             layers.Flatten(),
             layers.Dense(20),
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lower(model).save(path / "tiny.strop")
     set_sharpness(model, 0.5)
     model.save(path / "half.keras")
-    relu = keras.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu", name="edges")])
+    relu = keras.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu", name="corners")])
     relu.save(path / "relu.keras")
     frames = rng.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8)
     np.savez(path / "data.npz", x=frames, y=rng.integers(0, 4, 30))
@@ -167,8 +167,8 @@ def test_predict_writes_spikes_output_and_classes(folder: Path, tmp_path: Path) 
         assert found["classes"].shape == (30,)
         assert found["output"].shape == (30, 4)
         np.testing.assert_array_equal(found["output"].argmax(axis=1), found["classes"])
-        assert found["spikes/spiking_brelu"].shape == (30, 6, 6, 4)
-        assert found["spikes/spiking_brelu"].any()
+        assert found["spikes/edges"].shape == (30, 6, 6, 4)
+        assert found["spikes/edges"].any()
 
 
 def test_inspect_shows_what_a_model_becomes(folder: Path, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_bad_data_ends_with_one_line_and_exit_code_2(folder: Path, tmp_path: Pat
         ("text.npz", ["text.npz"]),
         ("data.npz", ["data.npz"]),
         ("half.keras", ["sharpened to 0.5"]),
-        ("relu.keras", ["'edges'", "relu", "SpikingBReLU"]),
+        ("relu.keras", ["'corners'", "relu", "SpikingBReLU"]),
     ],
 )
 def test_bad_models_end_with_one_line_and_exit_code_2(folder: Path, model: str, words: list[str]) -> None:

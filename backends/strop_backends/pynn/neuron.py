@@ -70,6 +70,10 @@ class NeuronDialect(Dialect):
     @staticmethod
     def load() -> ModuleType:
         """Import `pyNN.neuron`; PyNN compiles its mechanisms where that has not been done."""
+        # NEURON looks for a display while it is imported, and warns where there is none (`neuron/__init__.py`); what
+        # the user has set stands.
+        given = os.environ.get("NEURON_MODULE_OPTIONS")
+        os.environ.setdefault("NEURON_MODULE_OPTIONS", "-nogui")
         path = os.environ.get("PATH", "")
         # PyNN looks for nrnivmodl on the PATH, where an environment that is not activated has not put it.
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
@@ -85,6 +89,8 @@ class NeuronDialect(Dialect):
             ) from error
         finally:
             os.environ["PATH"] = path
+            if given is None:
+                del os.environ["NEURON_MODULE_OPTIONS"]
         module: ModuleType = pyNN.neuron
         return module
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from pynn_graphs import one_layer, require
@@ -77,6 +81,20 @@ def test_it_states_what_it_resolves() -> None:
     assert "pynn-neuron resolves 5.7e-14" in reason
     # Halves: nothing lies closer to the threshold than one of them.
     assert engine.fidelity(one_layer([[0.5, 1.0]], 0.5))[0][1] == "exact"
+
+
+@pytest.mark.parametrize("given", [None, "-nogui -nopython"])
+def test_the_import_says_nothing_of_a_display_and_leaves_the_users_options(given: str | None) -> None:
+    program = (
+        "import os, warnings; warnings.simplefilter('ignore'); from strop_backends.pynn.neuron import NeuronDialect; "
+        "NeuronDialect.load(); print('options', os.environ.get('NEURON_MODULE_OPTIONS'))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "NEURON_MODULE_OPTIONS")}
+    if given is not None:
+        environment["NEURON_MODULE_OPTIONS"] = given
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"options {given}\n"
+    assert "DISPLAY" not in done.stderr
 
 
 def test_frames_come_before_the_run() -> None:
