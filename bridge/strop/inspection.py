@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from strop.backend import get_backend
+from strop.encode import Frames
 from strop.graph import Graph, Operator, structure
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
@@ -99,18 +100,22 @@ class Inspection:
         return render_inspection(self)
 
 
-def inspect_graph(graph: Graph, target: str | None = None) -> Inspection:
+def inspect_graph(graph: Graph, target: str | None = None, frames: Frames | None = None) -> Inspection:
     """Return what `graph` costs; nothing is expanded to find out.
 
     Parameters
     ----------
     target : str, optional
         Name of a backend, to say what it makes of each population.
+    frames : array, shape (n, *input_shape), optional
+        For targets that map a graph (`spinnaker`): to find what these frames load it with, and what would differ.
 
     Raises
     ------
     BackendMissingError
         If `target` cannot be used.
+    DataError
+        If frames are given for a target that has no use for them.
     """
     rows = []
     for population in graph.populations:
@@ -147,7 +152,7 @@ def inspect_graph(graph: Graph, target: str | None = None) -> Inspection:
         }
         for name in graph.outputs
     ]
-    return Inspection(graph.name, rows, totals, inputs, outputs, None if target is None else _target(graph, target))
+    return Inspection(graph.name, rows, totals, inputs, outputs, None if target is None else _target(graph, target, frames))
 
 
 def stored_values(operator: Operator) -> int:
@@ -166,8 +171,8 @@ def _kind(operator: Operator) -> str:
     return " + ".join(type(stage).__name__ for stage in stages)
 
 
-def _target(graph: Graph, name: str) -> dict[str, Any]:
-    from strop.errors import BackendError
+def _target(graph: Graph, name: str, frames: Frames | None) -> dict[str, Any]:
+    from strop.errors import BackendError, DataError
 
     # Targets of `strop export` go by a shorter name.
     backend = get_backend({"spinnaker": "pynn-spinnaker"}.get(name, name))
@@ -181,6 +186,8 @@ def _target(graph: Graph, name: str) -> dict[str, Any]:
     if fidelity is not None:
         found["fidelity"] = [list(row) for row in fidelity(graph)]
     mapping = getattr(backend, "inspect_mapping", None)
+    if frames is not None and mapping is None:
+        raise DataError(f"frames say nothing more of the target {name!r}: it maps nothing")
     if mapping is not None and not problem:
-        found["mapping"] = mapping(graph)
+        found["mapping"] = mapping(graph) if frames is None else mapping(graph, frames)
     return found

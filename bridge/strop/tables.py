@@ -144,17 +144,60 @@ def render_inspection(inspection: Inspection) -> str:
         "expanded (24 bytes each, before a simulator adds its own)",
     ]
     if inspection.target is not None:
-        lines.append(_target_lines(inspection.target))
+        lines += _target_lines(inspection.target)
     return to_text(*lines)
 
 
-def _target_lines(target: dict[str, Any]) -> str:
+def _target_lines(target: dict[str, Any]) -> list[Any]:
     lines = [f"{target['name']} ({target['version']}): {target['problem'] or 'can run this graph'}"]
     for name, fidelity, reason in target.get("fidelity", ()):
         lines.append(f"  {name}: {fidelity}{f' ({reason})' if reason else ''}")
-    for key, value in (target.get("mapping") or {}).items():
-        lines.append(f"  {key}: {value}")
-    return "\n".join(lines)
+    # The version stands in the first line.
+    mapping = {key: value for key, value in (target.get("mapping") or {}).items() if key != "version"}
+    return [escape("\n".join(lines)), *_facts("", mapping)]
+
+
+def _facts(heading: str, facts: dict[str, Any]) -> list[Any]:
+    """Return what a backend reports as lines and tables: plain values in one line, lists of records as a table each."""
+    plain = [f"{_words(key)} {_cell(key, value)}" for key, value in facts.items() if not isinstance(value, dict | list)]
+    items: list[Any] = [escape(heading + ", ".join(plain))] if plain else []
+    for key, value in facts.items():
+        records = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+        if isinstance(value, dict):
+            items += _facts(f"{_words(key)}: ", value)
+        elif records and any(_is_table(cell) for row in records for cell in row.values()):
+            for row in records:
+                items += _facts(f"{_words(key)}: ", row)
+        elif records:
+            table = Table(title=_words(key), title_justify="left")
+            for number, column in enumerate(records[0]):
+                table.add_column(_words(column), justify="left" if number == 0 else "right")
+            for row in records:
+                table.add_row(*(escape(_cell(column, cell)) for column, cell in row.items()))
+            items.append(table)
+        elif isinstance(value, list):
+            items += [escape(f"{_words(key)}: {line}") for line in value]
+    return items
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(_cell("", part) for part in value)
+    if key.endswith(("sdram", "bytes")):
+        return as_size(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def render_backends(statuses: list[BackendStatus]) -> str:

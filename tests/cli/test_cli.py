@@ -183,6 +183,12 @@ def test_inspect_shows_what_a_model_becomes(folder: Path, tmp_path: Path) -> Non
     assert "Convolution" in result.stdout
 
 
+def test_inspect_takes_frames_for_targets_that_map(folder: Path) -> None:
+    result = strop("inspect", folder / "tiny.keras", "--data", folder / "d.npz")
+    assert result.returncode == 2
+    assert "--data needs a --target that maps the network" in result.stderr
+
+
 def test_backends_are_listed_with_versions_and_advice() -> None:
     result = strop("backends")
     assert result.returncode == 0

@@ -46,9 +46,8 @@ def test_projections_hold_the_weights_of_the_graph() -> None:
 def test_a_users_monitor_sees_each_answer_at_its_step() -> None:
     graph = skip_network(np.random.default_rng(1))
     frames = frames_for(graph, np.random.default_rng(2), 20)
-    b2.prefs.codegen.target = "numpy"
     net = strop.build(graph, "brian2", target="numpy", dt=2e-3)
-    monitor = b2.SpikeMonitor(net.populations["d"])
+    monitor = b2.SpikeMonitor(net.populations["d"], codeobj_class=net.code)
     net.add(monitor)
     net.present(frames)
     net.run(net.duration(frames))
@@ -125,6 +124,28 @@ def test_populations_named_as_brian2_s_own_objects_do_not_clash() -> None:
     spikes = strop.simulate(graph, frames, "brian2", target="numpy").spikes
     for name in names:
         np.testing.assert_array_equal(spikes[name], frames > 0.5)
+
+
+def test_the_target_that_the_user_prefers_is_followed(caplog: pytest.LogCaptureFixture) -> None:
+    graph = skip_network(np.random.default_rng(1))
+    before = b2.prefs.codegen.target
+    b2.prefs.codegen.target = "numpy"
+    try:
+        with caplog.at_level(logging.WARNING, "strop.brian2"):
+            strop.simulate(graph, frames_for(graph, RNG, 2), "brian2")
+    finally:
+        b2.prefs.codegen.target = before
+    assert "NumPy" in caplog.text
+
+
+def test_other_devices_are_refused() -> None:
+    b2.set_device("cpp_standalone", build_on_run=False)
+    try:
+        with pytest.raises(BackendError, match="runtime mode only"):
+            strop.build(skip_network(np.random.default_rng(0)), "brian2")
+    finally:
+        b2.device.reinit()
+        b2.set_device("runtime")
 
 
 def test_garbage_collection_is_left_as_it_was() -> None:

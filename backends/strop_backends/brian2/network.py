@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-from brian2.devices.device import auto_target
+from brian2.devices.device import auto_target, runtime_device
 from brian2.groups.subgroup import Subgroup
 
 from strop.capacity import require_memory
@@ -85,6 +85,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     dt : float
         Length of a time step in seconds; it only sets the unit in which Brian2 counts.
     target : {"auto", "cython", "numpy"}
+        What code is generated for; "auto" follows `brian2.prefs.codegen.target`, which is Cython where a compiler is.
 
     Attributes
     ----------
@@ -312,6 +313,15 @@ def _layout(graph: Graph) -> dict[str, Span]:
 
 
 def _code_object_class(target: str) -> Any:
+    device = brian2.get_device()
+    if device is not runtime_device:
+        raise BackendError(
+            f"brian2: the device {type(device).__name__} is set; strop's network runs in runtime mode only. Call "
+            "brian2.device.reinit() and brian2.set_device('runtime') before building it"
+        )
+    if target == "auto":
+        # What the user chose for everything holds here too.
+        target = str(brian2.prefs.codegen.target)
     if target == "auto":
         return auto_target()
     classes = {"cython": CythonCodeObject, "numpy": NumpyCodeObject}

@@ -196,11 +196,19 @@ def predict(model: Path, data: Path, out: Path, backend: str, limit: int | None,
 @_json
 @_encoding
 @click.option("--target", help="Say what this backend makes of it.")
-def inspect(model: Path, json_file: Path | None, encoding: str, target: str | None) -> int:
+@click.option("--data", type=_PATH, help="With --target spinnaker: what these frames load it with, and what would differ.")
+@_limit
+def inspect(
+    model: Path, json_file: Path | None, encoding: str, target: str | None, data: Path | None, limit: int | None
+) -> int:
     """Show what a model becomes: populations, neurons, synapses, depth, memory; or what is refused, and why."""
+    from strop.data import read_data
     from strop.inspection import inspect_graph
 
-    inspection = inspect_graph(_graph_of(open_model(model), encoding), target)
+    if data is not None and target is None:
+        raise DataError("--data needs a --target that maps the network, such as spinnaker")
+    frames = None if data is None else read_data(data, limit)[0]
+    inspection = inspect_graph(_graph_of(open_model(model), encoding), target, frames)
     inspection.model = str(model)
     _write_json(json_file, inspection.to_dict())
     click.echo(str(inspection))

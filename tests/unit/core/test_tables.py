@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from strop.backend import BackendStatus
+from strop.conformance import golden_case
+from strop.errors import DataError
+from strop.inspection import Inspection, inspect_graph
 from strop.page import render_page
 from strop.report import BackendReport, KerasReport, LayerReport, Report
 from strop.tables import render_backends, render_report
+
+TOTALS = {"populations": 1, "neurons": 3, "synapses": 4, "depth": 1, "stored_bytes": 8, "expanded_bytes": 24}
 
 
 def report(backends: int, faults: int = 0) -> Report:
@@ -59,3 +65,46 @@ def test_the_page_says_the_same_and_loads_nothing() -> None:
 def test_advice_with_brackets_is_not_taken_for_markup() -> None:
     status = BackendStatus("nengo", False, "", "", (), "Install it with: pip install 'strop[nengo]'")
     assert "strop[nengo]" in " ".join(render_backends([status]).split())
+
+
+def test_a_mapping_is_drawn_as_lines_and_tables() -> None:
+    target = {
+        "name": "chip",
+        "version": "chip 1.0",
+        "problem": "",
+        "fidelity": [["dense[0]", "exact within 1.0e-05", "16 bits"]],
+        "mapping": {
+            "version": "chip 1.0",
+            "boards": 1,
+            "sdram": 1_234_567,
+            "populations": [
+                {"name": "dense[0]", "units": 1200, "shifts": [5, 6], "spikes_per_tick": 32.0, "sdram": 91304},
+                {"name": "x", "units": 3, "shifts": None, "spikes_per_tick": None, "sdram": 12},
+            ],
+            "warnings": ["the chip [is] warm"],
+            "fixed_point": [
+                {"scaling": "own", "different": 41, "layers": [{"name": "dense[0]", "grid": 0.001953125}]},
+                {"scaling": "measured", "different": 0, "layers": [{"name": "dense[0]", "grid": 2.0**-15}]},
+            ],
+        },
+    }
+    inspection = Inspection("m[1].strop", [], dict(TOTALS), [], [], target)
+    text = str(inspection)
+    assert "boards 1, sdram 1.2 MB" in text
+    assert "dense[0]: exact within 1.0e-05 (16 bits)" in text
+    row = next(line for line in text.splitlines() if "1,200" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["dense[0]", "1,200", "5, 6", "32", "91.3 kB"]
+    assert "spikes per tick" in text
+    assert "warnings: the chip [is] warm" in text
+    assert "fixed point: scaling own, different 41" in text
+    assert "fixed point: scaling measured, different 0" in text
+    assert "3.05e-05" in text
+    assert text.count("chip 1.0") == 1
+    assert "{" not in text
+
+
+def test_frames_are_refused_by_a_target_that_maps_nothing() -> None:
+    graph = golden_case("dense").graph
+    assert inspect_graph(graph, "reference").target is not None
+    with pytest.raises(DataError, match="frames say nothing more of the target 'reference'"):
+        inspect_graph(graph, "reference", np.zeros((1, *graph.inputs[0].shape)))

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from pynn_graphs import branched_graph, require
 
+from strop.backend import get_backend
+from strop.errors import BackendError
+from strop.inspection import inspect_graph
+from strop_backends.pynn import PyNNSpinnakerBackend
 from strop_backends.pynn.fixed_point import Scaling, fixed_point_report
 
 pytestmark = [
@@ -48,3 +52,40 @@ def test_a_scaling_reaches_the_ring_buffers_and_neurons_spread() -> None:
     assert mapping.scaling == scaling
     for p in mapping.populations[1:]:
         assert p.cores == -(-p.units // 4)
+
+
+def test_a_spread_wave_reaches_a_core_in_parts() -> None:
+    graph = branched_graph(3)
+    frames = np.random.default_rng(3).random((20, *graph.inputs[0].shape))
+    engine = get_backend("pynn-spinnaker")
+    assert isinstance(engine, PyNNSpinnakerBackend)
+    whole, spread = (engine.map(graph, frames, spread=ticks) for ticks in (1, 3))
+    for a, b in zip(whole.populations[1:], spread.populations[1:], strict=True):
+        assert a.fan_in == b.fan_in
+        assert a.spikes_per_tick is not None
+        assert b.spikes_per_tick is not None
+        assert a.spikes_per_tick / 3 <= b.spikes_per_tick < a.spikes_per_tick
+
+
+def test_an_inspection_shows_the_mapping_and_what_would_differ() -> None:
+    graph = branched_graph(3)
+    frames = np.random.default_rng(3).random((20, *graph.inputs[0].shape))
+    text = str(inspect_graph(graph, "spinnaker", frames))
+    assert "boards 1, chips 1, cores 4" in text
+    for choice in ("sPyNNaker's own", "measured on these frames", "measured, with factors"):
+        assert f"fixed point: frames 20, scaling {choice}, different " in text
+    assert "{" not in text
+
+
+def test_delays_are_refused_where_spynnaker_would_and_no_sooner() -> None:
+    from strop_backends.pynn.spinnaker import delay_slots
+
+    # One unit has 4096 slots; 36,864 ticks would take a graph of that depth, so the slots are made few.
+    assert delay_slots(256) == 32
+    graph = branched_graph(3)
+    engine = get_backend("pynn-spinnaker")
+    assert isinstance(engine, PyNNSpinnakerBackend)
+    slots = min(9 * delay_slots(graph.population("c").size), 9 * delay_slots(graph.population("b").size))
+    with pytest.raises(BackendError, match=f"the longest delay that it holds there is {slots:,}"):
+        # A spread of k needs delays of up to (d + 1) k - 1.
+        engine.map(graph, spread=slots)
