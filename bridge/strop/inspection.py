@@ -152,7 +152,9 @@ def inspect_graph(graph: Graph, target: str | None = None, frames: Frames | None
         }
         for name in graph.outputs
     ]
-    return Inspection(graph.name, rows, totals, inputs, outputs, None if target is None else _target(graph, target, frames))
+    return Inspection(
+        graph.name, rows, totals, inputs, outputs, None if target is None else _target(graph, target, frames)
+    )
 
 
 def stored_values(operator: Operator) -> int:

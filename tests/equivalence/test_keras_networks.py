@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ import strop  # noqa: E402
 from strop.backend import get_backend  # noqa: E402
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+# A nightly-size run: STROP_EXAMPLES=1000 pytest tests/equivalence/test_keras_networks.py -k random_networks
+@settings(
+    max_examples=int(os.environ.get("STROP_EXAMPLES", "8")), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None:
     model = random_network(seed, coarse=seed % 3 == 0)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from strop.keras import SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator
+from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator
 
 L = keras.layers
 
@@ -58,6 +58,8 @@ class _Draw:
         return int(x.shape[1] if self.data_format == "channels_first" else x.shape[-1])
 
     def activation(self) -> keras.layers.Layer:
+        if self.chance(0.15):
+            return Heaviside(self.pick(0.0, 0.25), *self.pick((-1.0, 1.0), (0.0, 1.0), (1.0, -1.0)))
         return self.pick(SpikingBReLU, SpikingSigmoid)(sharpness=1.0)
 
     def normalisation(self, x: Any) -> Any:
@@ -102,6 +104,19 @@ class _Draw:
         strides = self.pick(None, 1, 2)
         return cls(size, strides, self.pick("same", "valid"), self.data_format)(x)
 
+    def other_linear(self, x: Any) -> Any:
+        """One of the rarer convolutions."""
+        rows, columns = self.spatial(x)
+        size = (min(rows, self.pick(1, 2, 3)), min(columns, self.pick(1, 2, 3)))
+        padding = self.pick("same", "valid")
+        kind = self.pick("depthwise", "separable", "transposed")
+        if kind == "depthwise":
+            return L.DepthwiseConv2D(size, 1, padding, self.pick(1, 2), self.data_format)(x)
+        if kind == "separable":
+            return L.SeparableConv2D(self.pick(1, 2, 3), size, 1, padding, self.data_format)(x)
+        strides = self.pick(1, 2) if rows * columns < 50 else 1
+        return L.Conv2DTranspose(self.pick(1, 2), size, strides, padding, data_format=self.data_format)(x)
+
     def move(self, x: Any) -> Any:
         """A layer that only moves spikes about."""
         kind = self.pick("pad", "crop", "up", "drop", "identity")
@@ -118,7 +133,9 @@ class _Draw:
     def block(self, x: Any) -> Any:
         """Convolution, pools and normalisation around one activation, in every order that can be carried."""
         before = self.chance(0.3)
-        x = self.convolution(x)
+        # Channels first, Keras adds the biases of these along the wrong axis where a frame is as wide as it is deep.
+        rare = self.chance(0.25) and self.data_format == "channels_last"
+        x = self.other_linear(x) if rare else self.convolution(x)
         if self.chance(0.4):
             x = self.normalisation(x)
         if before:
@@ -143,7 +160,8 @@ class _Draw:
             y = self.activation()(y)
             if self.chance(0.5):
                 y = L.Conv2D(self.channels(x), 1, padding="same", data_format=self.data_format)(y)
-            return self.activation()(L.Add()([x, y]) if self.chance(0.7) else x + y)
+            merge = self.pick(L.Add(), L.Subtract(), L.Average(), lambda pair: pair[0] + pair[1])
+            return self.activation()(merge([x, y]))
         filters = self.pick(1, 2)
         y = self.activation()(L.Conv2D(filters, 3, padding="same", data_format=self.data_format)(x))
         if self.chance(0.5):

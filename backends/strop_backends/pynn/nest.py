@@ -50,7 +50,8 @@ from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.connector import WAYS, SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
 
-# `nestkernel/nest_types.h`: 27 bits (`NUM_BITS_LCID`) number the synapses of a model on a thread; the last number means none.
+# 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
+# `NUM_BITS_LCID`, `invalid_lcid`).
 _MOST_SYNAPSES = 2**27 - 1
 
 
@@ -102,9 +103,7 @@ class NestDialect(Dialect):
         """Import `pyNN.nest`."""
         return load()
 
-    def setup(
-        self, timestep: float, longest_delay: float, threads: int = 1, spread: int = 1, **options: Any
-    ) -> None:
+    def setup(self, timestep: float, longest_delay: float, threads: int = 1, spread: int = 1, **options: Any) -> None:
         """Set NEST up.
 
         Parameters
@@ -151,8 +150,8 @@ class NestDialect(Dialect):
             count = p.operator.synapse_count
             if count > limit:
                 raise BackendError(
-                    f"{self.name}: {count:,} synapses lead from {p.source!r} to {p.target!r}, NEST holds {limit:,} of one "
-                    "kind on this number of threads; give it more (threads=N)"
+                    f"{self.name}: {count:,} synapses lead from {p.source!r} to {p.target!r}, NEST holds {limit:,} of "
+                    "one kind on this number of threads; give it more (threads=N)"
                 )
 
     def first_free_tick(self) -> int:

@@ -2,8 +2,9 @@
 
 Input spikes, and the first layer's under the host encoding, are played in by `SpikeSourceArray`s; all other
 populations are cells of the simulator. A projection that the graph gives a delay of d steps has one of
-`d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together. Where a wave is spread over k ticks, unit j of each population
-answers `j % k` ticks later, and what leads to it takes so much longer, less what its source was late.
+`d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together. Where a wave is
+spread over k ticks, unit j of each population answers `j % k` ticks later, and what leads to it takes so much
+longer, less what its source was late.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ class PyNNNetwork:
             ticks = p.delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
             if longest is not None and ticks > longest:
                 raise BackendError(
-                    f"{self.dialect.name}: spikes from {p.source!r} reach {p.target!r} after {ticks:,} ticks, the longest "
-                    f"delay that it holds there is {longest:,}"
+                    f"{self.dialect.name}: spikes from {p.source!r} reach {p.target!r} after {ticks:,} ticks, the "
+                    f"longest delay that it holds there is {longest:,}"
                 )
 
     def _add_populations(self) -> None:

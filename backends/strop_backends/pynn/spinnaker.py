@@ -126,7 +126,8 @@ class SpinnakerDialect(Dialect):
             adds a row to its ring buffers when the packet comes, not when the delay is over), are so many times
             fewer; a frame enters in every `spread`-th tick. No spike changes, but a unit whose bias alone reaches
             its threshold now fires in the ticks between, too: what it sends then reaches others in such ticks
-            only, where nobody looks. Delays are `spread` times as long.
+            only, where nobody looks. Delays are `spread` times as long. Needs a scaling: sPyNNaker's estimate
+            divides by the number of delays, for a LeNet it is 2^5 times too small.
         """
         if neurons_per_core is not None and neurons_per_core < 1:
             raise BackendError(f"{self.name}: neurons_per_core must be positive, got {neurons_per_core}")
@@ -163,7 +164,15 @@ class SpinnakerDialect(Dialect):
         return (1 + DELAY_STAGES) * delay_slots(min(population.size, self.neurons_per_core))
 
     def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
-        """Refuse a core whose synapses alone, 4 bytes each, are more than the SDRAM of a chip."""
+        """Refuse a core whose synapses alone, 4 bytes each, are more than the SDRAM of a chip, and a spread of
+        unknown scaling."""
+        unscaled = sorted({p.target for p in carried} - set(self.scaling))
+        if self.spread > 1 and unscaled:
+            raise BackendError(
+                f"{self.name}: a spread needs a scaling for {', '.join(unscaled)}: sPyNNaker takes different delays for "
+                "inputs at different times and makes the ring buffers too small for all that still comes together; "
+                "give it scaling=strop_backends.pynn.fixed_point.measured_scaling(graph, frames)"
+            )
         by_target: dict[str, IntArray] = {}
         for p in carried:
             fan_in = structure(p.operator).apply(np.ones((1, *p.operator.shape_in)))[0].reshape(-1)
@@ -175,7 +184,8 @@ class SpinnakerDialect(Dialect):
                 raise BackendError(
                     f"{self.name}: {synapses:,} synapses end on one core of population {name!r} (fan-in up to "
                     f"{int(fan_in.max()):,}, {min(len(fan_in), self.neurons_per_core)} neurons), which takes "
-                    f"{synapses * SYNAPSE_BYTES:,} bytes of the {CHIP_SDRAM:,} of a chip; give it fewer neurons_per_core"
+                    f"{synapses * SYNAPSE_BYTES:,} bytes of the {CHIP_SDRAM:,} of a chip; give it fewer "
+                    "neurons_per_core"
                 )
 
     def first_free_tick(self) -> int:

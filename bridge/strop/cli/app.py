@@ -196,7 +196,9 @@ def predict(model: Path, data: Path, out: Path, backend: str, limit: int | None,
 @_json
 @_encoding
 @click.option("--target", help="Say what this backend makes of it.")
-@click.option("--data", type=_PATH, help="With --target spinnaker: what these frames load it with, and what would differ.")
+@click.option(
+    "--data", type=_PATH, help="With --target spinnaker: what these frames load it with, and what would differ."
+)
 @_limit
 def inspect(
     model: Path, json_file: Path | None, encoding: str, target: str | None, data: Path | None, limit: int | None

@@ -24,12 +24,15 @@ class Observation:
         Whether Keras's tensor has its channels on the first axis.
     levels : tuple of two arrays
         Keras's values are `shift + scale * spike`, for (scale, shift).
+    step : int or None
+        Which slice of the first axis of Keras's tensor it is, under a TimeDistributed.
     """
 
     visit: int
     population: str
     channels_first: bool
     levels: tuple[FloatArray, FloatArray]
+    step: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

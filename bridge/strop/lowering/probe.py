@@ -64,6 +64,8 @@ class KerasProbe:
         return spikes, outputs
 
     def _read(self, observation: Observation, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        if observation.step is not None:
+            values = values[:, observation.step]
         if observation.channels_first and values.ndim > 2:
             values = np.moveaxis(values, 1, -1)
         scale, shift = observation.levels

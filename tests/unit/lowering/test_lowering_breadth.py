@@ -85,6 +85,20 @@ CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
     "einsum dense": ((4, 5), lambda: [L.EinsumDense("abc,cd->abd", (None, 7), bias_axes="d"), spike()]),
     "einsum over two axes": ((4, 5), lambda: [L.EinsumDense("abc,bcd->ad", (6,), bias_axes="d"), spike()]),
     "einsum with an ellipsis": ((2, 3, 4), lambda: [L.EinsumDense("...x,xy->...y", 5, bias_axes="y"), spike()]),
+    "time distributed": (
+        (3, 6, 5, 1),
+        lambda: [
+            L.TimeDistributed(L.Conv2D(3, 2, activation=spike())),
+            L.TimeDistributed(L.MaxPooling2D(2)),
+            L.TimeDistributed(L.BatchNormalization()),
+            L.TimeDistributed(L.Flatten()),
+            L.TimeDistributed(L.Dense(6)),
+            L.TimeDistributed(SpikingSigmoid(1.0)),
+            L.Flatten(),
+            L.Dense(5),
+            spike(),
+        ],
+    ),
     "rescaling": ((6, 5, 1), lambda: [L.Rescaling(2.0, -0.5), L.Conv2D(3, 2), spike()]),
     "normalization": (
         (6, 5, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import strop
 from strop.cli import main
 from strop.errors import BackendError
 from strop.graph import Dense, Graph, Input, Population, Select
-from strop_backends.pynn.network import PyNNNetwork
 from strop_backends.pynn.nest import NestDialect
+from strop_backends.pynn.fixed_point import Scaling
+from strop_backends.pynn.network import PyNNNetwork
 from strop_backends.pynn.run import PyNNRunner
 from strop_backends.pynn.spinnaker import SpinnakerDialect, delay_slots
 
@@ -33,7 +35,7 @@ def chain_with_a_skip(length: int, last: int = 1) -> Graph:
         [*(Population(name, (1,), 0.5, 0.0) for name in names), Population("end", (last,), 1.5, 0.0)],
         [
             ("x", "u0", one),
-            *((a, b, one) for a, b in zip(names, names[1:], strict=False)),
+            *((a, b, one) for a, b in pairwise(names)),
             (names[-1], "end", spread),
             (names[0], "end", spread),
         ],
@@ -78,10 +80,24 @@ def test_synapses_of_a_core_beyond_the_memory_of_a_chip_are_refused(monkeypatch:
     monkeypatch.setattr(module, "CHIP_SDRAM", 102_400)
     Silent().check_load(graph, graph.projections)
     monkeypatch.setattr(module, "CHIP_SDRAM", 102_399)
-    says = r"25,600 synapses end on one core of population 'y' \(fan-in up to 100, 256 neurons\), .* 102,400 bytes .* 102,399"
+    says = (
+        r"25,600 synapses end on one core of population 'y' \(fan-in up to 100, 256 neurons\), which takes 102,400 "
+        r"bytes of the 102,399 of a chip"
+    )
     with pytest.raises(BackendError, match=says):
         Silent().check_load(graph, graph.projections)
     Silent(255).check_load(graph, graph.projections)
+
+
+def test_a_spread_without_a_scaling_is_refused() -> None:
+    graph = one_layer(np.ones((2, 2)), 0.5)
+    dialect = Silent()
+    dialect.check_load(graph, graph.projections)
+    dialect.spread_over(2)
+    with pytest.raises(BackendError, match="a spread needs a scaling for y"):
+        dialect.check_load(graph, graph.projections)
+    dialect.scaling = {"y": Scaling(1, 1)}
+    dialect.check_load(graph, graph.projections)
 
 
 def test_nest_refuses_a_delay_beyond_what_the_user_set_up_and_builds_nothing() -> None:

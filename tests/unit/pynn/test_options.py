@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,20 @@ def test_their_own_options_are_taken(name: str, options: dict[str, Any]) -> None
     require(name)
     spikes = strop.simulate(GRAPH, np.array([[1.0], [0.0], [1.0]]), name, **options).spikes["y"]
     np.testing.assert_array_equal(spikes[:, 0], [True, False, True])
+
+
+@pytest.mark.parametrize("module", ["pyNN.spiNNaker", "spynnaker.pyNN"])
+def test_a_module_of_spynnaker_leads_to_its_backend(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def get(name: str) -> Any:
+        asked.append(name)
+        raise BackendError("asked")
+
+    monkeypatch.setattr(sys.modules["strop.simulate"], "get_backend", get)
+    with pytest.raises(BackendError, match="asked"):
+        strop.build(GRAPH, ModuleType(module))
+    assert asked == ["pynn-spinnaker"]
 
 
 def test_spinnaker_is_asked_before_it_is_imported() -> None:

@@ -10,7 +10,7 @@ from strop.backend import get_backend
 from strop.errors import BackendError
 from strop.inspection import inspect_graph
 from strop_backends.pynn import PyNNSpinnakerBackend
-from strop_backends.pynn.fixed_point import Scaling, fixed_point_report
+from strop_backends.pynn.fixed_point import Scaling, fixed_point_report, measured_scaling
 
 pytestmark = [
     # sPyNNaker 7.4 leaves its database and log files to the garbage collector.
@@ -59,7 +59,9 @@ def test_a_spread_wave_reaches_a_core_in_parts() -> None:
     frames = np.random.default_rng(3).random((20, *graph.inputs[0].shape))
     engine = get_backend("pynn-spinnaker")
     assert isinstance(engine, PyNNSpinnakerBackend)
-    whole, spread = (engine.map(graph, frames, spread=ticks) for ticks in (1, 3))
+    scaling = measured_scaling(graph, frames)
+    whole, spread = (engine.map(graph, frames, spread=ticks, scaling=scaling) for ticks in (1, 3))
+    assert whole.scaling == spread.scaling == scaling
     for a, b in zip(whole.populations[1:], spread.populations[1:], strict=True):
         assert a.fan_in == b.fan_in
         assert a.spikes_per_tick is not None
@@ -77,11 +79,9 @@ def test_an_inspection_shows_the_mapping_and_what_would_differ() -> None:
     assert "{" not in text
 
 
-def test_delays_are_refused_where_spynnaker_would_and_no_sooner() -> None:
+def test_a_spread_whose_delays_spynnaker_does_not_hold_is_refused() -> None:
     from strop_backends.pynn.spinnaker import delay_slots
 
-    # One unit has 4096 slots; 36,864 ticks would take a graph of that depth, so the slots are made few.
-    assert delay_slots(256) == 32
     graph = branched_graph(3)
     engine = get_backend("pynn-spinnaker")
     assert isinstance(engine, PyNNSpinnakerBackend)

@@ -95,9 +95,13 @@ def _aligned(index: Any, shape: tuple[int, ...]) -> Any:
 @handles(keras.layers.Concatenate)
 def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
     signals = _in_one_order(_listed(signals))
-    _refuse_pooled(signals)
     axis = signals[0].axis(layer.axis)
-    ends = np.cumsum([signal.shape[axis] for signal in signals])
+    return joined(signals, axis, np.cumsum([signal.shape[axis] for signal in signals]))
+
+
+def joined(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
+    """Return signals one behind the other along `axis`; the k-th one ends before place `ends[k]`."""
+    _refuse_pooled(signals)
     placed = []
     for signal, end in zip(signals, ends, strict=True):
         margins = [(0, 0)] * len(signal.shape)
