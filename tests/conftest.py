@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def shared() -> Path:
+    pytest.importorskip("keras", reason="other people's trained models are Keras models, and Keras is not installed")
     folder = shared_folder()
     if not (folder / "models").is_dir():
         pytest.skip(f"other people's trained models are not at {folder}")
