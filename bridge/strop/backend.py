@@ -26,6 +26,8 @@ EXTRAS = {
     "brian2-standalone": "brian2",
     "nengo": "nengo",
     "nir": "nir",
+    "pynn-brian2": "pynn,brian2",
+    "pynn-neuron": "neuron",
     "pynn-spinnaker": "spinnaker",
 }
 

@@ -119,15 +119,16 @@ class SpinnakerDialect(Dialect):
             alone.
         scaling : mapping of population name to Scaling, optional
             Ring-buffer shifts and factors; see `strop_backends.pynn.fixed_point.measured_scaling`. By default
-            sPyNNaker's estimate from the rates of a Poisson process, which is coarse for waves.
+            sPyNNaker's own: the largest weight times the number of synapses, which holds every wave and is coarse
+            (`population_vertex.py`, `_Stats.get_max_weight`, for projections of one delay).
         spread : int
             Spread each wave over so many ticks: unit j of a population answers `j % spread` ticks later, its
             synapses delayed accordingly. The packets of a tick, and the rows that are fetched for them (a core
             adds a row to its ring buffers when the packet comes, not when the delay is over), are so many times
             fewer; a frame enters in every `spread`-th tick. No spike changes, but a unit whose bias alone reaches
             its threshold now fires in the ticks between, too: what it sends then reaches others in such ticks
-            only, where nobody looks. Delays are `spread` times as long. Needs a scaling: sPyNNaker's estimate
-            divides by the number of delays, for a LeNet it is 2^5 times too small.
+            only, where nobody looks. Delays are `spread` times as long. Needs a scaling: where the delays of a
+            projection differ, sPyNNaker expects a Poisson process, and its ring buffers would saturate.
         """
         if neurons_per_core is not None and neurons_per_core < 1:
             raise BackendError(f"{self.name}: neurons_per_core must be positive, got {neurons_per_core}")
@@ -169,8 +170,8 @@ class SpinnakerDialect(Dialect):
         unscaled = sorted({p.target for p in carried} - set(self.scaling))
         if self.spread > 1 and unscaled:
             raise BackendError(
-                f"{self.name}: a spread needs a scaling for {', '.join(unscaled)}: sPyNNaker takes different delays for "
-                "inputs at different times and makes the ring buffers too small for all that still comes together; "
+                f"{self.name}: a spread needs a scaling for {', '.join(unscaled)}: where delays differ, sPyNNaker "
+                "expects a Poisson process and makes the ring buffers too small for a wave; "
                 "give it scaling=strop_backends.pynn.fixed_point.measured_scaling(graph, frames)"
             )
         by_target: dict[str, IntArray] = {}

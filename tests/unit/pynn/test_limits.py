@@ -16,8 +16,8 @@ import strop
 from strop.cli import main
 from strop.errors import BackendError
 from strop.graph import Dense, Graph, Input, Population, Select
-from strop_backends.pynn.nest import NestDialect
 from strop_backends.pynn.fixed_point import Scaling
+from strop_backends.pynn.nest import NestDialect
 from strop_backends.pynn.network import PyNNNetwork
 from strop_backends.pynn.run import PyNNRunner
 from strop_backends.pynn.spinnaker import SpinnakerDialect, delay_slots

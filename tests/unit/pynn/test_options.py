@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +17,7 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
 from strop.backend import get_backend
-from strop.errors import BackendError
+from strop.errors import BackendError, BackendMissingError
 from strop_backends.pynn import PyNNSpinnakerBackend
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
@@ -64,3 +68,19 @@ def test_spinnaker_is_asked_before_it_is_imported() -> None:
     for call in (backend.prepare, backend.build, backend.map):
         with pytest.raises(BackendError, match=r"pynn-spinnaker does not know the option\(s\) neurons"):
             call(GRAPH, neurons=64)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"), [("pynn-nest", "pynn"), ("pynn-brian2", "pynn,brian2"), ("pynn-neuron", "neuron")]
+)
+def test_a_missing_simulator_names_the_extra_that_has_it(
+    name: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(distribution: str) -> str:
+        raise PackageNotFoundError(distribution)
+
+    monkeypatch.setattr("strop_backends.pynn.version", missing)
+    with pytest.raises(BackendMissingError, match=re.escape(f"pip install 'strop[{extra}]'")):
+        get_backend(name)
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
+    assert set(extra.split(",")) <= set(project["optional-dependencies"])
