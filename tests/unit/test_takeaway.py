@@ -25,6 +25,7 @@ WITHOUT_STROP = (
 RUNS = [
     pytest.param("brian2", [], "brian2", id="brian2"),
     pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
+    pytest.param("pynn", ["nest", "--spread", "3"], "pynn-nest", id="pynn-nest-spread"),
     pytest.param("pynn", ["brian2"], "pynn-brian2", id="pynn-brian2"),
 ]
 

@@ -54,7 +54,8 @@ nor Keras:
     python run.py spiNNaker --virtual        # maps on a board that is not there
     python run.py spiNNaker                  # runs; fill in spynnaker.cfg first
 
-`--neurons-per-core N` spreads the synaptic events of a wave over more cores.
+`--neurons-per-core N` spreads the synaptic events of a wave over more cores, `--spread K` over K ticks, which a
+frame then takes.
 
 {account}
 ## Fixed point

@@ -3,7 +3,7 @@
 
     python run.py nest [--threads N] [--limit N]
     python run.py brian2 [--limit N]
-    python run.py spiNNaker [--virtual] [--limit N]
+    python run.py spiNNaker [--virtual] [--limit N] [--spread TICKS] [--neurons-per-core N]
 
 The network is made of units without memory: in each step a unit adds up its bias and the weights of the
 spikes that reach it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every
@@ -55,7 +55,7 @@ class Nest:
         import pyNN.nest as sim
 
         self.sim, self.nest = sim, nest
-        longest = max((p["delay"] for p in network["projections"]), default=1)
+        longest = (1 + max((p["delay"] for p in network["projections"]), default=1)) * arguments.spread
         sim.setup(
             timestep=self.timestep, min_delay=self.timestep, max_delay=longest * self.timestep,
             spike_precision="on_grid", threads=arguments.threads, verbosity="error",
@@ -80,7 +80,7 @@ class Nest:
     def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
         # PyNN's FromListConnector would take some ten microseconds a synapse; NEST takes arrays of cell ids.
         ids = np.asarray(source.node_collection.tolist())[pre], np.asarray(target.node_collection.tolist())[post]
-        delay = np.full(len(weight), ticks * self.timestep)
+        delay = np.broadcast_to(ticks * self.timestep, weight.shape)
         self.nest.Connect(*ids, "one_to_one", {"synapse_model": "static_synapse", "weight": weight, "delay": delay})
 
 
@@ -165,6 +165,9 @@ class SpiNNaker:
 
         self.sim = sim
         self.scaling = network.get("scaling", {})
+        if arguments.spread > 1 and not self.scaling:
+            # Where delays differ, sPyNNaker makes ring buffers for a Poisson process: a wave would saturate them.
+            sys.exit("--spread needs the scaling that `strop export --target spinnaker` writes to network.json")
         home = os.environ.get("HOME", "")
         if arguments.virtual and not (Path(home) / ".spynnaker.cfg").exists():
             # sPyNNaker wants a configuration in the home folder; for a virtual board an empty one will do.
@@ -203,7 +206,7 @@ class SpiNNaker:
     def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
         for chosen, receptor in ((weight > 0, "excitatory"), (weight < 0, "inhibitory")):
             if chosen.any():
-                delay = np.full(chosen.sum(), ticks * self.timestep)
+                delay = np.broadcast_to(ticks * self.timestep, chosen.shape)[chosen]
                 scaled = weight[chosen] * self.factor(target.label)
                 table = np.column_stack([pre[chosen], post[chosen], scaled, delay])
                 connector = self.sim.FromListConnector(table, column_names=("weight", "delay"))
@@ -219,7 +222,7 @@ def spike_times(simulator: Any, network: dict[str, Any], frames: Any, count: int
     for entry in network["populations"]:
         if entry["played"]:
             unit, frame = np.nonzero(frames[f"played:{entry['name']}"][:count].T)
-            tick = simulator.first_tick + (frame + entry["depth"]) * simulator.ticks_per_step
+            tick = simulator.first_tick + (frame + entry["depth"]) * simulator.ticks_per_step + unit % simulator.spread
             cuts = np.searchsorted(unit, np.arange(1, entry["size"]))
             times[entry["name"]] = np.split(tick * simulator.timestep, cuts)
     return times
@@ -258,6 +261,9 @@ def build(
     for p in network["projections"]:
         pre, post, weight = (data[f"{what}:{p['key']}"] for what in ("pre", "post", "weight"))
         ticks = p["delay"] * simulator.ticks_per_step - simulator.latency
+        if simulator.spread > 1:
+            # Unit j answers j % spread ticks late: all that reaches it of a frame reaches it in that tick.
+            ticks = ticks + post % simulator.spread - pre % simulator.spread
         if len(pre):
             simulator.connect(populations[p["source"]], populations[p["target"]], pre, post, weight, ticks)
     if standing:
@@ -279,7 +285,7 @@ def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int)
         tick = np.rint(np.asarray(train.magnitude) / simulator.timestep).astype(int) - simulator.first_tick
         step, between = np.divmod(tick, simulator.ticks_per_step)
         frame = step - entry["depth"]
-        raster[frame[(frame >= 0) & (frame < count) & (between == 0)], unit] = True
+        raster[frame[(frame >= 0) & (frame < count) & (between == unit % simulator.spread)], unit] = True
     return raster
 
 
@@ -299,7 +305,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="for NEST")
     parser.add_argument("--virtual", action="store_true", help="SpiNNaker: map on a board that is not there")
     parser.add_argument("--neurons-per-core", type=int, help="SpiNNaker: fewer spread a wave over more cores")
+    parser.add_argument("--spread", type=int, default=1, help="ticks to spread a wave over; a frame takes as many")
     arguments = parser.parse_args()
+    if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator == "brian2"):
+        parser.error("--spread must be at least 1, and is for nest and spiNNaker")
 
     network = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
     data = np.load(HERE / "network.npz", allow_pickle=False)
@@ -309,6 +318,7 @@ def main() -> int:
 
     begin = time.perf_counter()
     simulator = SIMULATORS[arguments.simulator](arguments, network)
+    simulator.spread, simulator.ticks_per_step = arguments.spread, simulator.ticks_per_step * arguments.spread
     steps = count + network["depth"]
     populations = build(simulator, network, data, spike_times(simulator, network, frames, count), steps)
     ticks = simulator.first_tick + steps * simulator.ticks_per_step

@@ -11,9 +11,11 @@ Whetstone method, arXiv:1810.11521); what comes out is what `strop.lower` takes.
 ...     keras.layers.Dense(100), sk.SpikingBReLU(),
 ...     sk.SoftmaxDecode(sk.key_generator(10, 100, seed=0)),
 ... ])
->>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+>>> model.compile(keras.optimizers.Adadelta(4.0), "sparse_categorical_crossentropy", metrics=["accuracy"])
 >>> model.fit(x, y, epochs=30, callbacks=[sk.SimpleSharpener(start_epoch=5)])
 >>> model.save("net.keras")
+
+Adadelta with a large rate is what the method was made with; Adam can lose most of the accuracy while a layer sharpens.
 
 Models load again with nothing but this module imported; those that name the layers of the original Whetstone
 (`Spiking_BRelu`, `Spiking_Sigmoid`, `Softmax_Decode`) open as the layers here.

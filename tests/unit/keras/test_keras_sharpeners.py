@@ -25,16 +25,17 @@ def model_of(count):
 
 
 class Course:
-    """Call a sharpener as Keras does; note the sharpness after each batch, each epoch, and in the logs."""
+    """Call a sharpener as Keras does; note the sharpness around batches and epochs, and in the logs."""
 
     def __init__(self, sharpener, model, batches, *, epochs=99, first=0, losses=None, steps="known", stride=1):
-        self.after_batch, self.after_epoch, self.logged = [], [], []
+        self.before_epoch, self.after_batch, self.after_epoch, self.logged = [], [], [], []
         sharpener.set_params({"verbose": 0, "epochs": epochs, "steps": batches if steps == "known" else steps})
         sharpener.set_model(model)
         model.stop_training = False
         sharpener.on_train_begin()
         for epoch in range(first, epochs):
             sharpener.on_epoch_begin(epoch)
+            self.before_epoch.append(values(model))
             self.after_batch.append([])
             for batch in range(0, batches, stride):
                 sharpener.on_train_batch_begin(batch)
@@ -163,6 +164,7 @@ class TestScheduled:
 
     def test_taken_up_in_the_middle_it_is_where_the_schedule_is(self):
         course = Course(ScheduledSharpener([(0, 2), (2, 4)]), model_of(2), batches=2, first=3)
+        assert course.before_epoch[0] == [1.0, 0.5]  # sharp for the first batch already
         assert course.after_batch[0] == [[1.0, 0.75], [1.0, 1.0]]
 
     def test_never_blunts_a_layer_unless_told_to(self):
