@@ -1,6 +1,6 @@
 """Draws the README's picture: what `strop demo` really printed, as an SVG.
 
-    strop demo > demo.txt && python docs/make_demo_svg.py demo.txt docs/demo.svg
+strop demo > demo.txt && python docs/make_demo_svg.py demo.txt docs/demo.svg
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
@@ -16,6 +16,7 @@ from random_networks import random_frames, random_network  # noqa: E402
 
 import strop  # noqa: E402
 from strop.backend import get_backend  # noqa: E402
+from strop.errors import UnsupportedLayerError  # noqa: E402
 
 
 # A nightly-size run: STROP_EXAMPLES=1000 pytest tests/equivalence/test_keras_networks.py -k random_networks
@@ -28,7 +29,12 @@ def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None
     rng = np.random.default_rng(seed)
     encoding = str(rng.choice(get_backend(backend).encodings))
     frames = random_frames(model, rng, levels=255)
-    report = strop.verify(model, frames, backends=[backend], encoding=encoding)
+    try:
+        report = strop.verify(model, frames, backends=[backend], encoding=encoding)
+    except UnsupportedLayerError as refusal:
+        # Keras itself gives two answers for such a layer: see test_biases_that_keras_misplaces_are_refused.
+        assume("adds its bias along the width" not in str(refusal))
+        raise
     assert report.keras is not None
     assert len(report.keras.layers) >= 3
     assert report.passed, f"seed {seed}, {encoding}: {report}"

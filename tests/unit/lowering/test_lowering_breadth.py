@@ -137,6 +137,29 @@ def test_merges_of_spikes_are_carried_over_exactly(cls: type, coarse: bool) -> N
     prove(keras.Model(inputs, spike()(y)), 0, coarse=coarse)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda **options: L.Conv2D(4, 3, **options),
+        lambda **options: L.Conv2D(4, 3, dilation_rate=2, **options),
+        lambda **options: L.Conv2D(4, 3, groups=2, **options),
+        lambda **options: L.DepthwiseConv2D(3, depth_multiplier=2, **options),
+        lambda **options: L.SeparableConv2D(4, 3, **options),
+        lambda **options: L.Conv2DTranspose(4, 3, **options),
+    ],
+)
+def test_biases_that_keras_misplaces_are_refused(layer: Callable[..., keras.layers.Layer]) -> None:
+    """Channels first, four channels, frames four wide: what Keras gets wrong is refused, the rest is equal."""
+    for use_bias in (True, False):
+        built = layer(data_format="channels_first", padding="same", use_bias=use_bias)
+        model = sequential((2, 5, 4), built, spike())
+        try:
+            prove(model)
+        except UnsupportedLayerError as refusal:
+            if not use_bias or "adds its bias along the width" not in str(refusal):
+                raise
+
+
 def test_or_and_and_of_three_branches() -> None:
     for cls, least in ((L.Maximum, 0.5), (L.Multiply, 2.5)):
         x = keras.Input((5,))

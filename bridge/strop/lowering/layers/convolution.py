@@ -45,11 +45,34 @@ def _padding(layer: Any, spatial: Shape, strides: Shape, dilation: Shape) -> Pad
     raise Refusal(f"its padding is {layer.padding!r}", "use 'valid' or 'same'")
 
 
-def _finished(layer: Any, context: Context, signal: Signal) -> Signal:
-    """Add the bias and take the activation."""
+def _finished(layer: Any, context: Context, signal: Signal, shape: Shape) -> Signal:
+    """Add the bias and take the activation; `shape` is that of Keras's input."""
     if layer.use_bias:
-        signal = signal.biased(weights(layer.bias))
+        bias = weights(layer.bias)
+        if signal.channels_first and signal.keras_shape[0] == signal.keras_shape[-1] and np.ptp(bias) != 0:
+            _refuse_misplaced_bias(layer, bias, shape)
+        signal = signal.biased(bias)
     return activate(layer, context, signal)
+
+
+def _refuse_misplaced_bias(layer: Any, bias: FloatArray, shape: Shape) -> None:
+    """Refuse a channels-first layer whose bias Keras adds along the width.
+
+    Keras 3.15 on TensorFlow guesses the axis from the shape (`keras/src/backend/tensorflow/numpy.py`, `add`), so where
+    a frame is as wide as it has channels some layers come out wrong (dilated, depthwise and separable convolutions in
+    compiled functions; all of them in eager mode). A copy with zero kernels shows nothing but its bias.
+    """
+    copy = type(layer).from_config({**layer.get_config(), "activation": None})
+    model = keras.Sequential([keras.Input(shape), copy])
+    copy.set_weights([np.zeros(w.shape) if w is not copy.bias else bias for w in copy.weights])
+    shown = np.asarray(model.predict_on_batch(np.zeros((2, *shape), np.float32)))
+    expected = bias.astype(np.float32).reshape(-1, *(1,) * (shown.ndim - 2))
+    if not np.array_equal(shown, np.broadcast_to(expected, shown.shape)):
+        raise Refusal(
+            f"Keras {keras.__version__} adds its bias along the width and not along the channels, which come first "
+            "and are as many as the frame is wide: the model does not compute what its layers say",
+            "use channels_last, or another number of filters",
+        )
 
 
 def _convolved(layer: Any, signal: Signal, kernel: FloatArray, groups: int) -> Signal:
@@ -62,7 +85,8 @@ def _convolved(layer: Any, signal: Signal, kernel: FloatArray, groups: int) -> S
 def _conv(layer: Any, context: Context, signal: Signal) -> Signal:
     refuse_quantised(layer)
     signal = spatial_input(layer, signal)
-    return _finished(layer, context, _convolved(layer, signal, weights(layer.kernel), layer.groups))
+    convolved = _convolved(layer, signal, weights(layer.kernel), layer.groups)
+    return _finished(layer, context, convolved, signal.keras_shape)
 
 
 def _depthwise_kernel(kernel: FloatArray) -> FloatArray:
@@ -75,18 +99,18 @@ def _depthwise(layer: Any, context: Context, signal: Signal) -> Signal:
     refuse_quantised(layer)
     signal = spatial_input(layer, signal)
     kernel = _depthwise_kernel(weights(layer.kernel))
-    return _finished(layer, context, _convolved(layer, signal, kernel, signal.shape[-1]))
+    return _finished(layer, context, _convolved(layer, signal, kernel, signal.shape[-1]), signal.keras_shape)
 
 
 @handles(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 def _separable(layer: Any, context: Context, signal: Signal) -> Signal:
     refuse_quantised(layer)
     signal = spatial_input(layer, signal)
-    kernel = _depthwise_kernel(weights(layer.depthwise_kernel))
+    kernel, shape = _depthwise_kernel(weights(layer.depthwise_kernel)), signal.keras_shape
     signal = _convolved(layer, signal, kernel, signal.shape[-1])
     ones = (1,) * (len(signal.shape) - 1)
     point = Convolution(signal.shape, weights(layer.pointwise_kernel), ones, ones, ((0, 0),) * len(ones))
-    return _finished(layer, context, signal.linear(point))
+    return _finished(layer, context, signal.linear(point), shape)
 
 
 @handles(keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -108,5 +132,7 @@ def _transposed(layer: Any, context: Context, signal: Signal) -> Signal:
     if any(more < 0 for more in extra) or rank != len(extra):
         raise Refusal("its output padding cuts values off", "leave output_padding out")
     kernel = np.swapaxes(weights(layer.kernel), -1, -2)
-    signal = signal.linear(Convolution(signal.shape, kernel, strides, dilation, tuple(padding), 1, True, tuple(extra)))
-    return _finished(layer, context, signal)
+    transposed = signal.linear(
+        Convolution(signal.shape, kernel, strides, dilation, tuple(padding), 1, True, tuple(extra))
+    )
+    return _finished(layer, context, transposed, signal.keras_shape)
