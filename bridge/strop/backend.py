@@ -142,6 +142,8 @@ class BackendStatus:
     encodings : tuple of str
     problem : str
         Why it cannot be used and what to do, or the empty string.
+    fidelity : str
+        "exact in float64", or the stated margin; `strop inspect --target` says it for each population.
     """
 
     name: str
@@ -150,6 +152,7 @@ class BackendStatus:
     summary: str
     encodings: tuple[str, ...]
     problem: str
+    fidelity: str = ""
 
 
 def backend_names() -> list[str]:
@@ -196,7 +199,12 @@ def backend_status(name: str) -> BackendStatus:
         backend = get_backend(name)
     except BackendError as error:
         return BackendStatus(name, False, "", "", (), str(error))
-    return BackendStatus(name, True, backend.version(), backend.summary, backend.encodings, "")
+    fidelity = f"exact in {backend.precision}"
+    if type(backend).fidelity is not Backend.fidelity:
+        fidelity = f"its margin depends on the network: strop inspect MODEL --target {name}"
+    elif backend.resolution:
+        fidelity = f"exact within {backend.resolution:.1g} of what is summed"
+    return BackendStatus(name, True, backend.version(), backend.summary, backend.encodings, "", fidelity)
 
 
 def runnable(name: str) -> bool:

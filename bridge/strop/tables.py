@@ -208,5 +208,6 @@ def render_backends(statuses: list[BackendStatus]) -> str:
     for status in statuses:
         version = status.version if status.available else "[yellow]not installed[/yellow]"
         # Advice such as pip install 'strop[nengo]' must not be read as markup.
-        table.add_row(status.name, version, ", ".join(status.encodings), escape(status.problem or status.summary))
+        said = status.problem or f"{status.summary}; {status.fidelity}"
+        table.add_row(status.name, version, ", ".join(status.encodings), escape(said))
     return to_text(table)

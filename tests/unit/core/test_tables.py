@@ -108,3 +108,14 @@ def test_frames_are_refused_by_a_target_that_maps_nothing() -> None:
     assert inspect_graph(graph, "reference").target is not None
     with pytest.raises(DataError, match="frames say nothing more of the target 'reference'"):
         inspect_graph(graph, "reference", np.zeros((1, *graph.inputs[0].shape)))
+
+
+def test_backends_say_how_faithful_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from strop.backend import backend_status
+    from strop.reference import ReferenceBackend
+
+    assert backend_status("reference").fidelity == "exact in float64"
+    monkeypatch.setattr(ReferenceBackend, "resolution", 2.0**-10)
+    assert "exact within 0.001" in backend_status("reference").fidelity
+    monkeypatch.setattr(ReferenceBackend, "fidelity", lambda self, graph: [])
+    assert "--target reference" in backend_status("reference").fidelity
