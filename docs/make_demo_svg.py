@@ -21,6 +21,7 @@ def main() -> None:
     console.print(Text(source.read_text().rstrip("\n")))
     # The picture shall load nothing from anywhere: any monospaced font will do.
     picture = console.export_svg(title="strop demo")
+    picture = picture.replace("Fira Code, monospace", "Menlo, Consolas, DejaVu Sans Mono, monospace")
     target.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
 
 

@@ -106,10 +106,13 @@ def run_demo(seed: int, backends: list[str]) -> Any:
     graph = lower(trained.model)
     click.echo(
         f"2. Lower it: {len(graph.populations)} populations, {graph.neurons:,} integrate-and-fire neurons, "
-        f"{graph.synapses:,} synapses. A spike needs {graph.total_depth} time steps from the image to the answer,"
+        f"{graph.synapses:,} synapses."
     )
-    click.echo("   and a new image may enter at every step.")
-    click.echo(f"3. Run it on {', '.join(backends)}, and hold every spike of every layer against Keras:")
+    click.echo(
+        f"   The answer comes {graph.total_depth} time steps after the image, and a new image may enter at every step."
+    )
+    click.echo("3. Hold every spike of every layer against Keras, on every backend that is installed:")
+    click.echo(f"   {', '.join(backends)}")
     if "brian2" in backends:
         click.echo("   (the first run of Brian2 compiles for half a minute; later runs find the code again)")
     click.echo("")
