@@ -10,6 +10,7 @@ with the Whetstone method", Nature Machine Intelligence 1, 86-94 (2019), arXiv:1
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -28,12 +29,17 @@ _MINIMAL_WIDTH = 0.001
 
 def checked_sharpness(value: Any, owner: str) -> float:
     """Return `value` as a float in [0, 1]; anything else is a `DataError` that names `owner`."""
+    return checked_fraction(value, "sharpness", owner)
+
+
+def checked_fraction(value: Any, what: str, owner: str) -> float:
+    """Return `value` as a float in [0, 1]; anything else is a `DataError` that says `what` of `owner` it should be."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise DataError(f"sharpness of {owner} must be a number in [0, 1], got {value!r}") from error
+        raise DataError(f"{what} of {owner} must be a number in [0, 1], got {value!r}") from error
     if not 0.0 <= number <= 1.0:  # also refuses NaN
-        raise DataError(f"sharpness of {owner} must lie in [0, 1], got {number!r}")
+        raise DataError(f"{what} of {owner} must lie in [0, 1], got {number!r}")
     return number
 
 
@@ -47,13 +53,17 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
     ----------
     sharpness : float, in [0, 1]
         0 leaves the activation smooth, 1 makes it the threshold ``x >= threshold``.
+    surrogate_width : float, in [0, 1]
+        Least width, in units of the input, of the slope whose gradient training uses. What the layer computes does not
+        change, only what flows back: with 0, as in the original, a threshold lets no gradient through, and
+        what lies below it stops learning; with 1 the gradient stays that of sharpness 0 throughout.
     **kwargs
         `name`, `dtype`, `trainable` as for every Keras layer.
 
     Raises
     ------
     DataError
-        If the sharpness is not a number in [0, 1].
+        If the sharpness or the surrogate width is not a number in [0, 1].
     """
 
     threshold: ClassVar[float]
@@ -61,13 +71,18 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
 
     _default_name: ClassVar[str] = "spiking_activation"
 
-    def __init__(self, sharpness: float = 0.0, **kwargs: Any) -> None:
+    observer: Callable[[Any], None] | None
+    """Called with what the layer computes, where somebody looks on (`unit_report`)."""
+
+    def __init__(self, sharpness: float = 0.0, *, surrogate_width: float = 0.0, **kwargs: Any) -> None:
         if kwargs.get("name") is None:
             # Keras would make "spiking_b_re_lu" of the class name, and users read these names in every table.
             count = keras.backend.get_uid(self._default_name)
             kwargs["name"] = self._default_name if count == 1 else f"{self._default_name}_{count - 1}"
         super().__init__(**kwargs)
         self.supports_masking = True
+        self.observer = None
+        self.surrogate_width = checked_fraction(surrogate_width, "surrogate_width", f"layer {self.name!r}")
         self._sharpness = self.add_weight(
             name="sharpness",
             shape=(),
@@ -87,12 +102,14 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
     def sharpness(self, value: float) -> None:
         self._sharpness.assign(checked_sharpness(value, f"layer {self.name!r}"))
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the activation elementwise.
 
         Parameters
         ----------
         inputs : tensor, any shape, float16, bfloat16, float32 or float64
+        training : bool, optional
+            Whether the surrogate gradient is wanted; the values are the same.
 
         Returns
         -------
@@ -110,7 +127,16 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
         # Both branches of a `where` are differentiated: the one not taken must be finite too, 0 * inf is NaN.
         width = ops.where(sharp, ops.ones_like(sharpness), 1.0 - sharpness)
         step = ops.cast(x >= self.threshold, dtype)
-        return ops.cast(ops.where(sharp, step, self._smooth(x, sharpness, width)), self.compute_dtype)
+        value = ops.where(sharp, step, self._smooth(x, sharpness, width))
+        if training and self.surrogate_width > 0.0:
+            blunt = ops.minimum(sharpness, 1.0 - self.surrogate_width)
+            slope = self._smooth(x, blunt, 1.0 - blunt)
+            # In this order the sum is `value` to the last bit: the bracket is exactly zero.
+            value = ops.stop_gradient(value) + (slope - ops.stop_gradient(slope))
+        value = ops.cast(value, self.compute_dtype)
+        if self.observer is not None:
+            self.observer(value)
+        return value
 
     def _smooth(self, x: Any, sharpness: Any, width: Any) -> Any:
         """Return the activation below full sharpness; `width` is 1 - sharpness, and never 0."""
@@ -128,7 +154,8 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
 
     def get_config(self) -> dict[str, Any]:
         """Return the config with the sharpness as it is now, so that clones and saved models keep it."""
-        return {**super().get_config(), "sharpness": self.sharpness}
+        config = {**super().get_config(), "sharpness": self.sharpness}
+        return {**config, "surrogate_width": self.surrogate_width} if self.surrogate_width else config
 
 
 @keras.saving.register_keras_serializable(package="strop")
@@ -146,13 +173,15 @@ class SpikingBReLU(SpikingActivation):
     Parameters
     ----------
     sharpness : float, in [0, 1]
+    surrogate_width : float, in [0, 1]
+        As in `SpikingActivation`.
     **kwargs
         `name`, `dtype`, `trainable` as for every Keras layer.
 
     Raises
     ------
     DataError
-        If the sharpness is not a number in [0, 1].
+        If the sharpness or the surrogate width is not a number in [0, 1].
     """
 
     threshold: ClassVar[float] = 0.5
@@ -175,19 +204,21 @@ class SpikingSigmoid(SpikingActivation):
     [0.0, 1.0, 1.0]
 
     Below full sharpness it is ``1 / (1 + exp(-k x))`` with
-    ``k = 4 ln(2 + sqrt 3) / (1 - sharpness + 0.001)`` of the original. Works as a
-    layer of its own and as the `activation=` of another.
+    ``k = 4 ln(2 + sqrt 3) / (1 - sharpness + 0.001)`` of the original. Works as a layer of its own and as the
+    `activation=` of another.
 
     Parameters
     ----------
     sharpness : float, in [0, 1]
+    surrogate_width : float, in [0, 1]
+        As in `SpikingActivation`.
     **kwargs
         `name`, `dtype`, `trainable` as for every Keras layer.
 
     Raises
     ------
     DataError
-        If the sharpness is not a number in [0, 1].
+        If the sharpness or the surrogate width is not a number in [0, 1].
     """
 
     threshold: ClassVar[float] = 0.0

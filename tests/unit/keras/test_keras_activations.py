@@ -211,3 +211,60 @@ def test_sharpness_moves_nothing_else_while_training():
     model.fit(x, np.ones((2, 3), np.float32), epochs=2, verbose=0)
     assert model.layers[1].sharpness == 0.5
     assert np.abs(model.layers[0].get_weights()[0] - before).max() > 0
+
+
+@pytest.mark.parametrize("activation", [SpikingBReLU, SpikingSigmoid])
+@pytest.mark.parametrize("sharpness", [0.0, 0.3, 0.9, 0.999, 1.0])
+def test_surrogate_changes_what_flows_back_and_not_one_bit_of_the_values(activation, sharpness):
+    x = np.concatenate([np.linspace(-2, 2, 401), [0.0, 0.5, np.nextafter(np.float32(0.5), 0)]]).astype("float32")
+    plain, surrogate = activation(sharpness), activation(sharpness, surrogate_width=0.8)
+    np.testing.assert_array_equal(surrogate(x, training=True), plain(x, training=True))
+    np.testing.assert_array_equal(surrogate(x), plain(x))
+
+
+@pytest.mark.parametrize("activation", [SpikingBReLU, SpikingSigmoid])
+def test_surrogate_gradient_is_that_of_a_layer_with_the_same_width(activation):
+    x = tf.constant(np.linspace(-2, 2, 101).astype("float32"))
+
+    def slope(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+        return tape.gradient(y, x).numpy()
+
+    assert np.all(slope(activation(1.0)) == 0)
+    np.testing.assert_array_equal(
+        slope(activation(1.0, surrogate_width=0.75)), slope(activation(0.25, surrogate_width=0.0))
+    )
+    # Below that width the surrogate has no say: the slope is wide enough.
+    np.testing.assert_array_equal(slope(activation(0.125, surrogate_width=0.75)), slope(activation(0.125)))
+    assert slope(activation(1.0, surrogate_width=0.75)).max() > 1
+
+
+def test_surrogate_width_is_kept_by_the_config_and_checked():
+    layer = SpikingBReLU(0.5, surrogate_width=0.25)
+    assert SpikingBReLU.from_config(layer.get_config()).surrogate_width == 0.25
+    assert "surrogate_width" not in SpikingBReLU(0.5).get_config()
+    with pytest.raises(DataError, match="surrogate_width"):
+        SpikingBReLU(surrogate_width=1.5)
+
+
+def test_training_goes_on_below_a_finished_threshold_with_a_surrogate():
+    def moved(width):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(6, name="first"),
+                SpikingBReLU(1.0, surrogate_width=width),
+                keras.layers.Dense(2),
+            ]
+        )
+        model.compile("sgd", "mse")
+        before = model.get_layer("first").get_weights()[0]
+        x = np.random.default_rng(0).random((32, 4)).astype("float32")
+        model.fit(x, x[:, :2], verbose=0)
+        return np.abs(model.get_layer("first").get_weights()[0] - before).max()
+
+    assert moved(0.0) == 0
+    assert moved(1.0) > 0

@@ -203,3 +203,26 @@ def test_certainty_beyond_float32_keeps_a_finite_loss_and_gradient():
     assert np.isfinite(loss)
     assert loss > 300
     assert np.isfinite(model.layers[0].get_weights()[0]).all()
+
+
+def test_temperature_divides_the_scores_and_leaves_the_classes() -> None:
+    key = key_generator(4, 24, seed=3)
+    spikes = np.random.default_rng(0).integers(0, 2, (50, 24)).astype("float32")
+    plain, cool = SoftmaxDecode(key), SoftmaxDecode(key, temperature=8)
+    scores = (2.0 * spikes - 1) @ (2.0 * key.T - 1) / 8
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(np.asarray(cool(spikes)), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(cool(spikes)).argmax(axis=1), scores.argmax(axis=1))
+    assert np.asarray(cool(spikes)).max() < np.asarray(plain(spikes)).max()
+
+
+def test_temperature_is_kept_by_the_config_and_absent_where_it_is_one() -> None:
+    layer = SoftmaxDecode([[1, 0], [0, 1]], temperature=16)
+    assert SoftmaxDecode.from_config(layer.get_config()).temperature == 16.0
+    assert "temperature" not in SoftmaxDecode([[1, 0], [0, 1]]).get_config()
+
+
+@pytest.mark.parametrize("temperature", [3, 0, -2, float("nan"), float("inf"), "hot", 2.0**40])
+def test_temperature_that_would_round_is_refused(temperature: object) -> None:
+    with pytest.raises(DataError, match="temperature"):
+        SoftmaxDecode([[1, 0], [0, 1]], temperature=temperature)

@@ -175,3 +175,17 @@ def test_ties_go_to_the_lower_index() -> None:
 def test_unknown_decisions_are_refused() -> None:
     with pytest.raises(GraphError, match="decision"):
         strop.lower(decoded("key"), decision="chip")
+
+
+def test_a_tempered_decoder_gives_the_same_classes_ties_included() -> None:
+    key = key_generator(5, 20, seed=1)
+    model = sequential((6,), L.Dense(20), SpikingBReLU(1.0), SoftmaxDecode(key, temperature=8))
+    prove(model, 4)
+    spikes = np.random.default_rng(0).integers(0, 2, (400, 6)).astype(np.float32)
+    graph = strop.lower(model)
+    result = strop.simulate(graph, spikes, "reference")
+    scores = (2.0 * result.spikes[graph.population_names[-1]] - 1) @ (2.0 * key.T - 1)
+    ordered = np.sort(scores, axis=1)
+    assert np.any(ordered[:, -1] == ordered[:, -2])  # some frames tie
+    np.testing.assert_array_equal(result.classes, scores.argmax(axis=1))
+    np.testing.assert_array_equal(result.classes, model.predict(spikes, verbose=0).argmax(axis=1))

@@ -35,12 +35,12 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     if activation is None or activation is keras.activations.linear:
         return signal
     if activation is keras.activations.softmax:
-        return _softmax(signal, -1)
+        return softmax(signal, -1)
+    if isinstance(activation, keras.layers.Layer):
+        return handler_for(activation)(activation, context, signal)
     declared = declared_threshold(activation)
     if declared is not None:
         return context.spiking(signal, declared.at, declared.low, declared.high)
-    if isinstance(activation, keras.layers.Layer):
-        return handler_for(activation)(activation, context, signal)
     name = getattr(activation, "__name__", type(activation).__name__)
     raise Refusal(
         f"its activation {name!r} is not a threshold",
@@ -58,10 +58,11 @@ def _activation(layer: Any, context: Context, signal: Signal) -> Signal:
 def _softmax_layer(layer: Any, context: Context, signal: Signal) -> Signal:
     if not isinstance(layer.axis, int):
         raise Refusal(f"its softmax runs over the axes {layer.axis}", "use axis=-1")
-    return _softmax(signal, layer.axis)
+    return softmax(signal, layer.axis)
 
 
-def _softmax(signal: Signal, axis: int) -> Signal:
+def softmax(signal: Signal, axis: int) -> Signal:
+    """Return the softmax of a read-out, which nothing may follow."""
     signal = signal.in_keras_order()
     if axis not in (-1, len(signal.shape)):
         raise Refusal(f"its softmax runs over axis {axis}", "use axis=-1")
@@ -72,8 +73,11 @@ def _softmax(signal: Signal, axis: int) -> Signal:
 
 @handles(SoftmaxDecode)
 def _softmax_decode(layer: Any, context: Context, signal: Signal) -> Signal:
-    """Softmax of `(2 s - 1) . (2 key^T - 1)` (Whetstone 0.9, `Softmax_Decode.call`)."""
-    rescaled = 2.0 * np.asarray(layer.key, dtype=np.float64).T - 1.0
+    """Softmax of `(2 s - 1) . (2 key^T - 1)` (Whetstone 0.9, `Softmax_Decode.call`), over a temperature.
+
+    The temperature is a power of two, so that the weights are exact, and scores that are equal stay equal.
+    """
+    rescaled = (2.0 * np.asarray(layer.key, dtype=np.float64).T - 1.0) / layer.temperature
     signal = signal.in_keras_order()
     if signal.shape[-1] != len(rescaled):
         raise Refusal(f"its key has {len(rescaled)} neurons, its input {signal.shape[-1]}")
