@@ -1,15 +1,23 @@
-"""What a graph costs: neurons, synapses, fan-in, depth and memory, as stored and as expanded."""
+"""What a graph costs: neurons, synapses, fan-in, fan-out, depth and memory; with frames, events and energy too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from strop.activity import Activity, count_activity
+from strop.arithmetic import Arithmetic, graph_arithmetic, host_arithmetic, readout_arithmetic, total
 from strop.backend import get_backend
 from strop.encode import Frames
-from strop.graph import Graph, Operator, structure
+from strop.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT, float32_energy
+from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
+
+if TYPE_CHECKING:
+    import keras
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
 COO_BYTES = 24
@@ -25,12 +33,14 @@ class PopulationCost:
     shape : tuple of int
     neurons, synapses, parameters : int
         Units; incoming synapses when expanded; weight values that the graph stores for them.
-    fan_in : int
-        Most synapses that end at one unit.
+    fan_in, fan_out : int
+        Most synapses that end at one unit, and that start at one; read-outs are no synapses.
     depth : int
     sources : tuple of str
     operators : tuple of str
         Kind of each incoming operator, "Convolution" or "SumPool + Select".
+    mean_fan_in, mean_fan_out : float
+        The same, averaged over the units.
     """
 
     name: str
@@ -42,6 +52,9 @@ class PopulationCost:
     depth: int
     sources: tuple[str, ...]
     operators: tuple[str, ...]
+    mean_fan_in: float = 0.0
+    fan_out: int = 0
+    mean_fan_out: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -55,6 +68,9 @@ class PopulationCost:
             "depth": self.depth,
             "sources": list(self.sources),
             "operators": list(self.operators),
+            "mean_fan_in": self.mean_fan_in,
+            "fan_out": self.fan_out,
+            "mean_fan_out": self.mean_fan_out,
         }
 
 
@@ -68,11 +84,21 @@ class Inspection:
     populations : list of PopulationCost
     totals : dict
         populations, neurons, synapses, depth, stored_bytes (the graph as it is) and expanded_bytes (its synapses as
-        pre, post and weight, 24 bytes each).
+        pre, post and weight, 24 bytes each), counts_exact (see `strop.graph.counts_are_exact`).
     inputs : list of dict
     outputs : list of dict
     target : dict or None
         What a backend says of the graph.
+    arithmetic : dict
+        Multiply-accumulates and additions per frame, without spikes: of the dense network (`dense`, its `layers` and
+        `total`, and whether `counted` from "keras" or the "graph"), of what the `host` evaluates before the first
+        spike, and of the `readout`.
+    decision : dict
+        Where the winning class is found, and what that costs: see `strop.lower`.
+    activity : dict or None
+        Spikes and synaptic events per frame, of every population and in total, if there were frames to count.
+    energy : dict or None
+        Estimates per frame in picojoules, each with its source; with frames only.
     """
 
     model: str
@@ -82,6 +108,10 @@ class Inspection:
     outputs: list[dict[str, Any]]
     target: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    arithmetic: dict[str, Any] = field(default_factory=dict)
+    decision: dict[str, Any] = field(default_factory=dict)
+    activity: dict[str, Any] | None = None
+    energy: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -92,6 +122,10 @@ class Inspection:
             "outputs": self.outputs,
             "graph": self.totals,
             "target": self.target,
+            "arithmetic": self.arithmetic,
+            "decision": self.decision,
+            "activity": self.activity,
+            "energy": self.energy,
         }
 
     def __str__(self) -> str:
@@ -100,7 +134,51 @@ class Inspection:
         return render_inspection(self)
 
 
-def inspect_graph(graph: Graph, target: str | None = None, frames: Frames | None = None) -> Inspection:
+def inspect(
+    model: keras.Model | Graph,
+    frames: Frames | None = None,
+    *,
+    encoding: str = "host",
+    decision: str = "host",
+    bits: int | Mapping[str, int] | None = None,
+    step: float | Mapping[str, float] | None = None,
+    offset: float | Mapping[str, float] | None = None,
+    target: str | None = None,
+) -> Inspection:
+    """Return what a network costs: neurons, synapses, memory; with frames, synaptic events and energy estimates.
+
+    >>> costs = strop.inspect(model, frames)
+    >>> print(costs)
+    >>> costs.activity["synaptic_events_per_frame"]
+
+    Parameters
+    ----------
+    model : keras.Model or Graph
+        A sharpened model, or a graph; of a graph, the dense arithmetic is that of its operators.
+    frames : array, shape (n, *input_shape), uint8, bool or float, optional
+        See `strop.encode.as_frames`.
+    encoding, decision, bits, step, offset
+        For a Keras model; see `strop.lower`.
+    target : str, optional
+        Name of a backend, to say what it makes of each population.
+
+    Raises
+    ------
+    StropError
+        If the model cannot be lowered, the frames do not fit, or the backend is missing.
+    """
+    if isinstance(model, Graph):
+        return inspect_graph(model, target, frames)
+    from strop.lowering import lower
+    from strop.lowering.arithmetic import model_arithmetic
+
+    graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset)
+    return inspect_graph(graph, target, frames, model_arithmetic(model))
+
+
+def inspect_graph(
+    graph: Graph, target: str | None = None, frames: Frames | None = None, dense: list[Arithmetic] | None = None
+) -> Inspection:
     """Return what `graph` costs; nothing is expanded to find out.
 
     Parameters
@@ -108,31 +186,19 @@ def inspect_graph(graph: Graph, target: str | None = None, frames: Frames | None
     target : str, optional
         Name of a backend, to say what it makes of each population.
     frames : array, shape (n, *input_shape), optional
-        For targets that map a graph (`spinnaker`): to find what these frames load it with, and what would differ.
+        To count spikes and events. Targets that map a graph (`spinnaker`) also find what these frames load them with,
+        and what would differ.
+    dense : list of Arithmetic, optional
+        The arithmetic of the Keras model, layer by layer; by default that of the graph's operators.
 
     Raises
     ------
     BackendMissingError
         If `target` cannot be used.
     DataError
-        If frames are given for a target that has no use for them.
+        If the frames do not fit.
     """
-    rows = []
-    for population in graph.populations:
-        incoming = graph.incoming(population.name)
-        rows.append(
-            PopulationCost(
-                population.name,
-                population.shape,
-                population.size,
-                sum(p.operator.synapse_count for p in incoming),
-                sum(stored_values(p.operator) for p in incoming),
-                int(sum(_fan_in(p.operator) for p in incoming).max()),
-                graph.depth(population.name),
-                tuple(p.source for p in incoming),
-                tuple(_kind(p.operator) for p in incoming),
-            )
-        )
+    rows = [_population_cost(graph, name) for name in graph.population_names]
     synapses = sum(row.synapses for row in rows)
     totals = {
         "populations": len(rows),
@@ -141,6 +207,7 @@ def inspect_graph(graph: Graph, target: str | None = None, frames: Frames | None
         "depth": graph.total_depth,
         "stored_bytes": 8 * sum(row.parameters for row in rows),
         "expanded_bytes": COO_BYTES * synapses,
+        "counts_exact": all(counts_are_exact(p.operator) for p in graph.projections),
     }
     inputs = [{"name": node.name, "shape": list(node.shape), "encoding": node.encoding} for node in graph.inputs]
     readouts = {readout.name: readout for readout in graph.readouts}
@@ -152,9 +219,118 @@ def inspect_graph(graph: Graph, target: str | None = None, frames: Frames | None
         }
         for name in graph.outputs
     ]
+    activity = None if frames is None else count_activity(graph, frames)
+    arithmetic = _arithmetic(graph, dense)
     return Inspection(
-        graph.name, rows, totals, inputs, outputs, None if target is None else _target(graph, target, frames)
+        graph.name,
+        rows,
+        totals,
+        inputs,
+        outputs,
+        None if target is None else _target(graph, target, frames),
+        arithmetic=arithmetic,
+        decision=_decision(graph, rows, activity),
+        activity=None if activity is None else _activity(graph, activity),
+        energy=None if activity is None else _energy(activity, arithmetic),
     )
+
+
+def _population_cost(graph: Graph, name: str) -> PopulationCost:
+    population, incoming = graph.population(name), graph.incoming(name)
+    ends: npt.NDArray[np.int64] = sum((fan_in(p.operator) for p in incoming), np.zeros(population.shape, np.int64))
+    starts: npt.NDArray[np.int64] = sum(
+        (fan_out(p.operator) for p in graph.projections if p.source == name), np.zeros(population.shape, np.int64)
+    )
+    return PopulationCost(
+        name,
+        population.shape,
+        population.size,
+        int(ends.sum()),
+        sum(stored_values(p.operator) for p in incoming),
+        int(ends.max()),
+        graph.depth(name),
+        tuple(p.source for p in incoming),
+        tuple(_kind(p.operator) for p in incoming),
+        float(ends.mean()),
+        int(starts.max()),
+        float(starts.mean()),
+    )
+
+
+def _arithmetic(graph: Graph, dense: list[Arithmetic] | None) -> dict[str, Any]:
+    layers = graph_arithmetic(graph) if dense is None else dense
+    parts = {"dense": layers, "host": host_arithmetic(graph), "readout": readout_arithmetic(graph)}
+    found: dict[str, Any] = {
+        name: {
+            "layers": [layer.to_dict() for layer in part],
+            "macs": (sums := total(part)).macs,
+            "additions": sums.additions,
+        }
+        for name, part in parts.items()
+    }
+    found["dense"]["counted"] = "graph" if dense is None else "keras"
+    return found
+
+
+def _decision(graph: Graph, rows: list[PopulationCost], activity: Activity | None) -> dict[str, Any]:
+    """Say where the winning class is found, and what the populations that find it cost."""
+    winners = [source for readout in graph.readouts if readout.kind == "winner" for source in readout.sources]
+    names = {p.source for name in winners for p in graph.incoming(name)} | set(winners)
+    own = [row for row in rows if row.name in names]
+    found: dict[str, Any] = {
+        "where": "spikes" if own else "host",
+        "populations": [row.name for row in own],
+        "neurons": sum(row.neurons for row in own),
+        "synapses": sum(row.synapses for row in own),
+        "steps": len({row.depth for row in own}),
+    }
+    if activity is not None:
+        found["synaptic_events_per_frame"] = sum(activity.events_at(row.name) for row in own)
+    return found
+
+
+def _activity(graph: Graph, activity: Activity) -> dict[str, Any]:
+    def sent(name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "spikes_per_frame": activity.spikes_per_frame(name),
+            "firing_rate": activity.firing_rate(name),
+            "synaptic_events_sent_per_frame": activity.events_from(name),
+        }
+
+    populations = [
+        {
+            **sent(name),
+            "synaptic_events_per_frame": activity.events_at(name),
+            "on_host": name in graph.host_populations,
+        }
+        for name in graph.population_names
+    ]
+    spikes = sum(activity.spikes_per_frame(name) for name in graph.population_names)
+    return {
+        "frames": activity.frames,
+        "inputs": [sent(node.name) for node in graph.inputs if node.spiking],
+        "populations": populations,
+        "spikes_per_frame": spikes,
+        "firing_rate": spikes / graph.neurons,
+        "synaptic_events_per_frame": activity.events_per_frame(),
+        "readout_additions_per_frame": activity.readout_events_per_frame(),
+    }
+
+
+def _energy(activity: Activity, arithmetic: dict[str, Any]) -> dict[str, Any]:
+    events = activity.events_per_frame()
+    found: dict[str, Any] = {
+        "statement": STATEMENT,
+        "spiking": [{**f.to_dict(), "picojoules_per_frame": f.of(events)} for f in NEUROMORPHIC],
+        "figures": [FLOAT32_MAC.to_dict(), FLOAT32_ADD.to_dict()],
+    }
+    for name in ("dense", "host"):
+        part = arithmetic[name]
+        found[name] = {"picojoules_per_frame": float32_energy(part["macs"], part["additions"])}
+    # The host adds up the weights of the spikes that came; nothing is multiplied.
+    found["readout"] = {"picojoules_per_frame": FLOAT32_ADD.of(activity.readout_events_per_frame())}
+    return found
 
 
 def stored_values(operator: Operator) -> int:
@@ -164,17 +340,13 @@ def stored_values(operator: Operator) -> int:
     return int(total) + sum(stored_values(stage) for stage in getattr(operator, "stages", ()))
 
 
-def _fan_in(operator: Operator) -> Any:
-    return structure(operator).apply(np.ones((1, *operator.shape_in)))[0]
-
-
 def _kind(operator: Operator) -> str:
     stages = getattr(operator, "stages", (operator,))
     return " + ".join(type(stage).__name__ for stage in stages)
 
 
 def _target(graph: Graph, name: str, frames: Frames | None) -> dict[str, Any]:
-    from strop.errors import BackendError, DataError
+    from strop.errors import BackendError
 
     # Targets of `strop export` go by a shorter name.
     backend = get_backend({"spinnaker": "pynn-spinnaker"}.get(name, name))
@@ -188,8 +360,6 @@ def _target(graph: Graph, name: str, frames: Frames | None) -> dict[str, Any]:
     if fidelity is not None:
         found["fidelity"] = [list(row) for row in fidelity(graph)]
     mapping = getattr(backend, "inspect_mapping", None)
-    if frames is not None and mapping is None:
-        raise DataError(f"frames say nothing more of the target {name!r}: it maps nothing")
     if mapping is not None and not problem:
         found["mapping"] = mapping(graph) if frames is None else mapping(graph, frames)
     return found

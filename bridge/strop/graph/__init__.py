@@ -5,6 +5,7 @@ The flow is Keras -> `strop.lowering` -> `Graph` -> a backend. Nothing here know
 
 from strop.graph.compose import compose
 from strop.graph.convolution import Convolution, SumPool, Window
+from strop.graph.degrees import counts_are_exact, fan_in, fan_out
 from strop.graph.equality import difference, graphs_equal
 from strop.graph.network import Graph
 from strop.graph.nodes import ENCODINGS, READOUT_KINDS, Input, Population, Projection, Readout
@@ -28,7 +29,10 @@ __all__ = [
     "SumPool",
     "Window",
     "compose",
+    "counts_are_exact",
     "difference",
+    "fan_in",
+    "fan_out",
     "graphs_equal",
     "stages_of",
     "structure",
