@@ -23,6 +23,7 @@ from strop.simulate import Result, build, simulate
 from strop.verify import verify
 
 if TYPE_CHECKING:
+    from strop.inspection import inspect
     from strop.lowering import lower
     from strop.reader import load_model
     from strop.takeaway import export
@@ -36,13 +37,19 @@ __all__ = [
     "StropError",
     "build",
     "export",
+    "inspect",
     "load_model",
     "lower",
     "simulate",
     "verify",
 ]
 
-_LAZY = {"export": "strop.takeaway", "load_model": "strop.reader", "lower": "strop.lowering"}
+_LAZY = {
+    "export": "strop.takeaway",
+    "inspect": "strop.inspection",
+    "load_model": "strop.reader",
+    "lower": "strop.lowering",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -79,13 +79,19 @@ def _extents(shape: tuple[int, ...]) -> str:
 
 
 def keras_frames(graph: Graph, frames: FrameDict) -> FrameDict:
-    """Return the frames that Keras must see for a fair comparison: binarised under the `binary` encoding."""
-    return {
-        node.name: (frames[node.name] >= node.level).astype(np.float32)
-        if node.encoding == "binary"
-        else frames[node.name]
-        for node in graph.inputs
-    }
+    """Return the frames that Keras must see for a fair comparison.
+
+    Under `binary` they are binarised; under `bitplane` they are the float32 nearest to what the planes stand for.
+    """
+    return {node.name: _keras_frame(node, frames[node.name]) for node in graph.inputs}
+
+
+def _keras_frame(node: Input, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if node.encoding == "binary":
+        return (frames >= node.level).astype(np.float32)
+    if node.encoding == "bitplane":
+        return node.plane_values(_plane_numbers(node, frames)[0]).astype(np.float32)
+    return frames
 
 
 def encode(graph: Graph, frames: FrameDict) -> SignalDict:
@@ -102,20 +108,46 @@ def _encode(node: Input, frames: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
 
 
 def _bit_planes(node: Input, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    full = (1 << node.bits) - 1
-    levels = np.rint(frames.astype(np.float64) * full)
-    exact = (levels.astype(np.float32) / np.float32(full) == frames) & (levels >= 0) & (levels <= full)
-    if not exact.all():
-        value = float(frames[~exact].reshape(-1)[0])
+    levels, fits = _plane_numbers(node, frames)
+    if not fits.all():
+        value = float(frames[~fits].reshape(-1)[0])
         raise DataError(
-            f"frames for input {node.name!r} hold {value!r}, which is no multiple of 1/{full}: the bitplane "
-            f"encoding needs {node.bits}-bit frames (uint8, or uint8 / 255). Quantise them or use another encoding"
+            f"frames for input {node.name!r} hold {value!r}, which is {_grid(node)}: the bitplane encoding carries "
+            f"whole numbers of {node.bits} bits. Say what your frames hold (bits, step and offset of strop.lower, "
+            "--bits, --step and --offset of the command line), quantise them, or use another encoding"
         )
-    planes = (levels.astype(np.int64)[..., None] >> np.arange(node.bits)) & 1
+    planes = (levels[..., None] >> np.arange(node.bits)) & 1
     return planes.reshape(len(frames), *node.signal_shape).astype(np.bool_)
 
 
-def plane_weights(shape: tuple[int, ...], bits: int) -> Dense:
-    """Return the operator that turns bit planes back into values: plane k of a channel weighs 2^k / (2^bits - 1)."""
-    weights = (2.0 ** np.arange(bits) / ((1 << bits) - 1))[:, None]
+def _plane_numbers(node: Input, frames: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return the whole numbers that frames stand for, and where they do: up to a few float32 roundings."""
+    full = (1 << node.bits) - 1
+    step = 1.0 / full if node.step is None else node.step
+    levels = np.clip(np.rint((frames.astype(np.float64) - node.offset) / step), 0, full)
+    values = node.plane_values(levels)
+    # `x / 127.5 - 1` or `x * (1 / 255)` in float32 is off by a rounding or two of what was added up; where that
+    # comes near the distance of two values, only the float32 nearest to one stands for it.
+    rounded = np.minimum(2.0**-22 * (abs(node.offset) + levels * step), step / 4)
+    return levels.astype(np.int64), (values.astype(np.float32) == frames) | (np.abs(frames - values) <= rounded)
+
+
+def _grid(node: Input) -> str:
+    full = (1 << node.bits) - 1
+    if node.step is None and node.offset == 0.0:
+        return f"no multiple of 1/{full} from 0 to 1"
+    first, last = (float(value) for value in node.plane_values(np.array([0, full])))
+    return f"none of the {full + 1} values from {first!r} to {last!r}"
+
+
+def plane_weights(shape: tuple[int, ...], bits: int, step: float | None = None) -> Dense:
+    """Return the operator that turns bit planes back into values: plane k of a channel weighs `step * 2^k`.
+
+    Parameters
+    ----------
+    step : float, optional
+        By default `1 / (2^bits - 1)`.
+    """
+    numbers = 2.0 ** np.arange(bits)
+    weights = (numbers / ((1 << bits) - 1) if step is None else numbers * step)[:, None]
     return Dense(np.kron(np.eye(shape[-1]), weights).astype(np.float64), shape[:-1])

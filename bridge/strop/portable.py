@@ -2,7 +2,8 @@
 
     network.json   populations and projections: names, sizes, depths, delays
     network.npz    threshold, bias; pre, post, weight of every projection; the read-out
-    frames.npz     the spikes that are played in, those that are expected, and the labels
+    frames.npz     the spikes that are played in, the values that drive units, the spikes that are expected,
+                   and the labels
 
 Everything is float64, int32 or bool, written without pickle.
 """
@@ -21,7 +22,7 @@ from strop.capacity import require_memory
 from strop.decode import decides
 from strop.encode import FrameDict, encode
 from strop.errors import BackendError
-from strop.graph import Graph
+from strop.graph import Graph, Projection
 from strop.reference import evaluate
 
 # Pairs of indices and a weight, once as they are expanded and once on their way to the file.
@@ -38,7 +39,8 @@ lists its options.
 | `run.py` | the script |
 | `network.json` | populations (name, shape, size, depth) and projections (source, target, delay in steps) |
 | `network.npz` | `threshold:P`, `bias:P`; `pre:A->B`, `post:A->B`, `weight:A->B`; `readout:P` and `readout:bias` |
-| `frames.npz` | `played:P`, `expected:P`: spikes, one row per frame; `labels` where they are known |
+| `frames.npz` | `played:P`, `expected:P`: spikes, one row per frame; `driven:P`: what the frames add to each unit of \
+populations that are driven by values; `labels` where they are known |
 
 Units count in C order over their population's shape, channels last. No file holds pickled objects.
 
@@ -69,8 +71,8 @@ def write_portable(
     Raises
     ------
     BackendError
-        If the graph has an input whose encoding is not among `encodings`, or a population that is fed both by
-        an analogue input and by spikes.
+        If the graph has an input whose encoding is not among `encodings`; or, where `current` is not, a population
+        that is fed both by an analogue input and by spikes.
     CapacityError
         If the synapses would not fit into memory.
     """
@@ -80,7 +82,9 @@ def write_portable(
                 f"the target {target!r} cannot take the encoding {node.encoding!r} of input {node.name!r}; lower the "
                 f"model with one of: {', '.join(encodings)}"
             )
-    played = played_nodes(graph)
+    if "current" not in encodings:
+        refuse_values(graph, f"the target {target!r}")
+    played, driven = played_nodes(graph), driven_populations(graph)
     carried = [p for p in graph.projections if p.target not in played and p.source not in _analogue(graph)]
     count = sum(p.operator.synapse_count for p in carried)
     require_memory(f"expanding {graph.name!r} into {count:,} synapses", count * _BYTES_PER_SYNAPSE)
@@ -97,6 +101,7 @@ def write_portable(
                 "size": size,
                 "depth": graph.depth(name),
                 "played": name in played,
+                "driven": name in driven,
             }
         )
         if name not in played:
@@ -139,7 +144,8 @@ def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, 
     """
     count = 0 if frames is None else len(next(iter(frames.values())))
     rows = (
-        f"| {p['name']} | {p['size']:,} | {p['depth']} | {'played in' if p['played'] else ''} |"
+        f"| {p['name']} | {p['size']:,} | {p['depth']} | "
+        f"{'played in' if p['played'] else 'driven by values' if p['driven'] else ''} |"
         for p in network["populations"]
     )
     said = f"{count:,} frames" if count else "a few random frames"
@@ -153,22 +159,46 @@ def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, 
 
 def played_nodes(graph: Graph) -> tuple[str, ...]:
     """Return the nodes whose spikes come from outside: spiking inputs, and populations that the host
-    evaluates.
-
-    Raises
-    ------
-    BackendError
-        If a population is fed both by an analogue input and by spikes.
-    """
-    analogue = _analogue(graph)
-    for p in graph.projections:
-        if p.source in analogue and p.target not in graph.host_populations:
-            raise BackendError(
-                f"population {p.target!r} is fed both by the analogue input {p.source!r} and by spikes; the cells of "
-                "this target take no value per step. Lower the model with encoding='bitplane' or 'binary'"
-            )
+    evaluates."""
     inputs = [node.name for node in graph.inputs if node.spiking]
     return (*inputs, *(name for name in graph.population_names if name in graph.host_populations))
+
+
+def driven_populations(graph: Graph) -> dict[str, tuple[Projection, ...]]:
+    """Return the populations that take a value per unit and step, each with the projections that bring it.
+
+    They are those behind an input that sends values (encoding `current`), less what the host evaluates.
+    """
+    analogue = _analogue(graph)
+    found = {
+        name: tuple(p for p in graph.incoming(name) if p.source in analogue)
+        for name in graph.population_names
+        if name not in graph.host_populations
+    }
+    return {name: projections for name, projections in found.items() if projections}
+
+
+def driving_values(graph: Graph, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what drives each of `driven_populations`, `sum W x` without the bias, shape `(n, size)`.
+
+    It is summed as the oracle does, so that a unit that nothing else reaches has the oracle's very potential.
+    """
+    values = {}
+    for name, projections in driven_populations(graph).items():
+        total = projections[0].operator.apply(signals[projections[0].source])
+        for p in projections[1:]:
+            total = total + p.operator.apply(signals[p.source])
+        values[name] = np.asarray(total, dtype=np.float64).reshape(len(total), -1)
+    return values
+
+
+def refuse_values(graph: Graph, who: str) -> None:
+    """Raise `BackendError` if a population of `graph` takes values: for targets whose cells take spikes alone."""
+    for name, projections in driven_populations(graph).items():
+        raise BackendError(
+            f"population {name!r} is driven by the values of input {projections[0].source!r}; the cells of {who} take "
+            "no value per step. Lower the model with encoding='bitplane' or 'binary'"
+        )
 
 
 def _analogue(graph: Graph) -> set[str]:
@@ -190,11 +220,11 @@ def _write_readout(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[st
 
 
 def sample_frames(graph: Graph) -> FrameDict:
-    """Return a few random frames: whole numbers of a 255th, as an 8-bit camera gives them."""
+    """Return a few random frames: whole numbers of a 255th, as an 8-bit camera gives them, or what the planes of an
+    input stand for."""
     rng = np.random.default_rng(0)
     return {
-        node.name: rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape)).astype(np.float32)
-        / np.float32((1 << node.bits) - 1)
+        node.name: node.plane_values(rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape))).astype(np.float32)
         for node in graph.inputs
     }
 
@@ -215,6 +245,7 @@ def _frame_arrays(
     for name in graph.population_names:
         if name not in played:
             arrays[f"expected:{name}"] = spikes[name].reshape(count, -1)
+    arrays |= {f"driven:{name}": values for name, values in driving_values(graph, signals).items()}
     if labels is not None:
         arrays["labels"] = labels
     return arrays

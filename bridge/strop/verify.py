@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.activity import Activity
 from strop.backend import Backend, Runner, get_backend
 from strop.decode import classes, decides, decode
 from strop.encode import FrameDict, Frames, as_frames, encode, keras_frames
 from strop.errors import BackendError, DataError
+from strop.evidence import Collector
 from strop.fidelity import compared
-from strop.graph import Graph, structure
+from strop.graph import Graph
 from strop.progress import Progress
 from strop.reference import (
     FLOAT32_UNIT,
@@ -50,11 +52,15 @@ def verify(
     model: keras.Model | Graph,
     frames: Frames,
     labels: npt.ArrayLike | None = None,
-    backends: Sequence[str] = ("brian2",),
+    backends: Sequence[str | Backend] = ("brian2",),
     *,
     encoding: str = "host",
     decision: str = "host",
+    bits: int | Mapping[str, int] | None = None,
+    step: float | Mapping[str, float] | None = None,
+    offset: float | Mapping[str, float] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    evidence: bool = False,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
 
@@ -71,12 +77,17 @@ def verify(
         See `strop.encode.as_frames`.
     labels : int array, shape (n,), optional
         True classes, for the accuracies.
-    backends : sequence of str
+    backends : sequence of str or Backend
+        Names, see `strop backends`; or backends of your own that are not registered.
     encoding : {"host", "bitplane", "binary", "current"}
         For a Keras model; a saved graph carries its own.
     decision : {"host", "spikes"}
         For a Keras model: where the winning class is found; see `strop.lower`.
+    bits, step, offset : number, or mapping of input name to number, optional
+        For a Keras model and encoding "bitplane": what its frames hold; see `strop.lower`.
     options : mapping of backend name to options, optional
+    evidence : bool
+        Also keep what a page shows (`strop.page.write_page`): chosen frames spike by spike, and the margins of all.
 
     Raises
     ------
@@ -91,16 +102,16 @@ def verify(
         from strop.lowering import trace
         from strop.lowering.probe import KerasProbe
 
-        lowering = trace(model, encoding, decision)
+        lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     ready = as_frames(graph, frames)
     count = len(next(iter(ready.values())))
     truth = as_labels(labels, count)
 
-    engines = {name: get_backend(name) for name in dict.fromkeys(backends)}
+    engines = {b if isinstance(b, str) else b.name: get_backend(b) for b in dict.fromkeys(backends)}
     for engine in engines.values():
         engine.check(graph)
-    verification = _Verification(graph, probe, lowering, engines, options or {})
+    verification = _Verification(graph, probe, lowering, engines, options or {}, evidence)
     try:
         with Progress("verifying", count) as progress:
             start = 0
@@ -177,6 +188,17 @@ def float32_bound(lowering: Lowering) -> Bound:
     return bound
 
 
+def graph_float32_bound(graph: Graph) -> Bound:
+    """Return the bound for somebody who sums a graph's own weights in float32; for graphs that come without Keras."""
+
+    def bound(name: str, signals: Signals) -> FloatArray:
+        summed = magnitude(graph, name, signals) + np.abs(graph.population(name).bias)
+        reach: FloatArray = gamma(terms(graph, name) + 1, FLOAT32_UNIT) * summed
+        return reach
+
+    return bound
+
+
 def float64_bound(graph: Graph, resolution: float = 0.0) -> Bound:
     """Return the bound for a simulator that sums the same float64 weights in another order, synapse by synapse.
 
@@ -210,10 +232,14 @@ class _Verification:
         lowering: Lowering | None,
         engines: Mapping[str, Backend],
         options: Mapping[str, Mapping[str, Any]],
+        evidence: bool = False,
     ) -> None:
         self.graph, self.probe, self.lowering, self.engines = graph, probe, lowering, engines
-        self.events = _EventCounter(graph)
+        self.activity = Activity(graph)
         self.keras_bound = None if lowering is None else float32_bound(lowering)
+        self.collector: Collector | None = None
+        if evidence:
+            self.collector = Collector(graph, self.keras_bound or graph_float32_bound(graph), probe is not None)
         self.backend_bounds = {name: float64_bound(graph, engine.resolution) for name, engine in engines.items()}
         self.labelled = 0
         self.correct: dict[str, int] = {}
@@ -239,8 +265,12 @@ class _Verification:
     def take(self, frames: FrameDict, truth: npt.NDArray[np.int64] | None) -> None:
         """Verify one chunk of frames."""
         signals = encode(self.graph, frames)
-        oracle = evaluate(self.graph, signals)
-        self.events.count(oracle, signals)
+        if self.collector is not None:
+            self.collector.expect(len(next(iter(frames.values()))))
+        oracle = evaluate(self.graph, signals, None if self.collector is None else self.collector.watch)
+        self.activity.add(oracle, signals)
+        if self.collector is not None:
+            self.collector.begin(signals, oracle, truth)
         self.labelled += 0 if truth is None else len(truth)
         if self.probe is not None and self.keras is not None and self.keras_bound is not None:
             begin = time.perf_counter()
@@ -260,8 +290,12 @@ class _Verification:
             report.decoded_equal &= _answers_equal(self.graph, decode(self.graph, spikes), expected)
             if decides(self.graph):
                 self._score(name, classes(self.graph, spikes), truth)
+        if self.collector is not None:
+            self.collector.end(frames, oracle, truth)
 
     def _score(self, who: str, chosen: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64] | None) -> None:
+        if self.collector is not None:
+            self.collector.decide(who, chosen)
         if chosen is not None and truth is not None:
             self.correct[who] = self.correct.get(who, 0) + int((chosen == truth).sum())
 
@@ -292,6 +326,8 @@ class _Verification:
             return 0
         some = {name: claimed[name][rows] for name in layers}
         verdicts = judge(self.graph, {name: values[rows] for name, values in signals.items()}, some, bound)
+        if self.collector is not None:
+            self.collector.differ(who, rows, verdicts)
         faulty = np.zeros(len(rows), dtype=bool)
         for name, layer in layers.items():
             layer.faults += int(np.count_nonzero(verdicts[name].faults))
@@ -317,8 +353,9 @@ class _Verification:
                 "neurons": graph.neurons,
                 "synapses": graph.synapses,
                 "depth": graph.total_depth,
-                "synaptic_events_per_frame": self.events.per_frame(),
+                "synaptic_events_per_frame": self.activity.events_per_frame(),
             },
+            evidence=None if self.collector is None else self.collector.finish(self.activity),
         )
 
 
@@ -326,28 +363,3 @@ def _answers_equal(graph: Graph, ours: list[npt.NDArray[Any]], theirs: list[npt.
     if decides(graph):
         return bool((ours[0].argmax(axis=-1) == theirs[0].argmax(axis=-1)).all())
     return all(np.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-class _EventCounter:
-    """Counts synaptic events: for every spike that travels over synapses, the synapses that it travels over."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        analogue = {node.name for node in graph.inputs if not node.spiking}
-        self.sources = {p.source for p in graph.projections} - analogue
-        self.spikes = {name: np.zeros(graph.signal_shape(name)) for name in self.sources}
-        self.frames = 0
-
-    def count(self, spikes: Mapping[str, BoolArray], signals: Signals) -> None:
-        for name in self.sources:
-            values = spikes[name] if name in spikes else signals[name]
-            self.spikes[name] += values.sum(axis=0)
-        self.frames += len(next(iter(spikes.values())))
-
-    def per_frame(self) -> float:
-        events = sum(
-            float(structure(p.operator).apply(self.spikes[p.source][None]).sum())
-            for p in self.graph.projections
-            if p.source in self.sources
-        )
-        return events / self.frames if self.frames else 0.0

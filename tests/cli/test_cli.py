@@ -183,10 +183,14 @@ def test_inspect_shows_what_a_model_becomes(folder: Path, tmp_path: Path) -> Non
     assert "Convolution" in result.stdout
 
 
-def test_inspect_takes_frames_for_targets_that_map(folder: Path) -> None:
-    result = strop("inspect", folder / "tiny.keras", "--data", folder / "d.npz")
-    assert result.returncode == 2
-    assert "--data needs a --target that maps the network" in result.stderr
+def test_inspect_takes_frames_with_any_target_and_with_none(folder: Path, tmp_path: Path) -> None:
+    for more in ((), ("--target", "reference")):
+        out = tmp_path / "i.json"
+        result = strop("inspect", folder / "tiny.strop", "--data", folder / "data.npz", "--json", out, *more)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(out.read_text())["activity"]["frames"] == 30
+    refused(strop("inspect", folder / "tiny.strop", "--data", folder / "d.npz"), 2, "d.npz", "does not exist")
+    refused(strop("inspect", folder / "tiny.strop", "--data", folder / "wrong_shape.npz"), 2, "(n, 8, 8, 1)")
 
 
 def test_backends_are_listed_with_versions_and_advice() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import strop
 from strop.backend import get_backend
+from strop.encode import plane_weights
 from strop.graph import Dense, Graph, Input, Population
 from strop.reference import evaluate, potential
 
@@ -57,6 +58,49 @@ def test_thresholds_that_are_hit_exactly_fire(backend: str, seed: int) -> None:
     hits = potential(graph, "a", signals) == graph.population("a").threshold
     assert hits.any(), "the test must hit thresholds"
     prove(graph, frames, backend)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_values_that_bring_units_exactly_to_their_thresholds_fire(backend: str, seed: int) -> None:
+    needs(backend, "current")
+    rng = np.random.default_rng(seed)
+    grid = rng.integers(-4, 5, (3, 12)) / 4
+    weights = rng.integers(-4, 5, (8, 12)) / 4
+    graph = Graph.from_nodes(
+        [Input("x", (8,), "current")],
+        [Population("a", (12,), grid[0], grid[1]), Population("b", (12,), grid[2], 0.0)],
+        [("x", "a", Dense(weights)), ("a", "b", Dense(rng.integers(-4, 5, (12, 12)) / 4))],
+        (),
+        ["b"],
+    )
+    frames = (rng.integers(-8, 9, (40, 8)) / 4).astype(np.float32)
+    a = potential(graph, "a", {"x": frames.astype(np.float64)})
+    assert (a == graph.population("a").threshold).any(), "the test must hit thresholds"
+    prove(graph, frames, backend)
+
+
+@pytest.mark.parametrize(
+    ("bits", "step", "offset"), [(1, None, 0.0), (5, None, 0.0), (6, 1 / 16, -1.0), (12, 0.25, 0.0)]
+)
+def test_bit_planes_of_other_than_eight_bits_are_equal(
+    backend: str, bits: int, step: float | None, offset: float
+) -> None:
+    needs(backend, "bitplane")
+    rng = np.random.default_rng(bits)
+    node = Input("x", (3, 2), "bitplane", bits, step=step, offset=offset)
+    numbers = rng.integers(0, 1 << bits, (30, 3, 2))
+    read = plane_weights((3, 2), bits, step)
+    graph = Graph.from_nodes(
+        [node],
+        [
+            Population("a", (3, 2), np.quantile(node.plane_values(numbers), 0.4, axis=0) - offset, 0.0),
+            Population("b", (3, 4), 0.5, rng.normal(0, 0.3, 4)),
+        ],
+        [("x", "a", read), ("a", "b", Dense(rng.normal(0, 0.7, (2, 4)), (3,)))],
+        (),
+        ["b"],
+    )
+    prove(graph, node.plane_values(numbers).astype(np.float32), backend)
 
 
 def test_units_next_to_the_threshold_fire_on_the_right_side_only(backend: str) -> None:

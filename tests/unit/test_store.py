@@ -191,10 +191,27 @@ def test_hdf5_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert not is_graph_file(tmp_path / "keras.h5")
 
 
+@pytest.mark.parametrize(
+    ("fields", "version"), [({}, 1), ({"step": 1 / 16}, 2), ({"offset": -1.0}, 2), ({"step": 0.5, "offset": 2.0}, 2)]
+)
+def test_what_planes_stand_for_is_kept_and_older_strops_read_the_rest(
+    fields: dict[str, float], version: int, tmp_path: Path
+) -> None:
+    node = Input("x", (2,), "bitplane", 5, **fields)  # type: ignore[arg-type]
+    graph = Graph.from_nodes([node], [Population("a", (10,), 0.5, 0.0)], [("x", "a", Dense(np.eye(10)))], outputs=["a"])
+    graph.save(tmp_path / "net.strop")
+    with h5py.File(tmp_path / "net.strop") as file:
+        assert file.attrs["version"] == version
+    again = Graph.load(tmp_path / "net.strop")
+    assert graphs_equal(graph, again)
+    assert (again.inputs[0].bits, again.inputs[0].step) == (5, fields.get("step"))
+    assert again.inputs[0].offset == fields.get("offset", 0.0)
+
+
 def test_newer_version_says_to_upgrade(saved: Path) -> None:
     with h5py.File(saved, "a") as file:
-        file.attrs["version"] = 2
-    with pytest.raises(ModelFileError, match=r"version 2 .* up to version 1; upgrade strop"):
+        file.attrs["version"] = 3
+    with pytest.raises(ModelFileError, match=r"version 3 .* up to version 2; upgrade strop"):
         load_graph(saved)
     assert is_graph_file(saved)
 

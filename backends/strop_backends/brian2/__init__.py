@@ -1,4 +1,4 @@
-"""Brian2, in runtime mode: all populations in one `NeuronGroup`, a frame per time step.
+"""Brian2, in runtime mode and as a C++ program: all populations in one `NeuronGroup`, a frame per time step.
 
 Nothing of Brian2 is imported before a network is built.
 """
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from strop.backend import Backend, Runner
 from strop.graph import ENCODINGS, Graph
 
-__all__ = ["Brian2Backend"]
+__all__ = ["Brian2Backend", "Brian2StandaloneBackend"]
 
 
 class Brian2Backend(Backend):
@@ -49,3 +49,36 @@ class Brian2Backend(Backend):
         from strop_backends.brian2.run import Brian2Runner
 
         return Brian2Runner(graph, **options)
+
+
+class Brian2StandaloneBackend(Brian2Backend):
+    """Brian2's C++ standalone mode: a program that is compiled once for all networks of a size."""
+
+    name: ClassVar[str] = "brian2-standalone"
+    summary: ClassVar[str] = "Brian2's C++ standalone mode: a program, compiled once for all networks of a size"
+    # Not by default: compiling takes some ten seconds. Asked for by name it runs wherever there is a compiler.
+    runs: ClassVar[bool] = False
+
+    def build(self, graph: Graph, **options: Any) -> Any:
+        """Return the compiled program with the network's files; see `strop_backends.brian2.standalone`.
+
+        Parameters
+        ----------
+        graph : Graph
+        frames_at_once : int, optional
+            How many frames one run of the program takes; by default as many as `strop.simulate` gives it.
+
+        Raises
+        ------
+        BackendError
+            If there is no C++ compiler or no `make`, or for an option that is not known.
+        """
+        self.refuse_options({name: value for name, value in options.items() if name != "frames_at_once"})
+        from strop_backends.brian2.standalone import StandaloneRunner
+
+        return StandaloneRunner(graph, **options)
+
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Return the program as a runner; options as for `build`."""
+        runner: Runner = self.build(graph, **options)
+        return runner

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from strop.encode import FrameDict
 from strop.errors import BackendError
-from strop.graph import Graph
+from strop.graph import ENCODINGS, Graph
 from strop.portable import describe, write_portable
 
 _SCRIPT = Path(__file__).with_name("takeaway_run.py")
@@ -35,6 +35,6 @@ def write_brian2(
     """Fill the folder `out` for the target `brian2`; see `strop.takeaway.export`."""
     if options:
         raise BackendError(f"the target 'brian2' does not know the option(s) {', '.join(sorted(options))}")
-    network = write_portable(graph, out, frames, labels, "brian2")
+    network = write_portable(graph, out, frames, labels, "brian2", ENCODINGS)
     (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
     (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")

@@ -105,7 +105,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.graph, self.step = graph, float(dt)
         self.code = _code_object_class(target)
         self.strop_clock = brian2.Clock(dt=dt * brian2.second, name="strop_clock")
-        self.spans = _layout(graph)
+        self.spans = layout(graph)
         self.populations: dict[str, Subgroup] = {}
         self.synapses: list[brian2.Synapses] = []
         self.projections: dict[tuple[str, str], tuple[brian2.Synapses, IntArray]] = {}
@@ -300,7 +300,7 @@ class Drive:
             part.add_to(v, step)
 
 
-def _layout(graph: Graph) -> dict[str, Span]:
+def layout(graph: Graph) -> dict[str, Span]:
     """Return where each spiking node lies among the units."""
     spans: dict[str, Span] = {}
     end = 0

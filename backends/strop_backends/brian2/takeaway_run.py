@@ -10,7 +10,7 @@ step: frame n reaches a population of depth d (the number of layers before it) a
 Beside this script lie
     network.json   populations and projections
     network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
-    frames.npz     spikes that are played in, spikes that are expected, and labels
+    frames.npz     spikes that are played in, values that drive units, spikes that are expected, and labels
 
 It needs Brian2 and NumPy. It ends with 0 if every spike is as expected, with 1 if one is not.
 """
@@ -75,7 +75,28 @@ def build_sources(
             indices.append(unit + places[entry["name"]].start)
             steps.append(frame + entry["depth"])
             size += entry["size"]
-    return brian2.SpikeGeneratorGroup(size, np.concatenate(indices), np.concatenate(steps) * DT)
+    # Brian2 makes no group of nobody, where all that enters is values.
+    return brian2.SpikeGeneratorGroup(max(size, 1), np.concatenate(indices), np.concatenate(steps) * DT)
+
+
+def build_drive(
+    network: dict[str, Any], frames: Any, places: dict[str, slice], units: Any, count: int
+) -> list[brian2.NetworkOperation]:
+    """Return what adds each frame's values to the units that they drive, in the step in which they decide."""
+    v = units.variables["v"].get_value()
+    driven = [
+        (places[entry["name"]], entry["depth"], frames[f"driven:{entry['name']}"][:count])
+        for entry in network["populations"]
+        if entry["driven"]
+    ]
+
+    def add(t: Any) -> None:
+        for place, depth, values in driven:
+            frame = round(float(t / DT)) - depth
+            if 0 <= frame < count:
+                v[place] += values[frame]
+
+    return [brian2.NetworkOperation(add, when="before_thresholds")] if driven else []
 
 
 def build_synapses(
@@ -129,7 +150,7 @@ def main() -> int:
     network = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
     data = np.load(HERE / "network.npz", allow_pickle=False)
     frames = np.load(HERE / "frames.npz", allow_pickle=False)
-    count = len(next(frames[key] for key in frames.files if key.startswith("played:")))
+    count = len(next(frames[key] for key in frames.files if key.startswith(("played:", "driven:"))))
     count = min(count, arguments.limit or count)
 
     begin = time.perf_counter()
@@ -139,7 +160,8 @@ def main() -> int:
     sources = build_sources(network, frames, places, count)
     synapses = build_synapses(network, data, places, units, sources)
     monitor = brian2.SpikeMonitor(units)
-    simulation = brian2.Network(units, sources, synapses, monitor)
+    drive = build_drive(network, frames, places, units, count)
+    simulation = brian2.Network(units, sources, synapses, monitor, drive)
     built = time.perf_counter()
     simulation.run((count + network["depth"]) * DT, namespace={})
     ran = time.perf_counter()

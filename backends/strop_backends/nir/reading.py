@@ -195,14 +195,20 @@ class _Reader:
         if about:
             try:
                 made = Input(
-                    self._unique(about["name"]), about["shape"], about["encoding"], about["bits"], about["level"]
+                    self._unique(about["name"]),
+                    about["shape"],
+                    about["encoding"],
+                    about["bits"],
+                    about["level"],
+                    about.get("step"),
+                    about.get("offset", 0.0),
                 )
             except (GraphError, KeyError, TypeError):
                 made = None
         if made is None or natural(made.signal_shape).shape != extents:
             made = Input(self._unique(name), channels_last(extents))
         if self.encoding is not None:
-            made = Input(made.name, made.shape, self.encoding, made.bits, made.level)
+            made = replace(made, encoding=self.encoding)
         self.inputs.append(made)
         place = natural(made.signal_shape)
         if place.shape != extents:

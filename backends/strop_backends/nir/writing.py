@@ -85,7 +85,10 @@ class _Writer:
             self.places[node.name] = natural(node.signal_shape)
             about = {"name": node.name, "shape": node.shape, "encoding": node.encoding, "bits": node.bits}
             shape = np.array(self.places[node.name].shape)
-            metadata = hint(**about, level=float(node.level))
+            about |= {"level": float(node.level), "offset": float(node.offset)}
+            # None has no place in NIR's metadata.
+            about |= {} if node.step is None else {"step": float(node.step)}
+            metadata = hint(**about)
             self.ids[node.name] = self._add(node.name, nir.Input(input_type={"input": shape}, metadata=metadata))
         for population in graph.populations:
             self._population(population)

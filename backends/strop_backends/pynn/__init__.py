@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from strop.backend import Backend, Runner
 from strop.encode import Frames
-from strop.graph import Graph
+from strop.graph import ENCODINGS, Graph
 
 if TYPE_CHECKING:
     from strop_backends.pynn.spinnaker import SpinnakerMapping
@@ -23,7 +23,7 @@ __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpi
 class _PyNNBackend(Backend):
     """A simulator behind PyNN."""
 
-    encodings: ClassVar[tuple[str, ...]] = ("host", "bitplane", "binary")
+    encodings: ClassVar[tuple[str, ...]] = ENCODINGS
     module: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
     # Options besides `timestep`: what PyNN's `setup` really takes, less what would change the arithmetic. PyNN
@@ -115,6 +115,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
 
     name: ClassVar[str] = "pynn-spinnaker"
     summary: ClassVar[str] = "SpiNNaker through sPyNNaker (16-bit weights); option virtual=True only maps"
+    encodings: ClassVar[tuple[str, ...]] = ("host", "bitplane", "binary")
     module: ClassVar[str] = "pyNN.spiNNaker"
     options: ClassVar[frozenset[str]] = frozenset(
         {"virtual", "board", "neurons_per_core", "time_scale_factor", "scaling", "spread"}

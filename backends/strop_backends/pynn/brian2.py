@@ -20,6 +20,12 @@ Read in PyNN 0.13, `pyNN/brian2`, and Brian2 2.9.0, and tried out (`tests/unit/p
 * A standing current would act in every tick, also in the one between; a unit that it makes fire there would
   be reset and lose its input. So the bias comes as a spike from a source that spikes once in each step; and a
   threshold that is not positive is lifted by a constant that the same source makes up for.
+* PyNN's `StepCurrentSource` adds the difference to its last amplitude to `i_inj`, cell by cell in Python
+  (`electrodes.py`, `_update_current`), so that roundings of former frames stay, and the integrator scales it by
+  `tau_m / c_m`, which rounds once more. So a value that drives a unit is
+  added to `v` behind the threshold, where a spike's weight would be, by a `NetworkOperation`. It brings the bias
+  and what the threshold was lifted by, summed in the oracle's order: a unit that nothing else reaches has the
+  oracle's very potential.
 * A `SpikeSourceArray` is made without a clock and runs on Brian2's default clock (`cells.py`,
   `SpikeGeneratorGroup`), so do its synapses: that clock's step must be the timestep. It is 0.1 ms, as PyNN's
   default.
@@ -37,6 +43,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, ClassVar
@@ -84,6 +91,7 @@ class Brian2Dialect(Dialect):
         self.brian2 = brian2
         self._spaces: dict[str, npt.NDArray[np.int32]] = {}
         self._seen: list[tuple[str, int, npt.NDArray[np.int32]]] = []
+        self._drives: list[_Drive] = []
 
     @staticmethod
     def load() -> ModuleType:
@@ -141,6 +149,30 @@ class Brian2Dialect(Dialect):
         """The bias, and what the threshold was lifted by."""
         return population.bias.reshape(-1) + _lift(population)
 
+    def drive(self, population: Population, units: Any) -> Any:
+        """The cells' potentials, and what each value is added to."""
+        if not self._drives:
+            tick = self._network.clock.variables["timestep"].get_value()
+
+            def feed() -> None:
+                for drive in self._drives:
+                    drive.add(int(tick.item()))
+
+            # Behind the synapses and before the resets, which no driven unit meets: it fires in the other ticks.
+            self._network.add(self.brian2.NetworkOperation(feed, clock=self._network.clock, when="after_synapses"))
+        drive = _Drive(
+            units.brian2_group.variables["v"].get_value(),
+            population.bias.reshape(-1),
+            _lift(population),
+            self.ticks_per_step,
+        )
+        self._drives.append(drive)
+        return drive
+
+    def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
+        """Keep the values for the ticks before those in which they decide."""
+        drive.first, drive.values = int(ticks[0]) - self.latency, values
+
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
     ) -> Any:
@@ -190,6 +222,24 @@ class Brian2Dialect(Dialect):
         """Run up to `tick`."""
         with _quiet():
             super().run_until(tick)
+
+
+@dataclass
+class _Drive:
+    """Values that are added to potentials: row r in tick `first + r * interval`."""
+
+    v: FloatArray
+    bias: FloatArray
+    lift: FloatArray
+    interval: int
+    first: int = 0
+    values: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def add(self, tick: int) -> None:
+        """Add what is due in `tick`."""
+        row, between = divmod(tick - self.first, self.interval)
+        if between == 0 and 0 <= row < len(self.values):
+            self.v += (self.values[row] + self.bias) + self.lift
 
 
 @lru_cache

@@ -50,6 +50,8 @@ class Dialect(ABC):
         Ticks over which the spikes of one population's answer to a frame are spread; 1 where they come together.
     bytes_per_synapse : int
         What a synapse takes while the network is built, for the estimate of memory.
+    bytes_per_value : int
+        What a value takes that drives a unit through one step, besides the value itself.
     """
 
     name: ClassVar[str]
@@ -58,6 +60,7 @@ class Dialect(ABC):
     latency: int = 0
     spread: int = 1
     bytes_per_synapse: ClassVar[int] = 120
+    bytes_per_value: int = 16
 
     def __init__(self, sim: ModuleType) -> None:
         self.sim = sim
@@ -126,8 +129,29 @@ class Dialect(ABC):
         is needed."""
         return None
 
+    def drive(self, population: Population, units: Any) -> Any:
+        """Return what lets a value of its own into each of `units` in each step, for `inject`."""
+        raise BackendError(
+            f"{self.name}: population {population.name!r} is driven by values, its cells take spikes alone. Lower the "
+            "model with encoding='host', 'bitplane' or 'binary'"
+        )
+
     # Running
     # ------------------------------------------------------------------------------------------------------
+
+    def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
+        """Let values in, in place of those before.
+
+        Parameters
+        ----------
+        drive
+            What `drive` returned.
+        values : array, shape (n, size)
+            What is added to the bias and the weights of the spikes that arrive.
+        ticks : array, shape (n,)
+            In which the first unit decides with them, `ticks_per_step` apart.
+        """
+        raise NotImplementedError(f"{self.name} has no drive")
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Let sources spike, in place of what they were told before; `units` ascending, then `ticks`."""

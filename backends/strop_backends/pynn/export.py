@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from strop.encode import FrameDict
 from strop.errors import BackendError
-from strop.graph import Graph
+from strop.graph import ENCODINGS, Graph
 from strop.portable import describe, sample_frames, save_arrays, write_portable
 
 _SCRIPT = Path(__file__).with_name("takeaway_run.py")
@@ -39,7 +39,7 @@ def write_pynn(
     """Fill the folder `out` for the target `pynn`; see `strop.takeaway.export`."""
     if options:
         raise BackendError(f"the target 'pynn' does not know the option(s) {', '.join(sorted(options))}")
-    network = write_portable(graph, out, frames, labels, "pynn")
+    network = write_portable(graph, out, frames, labels, "pynn", ENCODINGS)
     (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
     (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
 

@@ -34,7 +34,7 @@ from strop.decode import classes
 from strop.encode import Frames, as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph
-from strop.portable import played_nodes
+from strop.portable import played_nodes, refuse_values
 from strop.reference import evaluate, host_spikes, terms
 from strop.simulate import chunk_size, chunks
 
@@ -343,5 +343,6 @@ def fixed_point_spikes(graph: Graph, frames: Frames, scaling: Mapping[str, Scali
 
 
 def _carried(graph: Graph) -> dict[str, _Population]:
+    refuse_values(graph, "SpiNNaker")
     played = played_nodes(graph)
     return {name: _Population(graph, name) for name in graph.population_names if name not in played}

@@ -14,6 +14,13 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 * `t_ref = 0` gives 0 refractory steps. `V_reset` must be below `V_th`; with `P33 = 0` its value is never
   seen.
 * Weights are in mV and may have any sign; the delay is at least one tick.
+* A current that arrives in a tick is kept in `y0` at the end of `update` and counts in the next tick. A
+  `step_current_generator` sends one tick ahead, and its events take their delay of at least a tick
+  (`models/step_current_generator.cpp`, `update`, read in NEST 3.1, tried out in 3.10): with an amplitude time of T
+  ticks and a delay of one, the value decides in tick T + 2. `I_e + y0` is the oracle's `bias + sum W x`, one
+  rounding of the same two numbers.
+* Amplitude times must be positive, on the grid and strictly increasing (`validate_time_`); those that have passed
+  are skipped without a word, and `set` starts from the first again. The last amplitude stays.
 * In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is
   given in the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the
   label as an array).
@@ -182,6 +189,30 @@ class NestDialect(Dialect):
             # again.
             units.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
         return units
+
+    def drive(self, population: Population, units: Any) -> Any:
+        """A `step_current_generator` for each cell: PyNN's own multiplies by 1000, which would round."""
+        with _quiet():
+            generators = self.nest.Create("step_current_generator", population.size)
+            synapse = {"synapse_model": "static_synapse", "weight": 1.0, "delay": self.dt}
+            self.nest.Connect(generators, units.node_collection, "one_to_one", synapse)
+            # Stimulating devices are there once for each thread, each with its times and values.
+            self.bytes_per_value = 32 + 16 * int(self.sim.simulator.state.threads)
+        return generators
+
+    def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
+        """Set the generators' amplitudes; see the module's docstring."""
+        # Nothing is asked after the last frame: the generators fall silent.
+        ends = np.append(ticks, ticks[-1] + self.ticks_per_step) - 2
+        with _quiet():
+            offset = self.sim.simulator.state._time_offset
+            times = [(ends + late) * self.dt + offset for late in range(self.spread)]
+            drive.set(
+                [
+                    {"amplitude_times": times[unit % self.spread], "amplitude_values": np.append(column, 0.0)}
+                    for unit, column in enumerate(values.T)
+                ]
+            )
 
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray

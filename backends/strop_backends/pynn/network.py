@@ -1,7 +1,8 @@
 """A graph as PyNN populations and projections, on whichever simulator; what differs is in the `Dialect`.
 
 Input spikes, and the first layer's under the host encoding, are played in by `SpikeSourceArray`s; all other
-populations are cells of the simulator. A projection that the graph gives a delay of d steps has one of
+populations are cells of the simulator. Values (encoding `current`) are summed up on the host and let into each
+cell, one value per cell and step. A projection that the graph gives a delay of d steps has one of
 `d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together. Where a wave is
 spread over k ticks, unit j of each population answers `j % k` ticks later, and what leads to it takes so much
 longer, less what its source was late.
@@ -20,7 +21,7 @@ from strop.capacity import require_memory
 from strop.encode import as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph, Projection
-from strop.portable import played_nodes
+from strop.portable import driven_populations, driving_values, played_nodes
 from strop.reference import host_spikes
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, dialect_for
 
@@ -55,6 +56,8 @@ class PyNNNetwork:
         Labelled as in the graph. Spiking inputs are among them.
     projections : dict of (source, target) to PyNN Projection
         Projections that have no synapse, or that the host evaluates, are left out.
+    drives : dict of graph name to what lets values into that population
+        On NEST a `NodeCollection` of step_current_generators, one for each cell.
     dialect : Dialect
     """
 
@@ -80,7 +83,7 @@ class PyNNNetwork:
         self.kernel_mark = self.dialect.kernel_mark
         self.populations: dict[str, Any] = {}
         self.projections: dict[tuple[str, str], Any] = {}
-        self._standing: dict[str, int] = {}
+        self.drives: dict[str, Any] = {}
         self._add_populations()
         for pair in dict.fromkeys((p.source, p.target) for p in self._carried):
             self._connect([p for p in self._carried if (p.source, p.target) == pair])
@@ -123,6 +126,8 @@ class PyNNNetwork:
                 self.populations[population.name] = self.dialect.sources(population.name, population.size)
             else:
                 self.populations[population.name] = self.dialect.units(population)
+        for name in driven_populations(graph):
+            self.drives[name] = self.dialect.drive(graph.population(name), self.populations[name])
 
     def _connect(self, members: list[Projection]) -> None:
         """Add all that leads from one node to another (a network may add up two ways) as one PyNN projection."""
@@ -144,7 +149,9 @@ class PyNNNetwork:
         """Give units what they need in every step, from one source that always spikes."""
         needed: dict[str, FloatArray] = {}
         for population in self.graph.populations:
-            weights = None if population.name in self.played else self.dialect.standing_weights(population)
+            if population.name in self.played or population.name in self.drives:
+                continue  # what drives a unit brings its bias, too
+            weights = self.dialect.standing_weights(population)
             if weights is not None and weights.any():
                 needed[population.name] = weights
         if not needed:
@@ -201,6 +208,14 @@ class PyNNNetwork:
             units, frames = np.nonzero(raster.T)
             ticks = start + (frames + graph.depth(name)) * dialect.ticks_per_step + units % dialect.spread
             dialect.play(self.populations[name], units, ticks)
+        for name, values in driving_values(graph, signals).items():
+            require_memory(
+                f"driving the {values.shape[1]:,} units of {name!r} through {count:,} frames",
+                values.size * dialect.bytes_per_value,
+                "Run fewer frames at a time",
+            )
+            ticks = start + (np.arange(count, dtype=np.int64) + graph.depth(name)) * dialect.ticks_per_step
+            dialect.inject(self.drives[name], values, ticks)
         if STANDING in self.populations:
             steps = np.arange(count + graph.total_depth, dtype=np.int64)
             dialect.play(self.populations[STANDING], np.zeros_like(steps), start + steps * dialect.ticks_per_step)

@@ -22,6 +22,11 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
   by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires.
   **What it resolves**: a potential that is less than `2^-44 * threshold` below its threshold fires, too
   (6e-14 for a threshold of 1).
+* Values that drive a unit are the `amp` of an `IClamp`, played from a `Vector`: an event for each time
+  (`nrncvode/vrecord.cpp`, `VecPlayStep::deliver`), so that a value set at T lifts the membrane in the step from T
+  to T + dt, as a spike that arrives at T does. A tick later it is set to 0 again. It brings the bias and what the
+  threshold was lifted by. (PyNN's `StepCurrentSource` is such a clamp with loops in Python over all its times;
+  `electrodes.py`.) `Vector.play` is read when the simulation is initialised, as the times of a `VecStim` are.
 * A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented
   before the first `run`, or after a reset.
 """
@@ -62,6 +67,8 @@ class NeuronDialect(Dialect):
     latency = 1
     # A NetCon, and PyNN's Connection and its place in two dictionaries.
     bytes_per_synapse: ClassVar[int] = 1500
+    # Time and value, of the current and of its end; and the currents of all cells once more.
+    bytes_per_value: int = 48
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
@@ -123,6 +130,28 @@ class NeuronDialect(Dialect):
             i_offset=0.0,
         )
         return self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+
+    def drive(self, population: Population, units: Any) -> Any:
+        """An `IClamp` in each cell, with the vectors that it is played from."""
+        h = self.sim.simulator.h
+        parts = []
+        for cell in units.all_cells:
+            clamp = h.IClamp(0.5, sec=cell._cell)
+            clamp.delay, clamp.dur, clamp.amp = 0.0, 1e12, 0.0
+            parts.append((clamp, h.Vector(), h.Vector()))
+        return parts, population.bias.reshape(-1), _lift(population)
+
+    def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
+        """Fill the vectors: each value in the tick before the one in which it decides, then nothing."""
+        parts, bias, lift = drive
+        currents = np.zeros((values.shape[1], 2 * len(ticks)))
+        currents[:, ::2] = ((values + bias) + lift).T
+        start = ticks - self.latency
+        times = np.stack([start, start + 1], axis=1).reshape(-1) * self.dt
+        for (clamp, amplitude, when), current in zip(parts, currents, strict=True):
+            amplitude.from_python(current)
+            when.from_python(times)
+            amplitude.play(clamp._ref_amp, when)
 
     def standing_weights(self, population: Population) -> FloatArray | None:
         """The bias, and what the threshold was lifted by."""

@@ -12,8 +12,8 @@ step: frame n reaches a population of depth d (the number of layers before it) a
 Beside this script lie
     network.json   populations and projections
     network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
-    frames.npz     spikes that are played in, spikes that are expected (for SpiNNaker, in its arithmetic), and
-    labels
+    frames.npz     spikes that are played in, values that drive units, spikes that are expected (for SpiNNaker, in its
+                   arithmetic), and labels
 
 It needs PyNN, the simulator and NumPy. It ends with 0 if every spike is as expected, with 1 if one is not.
 """
@@ -83,6 +83,19 @@ class Nest:
         delay = np.broadcast_to(ticks * self.timestep, weight.shape)
         self.nest.Connect(*ids, "one_to_one", {"synapse_model": "static_synapse", "weight": weight, "delay": delay})
 
+    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
+        # A generator for each cell. What it is told for a tick is sent from there, arrives a tick later and
+        # counts in the next. The bias is there already.
+        generators = self.nest.Create("step_current_generator", population.size)
+        self.nest.Connect(generators, population.node_collection, "one_to_one", {"delay": self.timestep})
+        times = [(ticks - 2 + late) * self.timestep for late in range(spread)]
+        generators.set(
+            [
+                {"amplitude_times": times[unit % spread], "amplitude_values": column}
+                for unit, column in enumerate(values.T)
+            ]
+        )
+
 
 class Brian2:
     """Brian2 through PyNN: input decays once before the threshold, which is strict, and is lost in the tick
@@ -144,6 +157,18 @@ class Brian2:
         synapses.connect(i=pre, j=post)
         synapses.weight = weight * self.brian2.volt
         synapses.delay = ticks * self.timestep * self.brian2.ms
+
+    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
+        # Added where a spike's weight would be, in the tick before the one in which it decides.
+        v = population.brian2_group.variables["v"].get_value()
+        due = dict(zip((ticks - self.latency).tolist(), (values + bias) + self.lift(threshold), strict=True))
+        network = self.sim.simulator.state.network
+        tick = network.clock.variables["timestep"].get_value()
+
+        def add() -> None:
+            v[:] += due.get(int(tick.item()), 0.0)
+
+        network.add(self.brian2.NetworkOperation(add, clock=network.clock, when="after_synapses"))
 
 
 class SpiNNaker:
@@ -212,6 +237,9 @@ class SpiNNaker:
                 connector = self.sim.FromListConnector(table, column_names=("weight", "delay"))
                 self.sim.Projection(source, target, connector, self.sim.StaticSynapse(), receptor_type=receptor)
 
+    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
+        sys.exit("this network is driven by values, SpiNNaker's cells take spikes: export it with another encoding")
+
 
 SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
 
@@ -241,10 +269,10 @@ def sources(simulator: Any, name: str, times: list[Any]) -> Any:
     return simulator.sim.Population(len(times), cell, label=name)
 
 
-def build(
-    simulator: Any, network: dict[str, Any], data: Any, times: dict[str, list[Any]], steps: int
-) -> dict[str, Any]:
-    """Return the populations by name, connected."""
+def build(simulator: Any, network: dict[str, Any], data: Any, frames: Any, count: int) -> dict[str, Any]:
+    """Return the populations by name, connected, with what they are to be given."""
+    times = spike_times(simulator, network, frames, count)
+    steps = count + network["depth"]
     populations: dict[str, Any] = {}
     standing: dict[str, Any] = {}
     for entry in network["populations"]:
@@ -256,7 +284,11 @@ def build(
             populations[name] = simulator.units(name, threshold, bias)
             populations[name].record("spikes")
             weights = simulator.standing(threshold, bias)
-            if weights.any():
+            if entry["driven"]:
+                ticks = simulator.first_tick + (np.arange(count) + entry["depth"]) * simulator.ticks_per_step
+                values = frames[f"driven:{name}"][:count]
+                simulator.drive(populations[name], threshold, bias, values, ticks, simulator.spread)
+            elif weights.any():
                 standing[name] = weights
     for p in network["projections"]:
         pre, post, weight = (data[f"{what}:{p['key']}"] for what in ("pre", "post", "weight"))
@@ -313,15 +345,14 @@ def main() -> int:
     network = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
     data = np.load(HERE / "network.npz", allow_pickle=False)
     frames = np.load(HERE / "frames.npz", allow_pickle=False)
-    count = len(next(frames[key] for key in frames.files if key.startswith("played:")))
+    count = len(next(frames[key] for key in frames.files if key.startswith(("played:", "driven:"))))
     count = min(count, arguments.limit or count)
 
     begin = time.perf_counter()
     simulator = SIMULATORS[arguments.simulator](arguments, network)
     simulator.spread, simulator.ticks_per_step = arguments.spread, simulator.ticks_per_step * arguments.spread
-    steps = count + network["depth"]
-    populations = build(simulator, network, data, spike_times(simulator, network, frames, count), steps)
-    ticks = simulator.first_tick + steps * simulator.ticks_per_step
+    populations = build(simulator, network, data, frames, count)
+    ticks = simulator.first_tick + (count + network["depth"]) * simulator.ticks_per_step
     built = time.perf_counter()
     simulator.sim.run(ticks * simulator.timestep)
     ran = time.perf_counter()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,30 @@ from strop.graph import ENCODINGS, Graph
 
 _PATH = click.Path(path_type=Path)
 _Command = Callable[..., Any]
+# What is said of all inputs, or of each by its name.
+PerInput = float | dict[str, float]
+
+
+class _PerInput(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
+    """A number for all inputs, or `NAME=NUMBER,NAME=NUMBER`; fractions as 1/16."""
+
+    name = "number"
+
+    def __init__(self, kind: type[int] | type[Fraction]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> PerInput:
+        try:
+            if "=" not in str(value):
+                return self._number(value)
+            pairs = (part.rpartition("=") for part in str(value).split(","))
+            return {name.strip(): self._number(number) for name, _, number in pairs}
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is neither a number nor NAME=NUMBER,NAME=NUMBER", parameter, context)
+
+    def _number(self, text: Any) -> float:
+        number = self.kind(text)
+        return number if isinstance(number, int) else float(number)
 
 
 def _model(function: _Command) -> _Command:
@@ -31,10 +57,33 @@ def _limit(function: _Command) -> _Command:
 
 
 def _encoding(function: _Command) -> _Command:
+    """Add --encoding, and --bits, --step and --offset, which reach the command as one dict, `planes`."""
+
+    @wraps(function)
+    def command(
+        *args: Any, bits: PerInput | None, step: PerInput | None, offset: PerInput | None, **kwargs: Any
+    ) -> Any:
+        given = {"bits": bits, "step": step, "offset": offset}
+        planes = {what: value for what, value in given.items() if value is not None}
+        return function(*args, planes=planes, **kwargs)
+
     text = "How frames enter; a saved graph carries its own."
-    return click.option("--encoding", type=click.Choice(ENCODINGS), default="host", show_default=True, help=text)(
-        function
-    )
+    wrapped: _Command = command
+    for option in (
+        click.option("--encoding", type=click.Choice(ENCODINGS), default="host", show_default=True, help=text),
+        click.option("--bits", type=_PerInput(int), help="bitplane: planes of each value, or INPUT=N,INPUT=N. [8]"),
+        click.option("--step", type=_PerInput(Fraction), help="bitplane: what frames are multiples of. [1/(2^bits-1)]"),
+        click.option("--offset", type=_PerInput(Fraction), help="bitplane: the least value of a frame. [0]"),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _decision(function: _Command) -> _Command:
+    text = "Where the winning class is found: by the read-out on the host, or by two more layers of spikes."
+    return click.option(
+        "--decision", type=click.Choice(["host", "spikes"]), default="host", show_default=True, help=text
+    )(function)
 
 
 def _json(function: _Command) -> _Command:
@@ -58,18 +107,21 @@ def _show_version(context: click.Context, option: click.Parameter, value: bool) 
 def app() -> None:
     """Sharpened Keras networks on spiking simulators, every spike verified.
 
-    MODEL is a .keras file, a legacy Whetstone .h5, a TensorFlow SavedModel folder, or a saved .strop graph.
+    MODEL is a .keras file, a legacy Whetstone .h5, a TensorFlow SavedModel folder, a saved .strop graph, or a .nir
+    file.
     """
 
 
 def open_model(path: Path) -> Any:
-    """Return the Keras model or the saved graph at `path`."""
+    """Return the Keras model or the graph at `path`."""
     from strop.errors import ModelFileError
+    from strop.graph_files import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")
-    if path.suffix == ".strop" or _is_saved_graph(path):
-        return Graph.load(path)
+    graph = read_graph(path)
+    if graph is not None:
+        return graph
     from strop.quiet import import_keras_quietly, quiet_stderr
     from strop.reader import load_model
 
@@ -78,24 +130,35 @@ def open_model(path: Path) -> Any:
         return load_model(path)
 
 
-def _is_saved_graph(path: Path) -> bool:
-    import h5py
-
-    if not path.is_file() or not h5py.is_hdf5(path):
-        return False
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("format") in ("strop-graph", b"strop-graph")
-    except OSError:
-        return False
-
-
-def _graph_of(model: Any, encoding: str) -> Graph:
+def _graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -> Graph:
+    _check_planes(model, planes)
     if isinstance(model, Graph):
+        _check_decision(model, decision)
         return model
     from strop.lowering import lower
 
-    return lower(model, encoding)
+    return lower(model, encoding, decision=decision, **planes)
+
+
+def _check_planes(model: Any, planes: dict[str, Any]) -> None:
+    """Refuse to say of a saved graph what its frames hold: it knows."""
+    if planes and isinstance(model, Graph):
+        raise DataError(
+            f"--{min(planes)}: the saved graph {model.name!r} carries its own encoding; leave it out, or give the model"
+        )
+
+
+def _check_decision(model: Any, decision: str) -> None:
+    """Refuse a saved graph that leaves to its read-out what is to be decided by spikes."""
+    from strop.decode import decides
+
+    if decision == "spikes" and isinstance(model, Graph) and decides(model):
+        first = next(readout for readout in model.readouts if readout.name == model.outputs[0])
+        if first.kind != "winner":
+            raise DataError(
+                f"--decision spikes: the saved graph {model.name!r} decides in its read-out {first.name!r}; lower the "
+                "model itself, or save the graph of strop.lower(model, decision='spikes')"
+            )
 
 
 def _write_json(path: Path | None, content: Any) -> None:
@@ -125,6 +188,7 @@ def _chosen_backends(names: str | None) -> list[str]:
 @click.option("--backends", help="Comma-separated; by default all that are installed.")
 @_limit
 @_encoding
+@_decision
 @_json
 @_report
 def verify(
@@ -133,6 +197,8 @@ def verify(
     backends: str | None,
     limit: int | None,
     encoding: str,
+    planes: dict[str, Any],
+    decision: str,
     json_file: Path | None,
     report_folder: Path | None,
 ) -> int:
@@ -143,7 +209,11 @@ def verify(
     chosen = _chosen_backends(backends)
     frames, labels = read_data(data, limit)
     opened = open_model(model)
-    report = run(opened, frames, labels, backends=chosen, encoding=encoding)
+    _check_planes(opened, planes)
+    _check_decision(opened, decision)
+    wanted = report_folder is not None
+    options = {"encoding": encoding, "decision": decision, "evidence": wanted, **planes}
+    report = run(opened, frames, labels, backends=chosen, **options)
     report.model = str(model)
     _write_json(json_file, report.to_dict())
     if report_folder is not None:
@@ -165,7 +235,17 @@ def _write_report(report: Any, folder: Path) -> None:
 @click.option("--backend", default="brian2", show_default=True)
 @_limit
 @_encoding
-def predict(model: Path, data: Path, out: Path, backend: str, limit: int | None, encoding: str) -> int:
+@_decision
+def predict(
+    model: Path,
+    data: Path,
+    out: Path,
+    backend: str,
+    limit: int | None,
+    encoding: str,
+    planes: dict[str, Any],
+    decision: str,
+) -> int:
     """Run frames through a backend and write what every population and the decoder said."""
     from strop.backend import get_backend
     from strop.data import read_data, write_npz
@@ -173,7 +253,7 @@ def predict(model: Path, data: Path, out: Path, backend: str, limit: int | None,
 
     get_backend(backend)
     frames, labels = read_data(data, limit)
-    result = simulate(_graph_of(open_model(model), encoding), frames, backend)
+    result = simulate(_graph_of(open_model(model), encoding, planes, decision), frames, backend)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):
@@ -195,22 +275,34 @@ def predict(model: Path, data: Path, out: Path, backend: str, limit: int | None,
 @_model
 @_json
 @_encoding
+@_decision
 @click.option("--target", help="Say what this backend makes of it.")
 @click.option(
-    "--data", type=_PATH, help="With --target spinnaker: what these frames load it with, and what would differ."
+    "--data",
+    type=_PATH,
+    help="Count the spikes and synaptic events of these frames, and estimate energies. With --target spinnaker also: "
+    "what they load it with, and what would differ.",
 )
 @_limit
 def inspect(
-    model: Path, json_file: Path | None, encoding: str, target: str | None, data: Path | None, limit: int | None
+    model: Path,
+    json_file: Path | None,
+    encoding: str,
+    planes: dict[str, Any],
+    decision: str,
+    target: str | None,
+    data: Path | None,
+    limit: int | None,
 ) -> int:
-    """Show what a model becomes: populations, neurons, synapses, depth, memory; or what is refused, and why."""
+    """Show what a model becomes and costs: populations, neurons, synapses, memory, operations; or what is refused."""
     from strop.data import read_data
-    from strop.inspection import inspect_graph
+    from strop.inspection import inspect as run
 
-    if data is not None and target is None:
-        raise DataError("--data needs a --target that maps the network, such as spinnaker")
     frames = None if data is None else read_data(data, limit)[0]
-    inspection = inspect_graph(_graph_of(open_model(model), encoding), target, frames)
+    opened = open_model(model)
+    _check_planes(opened, planes)
+    _check_decision(opened, decision)
+    inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes)
     inspection.model = str(model)
     _write_json(json_file, inspection.to_dict())
     click.echo(str(inspection))
@@ -234,13 +326,23 @@ def backends() -> int:
 @click.option("--data", type=_PATH, help="Frames to take along, with the spikes expected.")
 @_limit
 @_encoding
-def export(model: Path, target: str, out: Path, data: Path | None, limit: int | None, encoding: str) -> int:
+@_decision
+def export(
+    model: Path,
+    target: str,
+    out: Path,
+    data: Path | None,
+    limit: int | None,
+    encoding: str,
+    planes: dict[str, Any],
+    decision: str,
+) -> int:
     """Write a folder that runs where strop is not installed."""
     from strop.data import read_data
     from strop.takeaway import export as run
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
-    graph = _graph_of(open_model(model), encoding)
+    graph = _graph_of(open_model(model), encoding, planes, decision)
     click.echo(f"written: {run(graph, target, out, frames=frames, labels=labels)}")
     return 0
 
@@ -250,15 +352,24 @@ def export(model: Path, target: str, out: Path, data: Path | None, limit: int | 
 @click.option("--out", type=_PATH, required=True, help="Where to save the sharpened model (.keras).")
 @click.option("--data", type=_PATH, help="mnist: Keras's mnist.npz; by default where Keras keeps it.")
 @click.option(
-    "--architecture", type=click.Choice(["mlp", "lenet"]), default="mlp", show_default=True, help="For mnist."
+    "--architecture", type=click.Choice(["mlp", "lenet", "convnet"]), default="mlp", show_default=True, help="For mnist."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="By default as many as the recipe needs.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def train(dataset: str, out: Path, data: Path | None, architecture: str, epochs: int | None, seed: int) -> int:
+@click.option("--report", "report_folder", type=_PATH, help="Write training.html to this folder.")
+def train(
+    dataset: str,
+    out: Path,
+    data: Path | None,
+    architecture: str,
+    epochs: int | None,
+    seed: int,
+    report_folder: Path | None,
+) -> int:
     """Train and sharpen a network with the Whetstone recipe, and save it."""
     from strop.cli.training import train_and_save
 
-    return train_and_save(dataset, out, data, architecture, epochs, seed)
+    return train_and_save(dataset, out, data, architecture, epochs, seed, report_folder)
 
 
 @app.command()
@@ -268,7 +379,7 @@ def demo(report_folder: Path | None, seed: int) -> int:
     """Train and sharpen on bundled digits, lower, and verify every spike on every installed backend."""
     from strop.cli.training import run_demo
 
-    report = run_demo(seed, _chosen_backends(None))
+    report = run_demo(seed, _chosen_backends(None), evidence=report_folder is not None)
     if report_folder is not None:
         _write_report(report, report_folder)
     return 0 if report.passed else 1

@@ -78,8 +78,8 @@ def _encode(node: Input, frame: Any) -> list[Fraction]:
     if node.encoding == "binary":
         return [Fraction(x >= Fraction(node.level)) for x in values]
     if node.encoding == "bitplane":
-        full = 2**node.bits - 1
-        whole = [round(x * full) for x in values]
+        step = Fraction(1, 2**node.bits - 1) if node.step is None else Fraction(node.step)
+        whole = [round((x - Fraction(node.offset)) / step) for x in values]
         return [Fraction(number >> bit & 1) for number in whole for bit in range(node.bits)]
     return values
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from strop.errors import GraphError
 from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
 READOUT_KINDS = ("key", "softmax", "linear", "spikes", "winner")
+MOST_BITS = 24
 _NAME = re.compile(r"[^\s\x00-\x1f]+\Z")
 
 
@@ -41,9 +44,12 @@ class Input:
     encoding : {"host", "bitplane", "binary", "current"}
         How a frame becomes spikes or currents; see DESIGN section 6 and `strop.encode`.
     bits : int
-        Number of planes of the `bitplane` encoding; plane k carries bit k, and a frame of all planes is 1.0.
+        Number of planes of the `bitplane` encoding, 1 to 24; plane k carries bit k.
     level : float
         Threshold of the `binary` encoding: a value is a spike iff it is >= level.
+    step, offset : float
+        What the planes of the `bitplane` encoding say: the whole number n stands for `offset + step * n`. By
+        default `step` is `1 / (2^bits - 1)` and `offset` 0, so that all planes together are 1.0.
     """
 
     name: str
@@ -51,14 +57,22 @@ class Input:
     encoding: str = "host"
     bits: int = 8
     level: float = 0.5
+    step: float | None = None
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         _check_name("Input", self.name)
         object.__setattr__(self, "shape", as_shape(f"input {self.name!r}", self.shape))
         if self.encoding not in ENCODINGS:
             raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {self.encoding!r}")
-        if not 1 <= self.bits <= 24:
-            raise GraphError(f"input {self.name!r}: bits must lie in 1..24, got {self.bits}")
+        if not 1 <= self.bits <= MOST_BITS:
+            raise GraphError(
+                f"input {self.name!r}: bits must lie in 1..{MOST_BITS} (float32 holds no more), got {self.bits}"
+            )
+        if self.step is not None and not (math.isfinite(self.step) and self.step > 0):
+            raise GraphError(f"input {self.name!r}: step must be a positive number, got {self.step}")
+        if not math.isfinite(self.offset):
+            raise GraphError(f"input {self.name!r}: offset must be a finite number, got {self.offset}")
 
     @property
     def signal_shape(self) -> Shape:
@@ -66,6 +80,13 @@ class Input:
         if self.encoding != "bitplane":
             return self.shape
         return (*self.shape[:-1], self.shape[-1] * self.bits)
+
+    def plane_values(self, numbers: npt.NDArray[Any]) -> FloatArray:
+        """Return what whole numbers of `bits` bits stand for under the `bitplane` encoding, float64."""
+        full = (1 << self.bits) - 1
+        # Divided, not multiplied by the inverse: k / 255 as closely as float64 has it.
+        values: FloatArray = numbers / full if self.step is None else numbers * self.step
+        return values + self.offset
 
     @property
     def spiking(self) -> bool:

@@ -5,6 +5,7 @@ Keras is imported when `lower` is called, not before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strop.graph import Graph
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["lower", "trace"]
 
 
-def lower(model: keras.Model, encoding: str = "host", *, decision: str = "host") -> Graph:
+def lower(
+    model: keras.Model,
+    encoding: str = "host",
+    *,
+    decision: str = "host",
+    bits: int | Mapping[str, int] | None = None,
+    step: float | Mapping[str, float] | None = None,
+    offset: float | Mapping[str, float] | None = None,
+) -> Graph:
     """Lower a sharpened Keras model into a spiking graph.
 
     >>> graph = strop.lower(model)
@@ -33,18 +42,32 @@ def lower(model: keras.Model, encoding: str = "host", *, decision: str = "host")
     decision : {"host", "spikes"}
         Where the winning class is found: in the read-out, or by two more layers of spikes, exactly as argmax does.
 
+    bits, step, offset : number, or mapping of input name to number, optional
+        For "bitplane": frames hold `offset + step * n` with whole numbers n of so many bits. By default `bits` is 8,
+        `step` is `1 / (2^bits - 1)` and `offset` 0: frames of a camera, from 0 to 1.
+
     Raises
     ------
+    GraphError
+        If `bits`, `step` or `offset` is given for another encoding, is out of range, or names no input.
     UnsupportedLayerError
         If a layer cannot be carried over exactly; names the layer, the reason and what to do instead.
     NotSharpenedError
         If a spiking activation is not fully sharpened.
     """
-    return trace(model, encoding, decision).graph
+    return trace(model, encoding, decision, bits=bits, step=step, offset=offset).graph
 
 
-def trace(model: keras.Model, encoding: str = "host", decision: str = "host") -> Lowering:
+def trace(
+    model: keras.Model,
+    encoding: str = "host",
+    decision: str = "host",
+    *,
+    bits: int | Mapping[str, int] | None = None,
+    step: float | Mapping[str, float] | None = None,
+    offset: float | Mapping[str, float] | None = None,
+) -> Lowering:
     """Lower a model and keep the record that `strop.verify` needs to compare Keras with the graph."""
     from strop.lowering.driver import trace_model
 
-    return trace_model(model, encoding, decision)
+    return trace_model(model, encoding, decision, {"bits": bits, "step": step, "offset": offset})

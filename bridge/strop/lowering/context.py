@@ -24,15 +24,15 @@ class Observation:
         Whether Keras's tensor has its channels on the first axis.
     levels : tuple of two arrays
         Keras's values are `shift + scale * spike`, for (scale, shift).
-    step : int or None
-        Which slice of the first axis of Keras's tensor it is, under a TimeDistributed.
+    steps : tuple of int
+        Which slice of the first axis of Keras's tensor it is, under a TimeDistributed; of the second, under two.
     """
 
     visit: int
     population: str
     channels_first: bool
     levels: tuple[FloatArray, FloatArray]
-    step: int | None = None
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +113,18 @@ class Context:
     ) -> None:
         self.observations.append(Observation(self.visit, population, channels_first, (scale, shift)))
 
-    def counted(self, signals: list[Signal], least: int) -> Signal:
-        """Add a population that fires where at least `least` of several bits do: OR, or AND."""
-        result = self.populate(self.path, total(signals), np.asarray(least - 0.5))
-        self._observe(result.terms[0].source, result.channels_first)
-        return result
+    def counted(
+        self, signals: list[Signal], least: FloatArray, scale: FloatArray = ONE, shift: FloatArray = ZERO
+    ) -> Signal:
+        """Add a population that fires where at least `least` of several bits do: OR, or AND.
+
+        Keras shows `shift + scale * bit`, and that is what is returned.
+        """
+        result = self.populate(self.path, total(signals), least - 0.5)
+        if scale.all():
+            self._observe(result.terms[0].source, result.channels_first, scale, shift)
+        plain = bool((scale == 1.0).all()) and not shift.any()
+        return result if plain else result.scaled(scale, shift)
 
     # Max pooling ------------------------------------------------------------------------------------------------
     #

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -18,8 +21,10 @@ from strop.lowering.signal import ZERO, Signal, Term
 from strop.lowering.walk import walk
 
 
-def trace_model(model: keras.Model, encoding: str, decision: str) -> Lowering:
-    """Lower `model`; see `strop.lower`."""
+def trace_model(
+    model: keras.Model, encoding: str, decision: str, planes: Mapping[str, Any] = MappingProxyType({})
+) -> Lowering:
+    """Lower `model`; see `strop.lower`. `planes` holds its `bits`, `step` and `offset`, or None for them."""
     if not isinstance(model, keras.Model):
         raise UnsupportedLayerError(f"strop.lower takes a Keras 3 model, got {type(model).__name__}")
     if encoding not in ENCODINGS:
@@ -32,7 +37,6 @@ def trace_model(model: keras.Model, encoding: str, decision: str) -> Lowering:
     def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         context.path, context.visit = path, context.visit + 1
         try:
-            _refuse_low_precision(operation)
             return lower_call(operation, context, args, kwargs)
         except Refusal as refusal:
             raise _named(f"layer {path!r} ({type(operation).__name__})", refusal) from refusal
@@ -44,13 +48,15 @@ def trace_model(model: keras.Model, encoding: str, decision: str) -> Lowering:
         )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
-    outputs = walk(model, [_input(context, tensor, encoding) for tensor in model.inputs], visit)
+    said = _planes(model, encoding, planes)
+    outputs = walk(model, [_input(context, tensor, encoding, said) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
         try:
             context.finish(name, signal, as_spikes=decision == "spikes")
         except Refusal as refusal:
             raise _named(f"output {name!r}", refusal) from refusal
+    _refuse_inputs_that_are_no_floats(model)
     if not context.populations:
         raise UnsupportedLayerError(
             f"model {model.name!r} has no spiking activation (SpikingBReLU, SpikingSigmoid): there is nothing to lower"
@@ -66,7 +72,32 @@ def _named(where: str, refusal: Refusal) -> UnsupportedLayerError:
     return UnsupportedLayerError(f"{where} cannot be carried over: {refusal.reason}{advice}")
 
 
-def _input(context: Context, tensor: Any, encoding: str) -> Signal:
+def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what was said of each input's planes: input name to the fields of `Input` that were given."""
+    names = [tensor._keras_history.operation.name for tensor in model.inputs]
+    said: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for what, value in given.items():
+        if value is None:
+            continue
+        if encoding != "bitplane":
+            raise GraphError(
+                f"{what}={value!r} says what bit planes stand for, but the encoding is {encoding!r}: give "
+                f"encoding='bitplane' too, or leave {what} out"
+            )
+        each = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
+        unknown = sorted(set(each) - set(names))
+        if unknown:
+            raise GraphError(f"{what} names {', '.join(map(repr, unknown))}; the inputs are {', '.join(names)}")
+        for name, number in each.items():
+            if isinstance(number, bool) or not isinstance(number, numbers.Real):
+                raise GraphError(f"{what} of input {name!r} must be a number, got {number!r}")
+            if what == "bits" and not isinstance(number, numbers.Integral):
+                raise GraphError(f"{what} of input {name!r} must be a whole number, got {number!r}")
+            said[name][what] = int(number) if isinstance(number, numbers.Integral) else float(number)
+    return said
+
+
+def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Mapping[str, Any]]) -> Signal:
     """Make an input node and the signal that leaves it: the frame's values, under every encoding."""
     shape = tuple(tensor.shape[1:])
     name = tensor._keras_history.operation.name
@@ -76,11 +107,12 @@ def _input(context: Context, tensor: Any, encoding: str) -> Signal:
         )
     if not shape:
         raise UnsupportedLayerError(f"input {name!r} is a scalar per frame: give it the shape (1,)")
-    node = Input(context.unique(name), shape, encoding)
+    node = Input(context.unique(name), shape, encoding, **planes[name])
     context.inputs.append(node)
     if encoding == "bitplane":
-        planes = Signal(node.signal_shape, (Term(node.name),), roundings=2)
-        return planes.linear(plane_weights(shape, node.bits))
+        bits = Signal(node.signal_shape, (Term(node.name),), roundings=2)
+        values = bits.linear(plane_weights(shape, node.bits, node.step))
+        return values.biased(np.full(shape, node.offset)) if node.offset else values
     return Signal(shape, (Term(node.name),), ZERO)
 
 
@@ -94,13 +126,13 @@ def _refuse_values_that_are_not_finite(model: keras.Model) -> None:
             )
 
 
-def _refuse_low_precision(operation: Any) -> None:
-    compute = getattr(operation, "compute_dtype", "float32")
-    if compute not in ("float32", "float64"):
-        raise Refusal(
-            f"Keras evaluates it in {compute}, whose rounding decides spikes differently from step to step",
-            "set its dtype policy to 'float32' and check the model's accuracy before lowering",
-        )
+def _refuse_inputs_that_are_no_floats(model: keras.Model) -> None:
+    for tensor in model.inputs:
+        if tensor.dtype not in ("float32", "float64"):
+            raise UnsupportedLayerError(
+                f"input {tensor._keras_history.operation.name!r} takes {tensor.dtype}, and strop's frames are float32: "
+                "rebuild the model with keras.Input(..., dtype='float32')"
+            )
 
 
 def _refuse_mixed_drive(lowering: Lowering) -> None:

@@ -64,8 +64,8 @@ class KerasProbe:
         return spikes, outputs
 
     def _read(self, observation: Observation, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        if observation.step is not None:
-            values = values[:, observation.step]
+        for step in observation.steps:
+            values = values[:, step]
         if observation.channels_first and values.ndim > 2:
             values = np.moveaxis(values, 1, -1)
         scale, shift = observation.levels
@@ -96,7 +96,8 @@ class _Walker(keras.Model):  # type: ignore[misc]  # Keras ships no types
         self._walked = ((model,), by_visit)
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        # `training` is there for Keras to pass on: augmentation takes itself to be in training unless it is told.
         (model,), by_visit = self._walked
         shown: list[Any] = []
         count = -1
@@ -104,7 +105,8 @@ class _Walker(keras.Model):  # type: ignore[misc]  # Keras ships no types
         def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             nonlocal count
             count += 1
-            outputs = operation(*args, **kwargs)
+            # As Keras does where a model runs in inference: what was written down when the layer was called gives way.
+            outputs = operation(*args, **{**kwargs, "training": False} if "training" in kwargs else kwargs)
             shown.extend(outputs for _ in by_visit.get(count, ()))
             return outputs
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+import keras
 
 from strop.lowering.context import Context
 from strop.lowering.refusal import Refusal
@@ -14,6 +17,17 @@ Handler = Callable[..., Signal]
 _F = TypeVar("_F", bound=Handler)
 
 _HANDLERS: dict[Any, Handler] = {}
+_OPERATIONS: dict[Any, Handler] = {}
+_REFUSED: dict[Any, tuple[str, str]] = {}
+
+# What a subclass may override without changing what the layer computes in inference.
+_HARMLESS = frozenset(
+    (
+        *("_smooth", "build", "build_from_config", "compute_mask", "compute_output_shape", "compute_output_spec"),
+        *("count_params", "enable_lora", "from_config", "get_build_config", "get_config", "load_own_variables"),
+        *("quantize", "save_own_variables", "threshold"),
+    )
+)
 
 
 def handles(*classes: Any) -> Callable[[_F], _F]:
@@ -29,35 +43,79 @@ def handles(*classes: Any) -> Callable[[_F], _F]:
     return register
 
 
+def refuses(cls: Any, reason: str, advice: str) -> None:
+    """Register a Keras layer class that is refused whatever its arguments, with what its `Refusal` says."""
+    _REFUSED[cls] = (reason, advice)
+
+
+def handles_operation(*classes: Any) -> Callable[[_F], _F]:
+    """Register a function as the handler of operations of `keras.ops`: it takes all arguments of the call."""
+
+    def register(handler: _F) -> _F:
+        _OPERATIONS.update((cls, handler) for cls in classes)
+        return handler
+
+    return register
+
+
 def handler_for(operation: Any) -> Handler:
     """Return the handler of a layer, looked up along its class's MRO.
 
     A subclass with a `call` of its own computes something else than the class that it is derived from, so it is
-    refused and not taken for its parent.
+    refused and not taken for its parent. The same goes for everything else that its `call` may use.
 
     Raises
     ------
     Refusal
-        If there is none.
+        If there is none, or Keras evaluates the layer in less than float32.
     """
     from strop.keras.thresholds import declared_threshold
 
-    declared = declared_threshold(operation)
-    if declared is not None:
-        return lambda layer, context, signal: context.spiking(signal, declared.at, declared.low, declared.high)
     cls: Any = type(operation)
     for base in cls.__mro__:
         if base in _HANDLERS:
-            if cls.call is not base.call:
+            break
+        if base in _REFUSED:
+            raise Refusal(*_REFUSED[base])
+    _refuse_low_precision(operation)
+    declared = declared_threshold(operation)
+    if declared is not None:
+        return lambda layer, context, signal: context.spiking(signal, declared.at, declared.low, declared.high)
+    for base in cls.__mro__:
+        if base in _HANDLERS:
+            overridden = _overridden(cls, base)
+            if overridden:
                 raise Refusal(
-                    f"its class overrides call() of {base.__name__}, so what it computes is not known",
-                    f"use {base.__name__} itself, or write a handler for {cls.__name__}",
+                    f"its class overrides {overridden} of {base.__name__}, so what it computes is not known",
+                    f"use {base.__name__} itself",
                 )
             return _HANDLERS[base]
     raise Refusal(
         "there is no exact spiking form of this layer in strop",
-        "replace it by layers that strop carries (see the table of layers in the README)",
+        "replace it by layers that strop carries (see the table in docs/layers.md)",
     )
+
+
+def _overridden(cls: Any, base: Any) -> str:
+    """Return what a subclass overrides of its base that may change what it computes ("" if nothing does)."""
+    if cls.call is not base.call:
+        return "call()"
+    for owner in cls.__mro__[: cls.__mro__.index(base)]:
+        for name, value in vars(owner).items():
+            if name in _HARMLESS or (name.startswith("__") and name != "__call__"):
+                continue
+            if hasattr(base, name) and (callable(value) or isinstance(value, property)):
+                return f"{name}()" if callable(value) else name
+    return ""
+
+
+def _refuse_low_precision(operation: Any) -> None:
+    compute = getattr(operation, "compute_dtype", "float32")
+    if compute not in ("float32", "float64"):
+        raise Refusal(
+            f"Keras evaluates it in {compute}, whose rounding decides spikes differently from step to step",
+            "set its dtype policy to 'float32' and check the model's accuracy before lowering",
+        )
 
 
 def handled_classes() -> list[Any]:
@@ -67,16 +125,30 @@ def handled_classes() -> list[Any]:
 
 def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Lower one call of a layer: find its handler, check its arguments, follow its activation."""
-    extra = {name: value for name, value in kwargs.items() if value is not None}
-    if extra.pop("training", False):
-        raise Refusal("it is called with training=True, so it behaves at random", "call it without training=True")
+    if type(operation) in _OPERATIONS:
+        for signal in keras.tree.flatten((args, kwargs)):
+            _refuse_decoded(signal)
+        return _OPERATIONS[type(operation)](operation, context, args, kwargs)
     handler = handler_for(operation)
+    extra = {name: value for name, value in kwargs.items() if value is not None}
+    # Augmentation takes itself to be in training, and Keras writes that down; `predict` tells it otherwise.
+    if extra.pop("training", False) and not _trains_by_default(operation):
+        raise Refusal("it is called with training=True, so it behaves at random", "call it without training=True")
     signals = args[0] if len(args) == 1 else args
     if extra or not args:
         raise Refusal(f"it is called with the arguments {', '.join(extra) or 'none'}, which strop cannot carry over")
     for signal in signals if isinstance(signals, (list, tuple)) else (signals,):
         if not isinstance(signal, Signal):
             raise Refusal("it is called on a constant, which strop cannot carry over", "use a layer with a bias")
-        if signal.decoded is not None:
-            raise Refusal("it follows the decoder", "make the decoder or softmax the last layer")
+        _refuse_decoded(signal)
     return handler(operation, context, signals)
+
+
+def _trains_by_default(layer: Any) -> bool:
+    training = inspect.signature(layer.call).parameters.get("training")
+    return training is not None and training.default is True
+
+
+def _refuse_decoded(signal: Any) -> None:
+    if isinstance(signal, Signal) and signal.decoded is not None:
+        raise Refusal("it follows the decoder", "make the decoder or softmax the last layer")

@@ -138,15 +138,12 @@ class Signal:
         if operator.shape_in == operator.shape_out and operator.is_reshape:
             return self
 
-        def moved(values: FloatArray) -> FloatArray:
-            return _mapped(operator, values) if values.any() else values
-
         levels, pooled = self.levels, self.pooled
         padded = bool((operator.index < 0).any())
         if levels is not None:
             scale = levels.scale if levels.plain and padded else _mapped(operator, levels.scale)
             terms = tuple(term.then(operator) for term in levels.terms)
-            levels = Levels(terms, scale, moved(levels.shift))
+            levels = Levels(terms, scale, _mapped(operator, levels.shift))
         if pooled is not None:
             if padded:
                 raise Refusal(
@@ -159,15 +156,15 @@ class Signal:
                 pooled,
                 windows=windows,
                 scale=_mapped(operator, pooled.scale),
-                shift=moved(pooled.shift),
-                shift_size=moved(pooled.shift_size),
+                shift=_mapped(operator, pooled.shift),
+                shift_size=_mapped(operator, pooled.shift_size),
             )
         return replace(
             self,
             shape=operator.shape_out,
             terms=tuple(term.then(operator) for term in self.terms),
-            offset=moved(self.offset),
-            offset_size=moved(self.offset_size),
+            offset=_mapped(operator, self.offset),
+            offset_size=_mapped(operator, self.offset_size),
             levels=levels,
             pooled=pooled,
         )

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from strop.graph import Composed, Convolution, Dense, Operator, Scale, Select, Sparse, SumPool
 
 FORMAT = "strop-graph"
-VERSION = 1
+# The newest that is read. A graph is written in the oldest that can hold it, for those who have an older strop.
+VERSION = 2
 SUFFIX = ".strop"
 
 # How each field of an operator is kept: key in the file, attribute of the class, kind of value. Never

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -111,20 +112,27 @@ def _version(file: h5py.File, path: Path) -> int:
     return int(version)
 
 
-def _read_version_1(file: h5py.File) -> Graph:
+def _read_input_1(source: _Source, node: dict[str, Any]) -> Input:
+    return Input(
+        source.get(node, "name", str),
+        source.shape(node, "shape"),
+        source.get(node, "encoding", str),
+        source.get(node, "bits", int),
+        float(source.get(node, "level", float)),
+    )
+
+
+def _read_input_2(source: _Source, node: dict[str, Any]) -> Input:
+    step = None if node.get("step") is None else float(source.get(node, "step", float))
+    offset = float(source.get(node, "offset", float)) if "offset" in node else 0.0
+    return replace(_read_input_1(source, node), step=step, offset=offset)
+
+
+def _read(file: h5py.File, read_input: Callable[[_Source, dict[str, Any]], Input]) -> Graph:
     source = _Source(file)
     top = source.document()
     graph = {
-        "inputs": [
-            Input(
-                source.get(node, "name", str),
-                source.shape(node, "shape"),
-                source.get(node, "encoding", str),
-                source.get(node, "bits", int),
-                float(source.get(node, "level", float)),
-            )
-            for node in source.nodes(top, "inputs")
-        ],
+        "inputs": [read_input(source, node) for node in source.nodes(top, "inputs")],
         "populations": [
             Population(
                 source.get(node, "name", str),
@@ -161,7 +169,10 @@ def _read_version_1(file: h5py.File) -> Graph:
     )
 
 
-_READERS: dict[int, Callable[[Any], Graph]] = {1: _read_version_1}
+_READERS: dict[int, Callable[[Any], Graph]] = {
+    1: lambda file: _read(file, _read_input_1),
+    2: lambda file: _read(file, _read_input_2),
+}
 
 
 class _Source:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import ModelFileError
-from strop.graph import Graph, Operator
+from strop.graph import Graph, Input, Operator
 from strop.store.layout import CLASS_NAMES, COMPRESS_FROM, FORMAT, OPERATORS, SUFFIX, VERSION
 
 
@@ -43,7 +43,7 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         with h5py.File(temporary, "w") as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file.attrs["format"], file.attrs["version"] = FORMAT, _version(graph)
             file.create_dataset("graph", data=document, dtype=h5py.string_dtype())
             folder = file.create_group("arrays")
             for name, values in arrays.items():
@@ -83,6 +83,17 @@ def _share_like_others(path: str) -> None:
     os.chmod(path, 0o666 & ~mask)
 
 
+def _says_of_planes(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 1 lacks; none where they are what version 1 takes for granted."""
+    if node.step is None and node.offset == 0.0:
+        return {}
+    return {"step": None if node.step is None else float(node.step), "offset": float(node.offset)}
+
+
+def _version(graph: Graph) -> int:
+    return VERSION if any(_says_of_planes(node) for node in graph.inputs) else 1
+
+
 def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """Return the JSON document of a graph and put the arrays that it names into `arrays`."""
 
@@ -117,6 +128,7 @@ def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, An
                 "encoding": i.encoding,
                 "bits": i.bits,
                 "level": float(i.level),
+                **_says_of_planes(i),
             }
             for i in graph.inputs
         ],

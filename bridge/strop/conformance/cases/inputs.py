@@ -80,6 +80,106 @@ def encoding_bitplane() -> Recipe:
 
 
 @case
+def current_hits_thresholds_exactly() -> Recipe:
+    """Values and biases that add up to the threshold fire, 2^-20 below do not.
+
+    Thresholds above, at and below zero; each value is what is missing, a little less, or a quarter more or less.
+    """
+    thresholds = np.array([0.5, 0.5, 0.0, -0.75, 0.25, 0.0], np.float32)
+    biases = np.array([0.0, 0.25, -0.5, 0.0, 0.5, 0.0], np.float32)
+    missing = thresholds - biases
+    frames = np.stack([missing, missing - np.float32(2.0**-20), missing + 0.25, missing - 0.25] * 4)
+    # A frame of each kind, then mixed, so that no frame follows from the one before.
+    rng = np.random.default_rng(80)
+    frames[4:] = rng.permuted(frames[4:], axis=0)
+    graph = Graph.from_nodes(
+        (Input("x", (6,), "current"),),
+        (units("driven", (6,), thresholds, biases), units("behind", (4,), 0.5, 0.0)),
+        [("x", "driven", Dense(np.eye(6))), ("driven", "behind", Dense(quarters(81, (6, 4))))],
+        outputs=["behind"],
+    )
+    return Recipe(graph, {"x": frames})
+
+
+@case
+def current_one_float64_apart() -> Recipe:
+    """A value one float64 below the threshold does not fire.
+
+    Weights of 1/3 and its neighbours against thresholds of 1/3, and the same with a bias.
+    """
+    third = 1.0 / 3.0
+    weights = [np.nextafter(third, 0.0), third, np.nextafter(third, 1.0)]
+    only = units("only", (6,), [third] * 3 + [third + 0.25] * 3, [0.0] * 3 + [0.25] * 3)
+    graph = Graph.from_nodes(
+        (Input("x", (1,), "current"),), (only,), [("x", "only", Dense(np.array([weights * 2])))], outputs=["only"]
+    )
+    return Recipe(graph, {"x": np.array([[1.0], [0.0], [1.0], [2.0], [-1.0], [1.0]], np.float32)}, "float64")
+
+
+@case
+def current_beside_spikes() -> Recipe:
+    """Values reach a unit in the step in which the spikes of the same frame do.
+
+    Every unit of the last layer needs both, its own frame's; a layer lies between the input and it.
+    """
+    frames = quarters(82, (40, 3)).astype(np.float32)
+    graph = Graph.from_nodes(
+        (Input("x", (3,), "current"),),
+        (units("first", (4,), 0.25, 0.25), units("both", (5,), [0.5, 0.0, -0.5, 1.0, 0.25], quarters(83, (5,), 2))),
+        [
+            ("x", "first", Dense(quarters(84, (3, 4), 4))),
+            ("first", "both", Dense(quarters(85, (4, 5), 4))),
+            ("x", "both", Dense(quarters(86, (3, 5), 4))),
+        ],
+        outputs=["both"],
+    )
+    return Recipe(graph, {"x": frames})
+
+
+def _planes(bits: int, seed: int, step: float | None = None, offset: float = 0.0) -> Recipe:
+    """Return two layers behind planes that are weighed by powers of two, so that every number is read exactly."""
+    node = Input("x", (2, 3), "bitplane", bits, step=step, offset=offset)
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(0, 1 << bits, (30, 2, 3))
+    whole[0], whole[1] = 0, (1 << bits) - 1
+    weights = np.kron(np.eye(3), 2.0 ** np.arange(bits)[:, None])
+    # Thresholds that are numbers of some frame: a unit in two is hit exactly.
+    threshold = np.where(rng.random((2, 3)) < 0.5, whole[2], whole[3] + 0.5).astype(np.float64)
+    mixed = Composed((Select((2, 3), np.arange(6)), Dense(quarters(seed + 1, (6, 4)))))
+    graph = Graph.from_nodes(
+        (node,),
+        (units("read", (2, 3), threshold, 0.0), units("mixed", (4,), 0.25, 0.0)),
+        [("x", "read", Dense(weights, (2,))), ("read", "mixed", mixed)],
+        outputs=["mixed"],
+    )
+    return Recipe(graph, {"x": node.plane_values(whole).astype(np.float32)})
+
+
+@case
+def bitplane_of_one_bit() -> Recipe:
+    """A single plane: frames of zeros and ones."""
+    return _planes(1, 87)
+
+
+@case
+def bitplane_of_five_bits() -> Recipe:
+    """Five planes of every value."""
+    return _planes(5, 89)
+
+
+@case
+def bitplane_of_twelve_bits() -> Recipe:
+    """Twelve planes of every value, as a scientific camera has them."""
+    return _planes(12, 91)
+
+
+@case
+def bitplane_of_signed_sixteenths() -> Recipe:
+    """Frames that hold multiples of 1/16 from -1 on."""
+    return _planes(6, 93, 1 / 16, -1.0)
+
+
+@case
 def one_population() -> Recipe:
     """A single population.
 

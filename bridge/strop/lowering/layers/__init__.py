@@ -1,5 +1,25 @@
 """Handlers of Keras layers, one module per family; importing the package registers them all."""
 
-from strop.lowering.layers import activation, convolution, linear, merging, pooling, reshaping, wrappers
+from strop.lowering.layers import (
+    activation,
+    convolution,
+    linear,
+    merging,
+    operations,
+    pooling,
+    refused,
+    reshaping,
+    wrappers,
+)
 
-__all__ = ["activation", "convolution", "linear", "merging", "pooling", "reshaping", "wrappers"]
+__all__ = [
+    "activation",
+    "convolution",
+    "linear",
+    "merging",
+    "operations",
+    "pooling",
+    "refused",
+    "reshaping",
+    "wrappers",
+]

@@ -23,11 +23,21 @@ def weights(variable: Any) -> FloatArray:
 
 
 def refuse_quantised(layer: Any) -> None:
-    """Refuse layers whose weights Keras quantised: they are not the weights that it multiplies with."""
+    """Refuse layers whose weights Keras quantised or split: they are not the weights that it multiplies with.
+
+    A low-rank update is multiplied out in float32 at every call, and its rounding is not bounded by the products'
+    size; Keras merges it into the kernel when the model is saved, and leaves an update of zeros.
+    """
     if getattr(layer, "quantization_mode", None) is not None:
         raise Refusal(
             f"its weights are quantised by Keras ({layer.quantization_mode})",
             "lower the model before quantising it",
+        )
+    factors = [getattr(layer, f"lora_kernel_{side}", None) for side in "ab"]
+    if all(factor is not None and weights(factor).any() for factor in factors):
+        raise Refusal(
+            "its low-rank update (enable_lora) is not merged into its kernel",
+            "save the model and load it again: Keras merges the update when it saves",
         )
 
 
@@ -72,7 +82,8 @@ def _explicit(equation: str, rank: int) -> str:
 @handles(keras.layers.Rescaling)
 def _rescaling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = signal.in_keras_order()
-    scale, offset = (np.float32(value).astype(np.float64) for value in (layer.scale, layer.offset))
+    # Keras casts both to what the layer computes in.
+    scale, offset = (np.asarray(value, layer.compute_dtype).astype(float) for value in (layer.scale, layer.offset))
     if (np.ndim(scale) or np.ndim(offset)) and keras.config.image_data_format() == "channels_first":
         raise Refusal("it rescales channel by channel under a global channels-first format", "use a BatchNormalization")
     return signal.scaled(np.asarray(scale), np.asarray(offset))
@@ -111,17 +122,17 @@ def _batch_normalization(layer: Any, context: Context, signal: Signal) -> Signal
     return signal.scaled(scale.reshape(extents), shift.reshape(extents), size.reshape(extents))
 
 
-@handles(
-    keras.layers.Identity,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.ActivityRegularization,
+_TRAINING_ALONE = (
+    *("ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout", "GaussianDropout", "GaussianNoise"),
+    *("Identity", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter"),
+    *("RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
+    *("RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation"),
+    *("RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "SpatialDropout1D"),
+    *("SpatialDropout2D", "SpatialDropout3D"),
 )
+
+
+@handles(*(getattr(keras.layers, name) for name in _TRAINING_ALONE if hasattr(keras.layers, name)))
 def _vanishes(layer: Any, context: Context, signal: Signal) -> Signal:
     """Pass on: these act in training alone."""
     return signal

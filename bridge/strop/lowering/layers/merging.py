@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import keras
 import numpy as np
 
-from strop.lowering.context import Context
+from strop.graph import Select, Sparse
+from strop.lowering.context import Context, bits
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
-from strop.lowering.signal import Levels, Signal, rearrange, total
+from strop.lowering.signal import ZERO, FloatArray, Levels, Pooled, Signal, flat_index, rearrange, total
 
 
 def _listed(signals: Any) -> list[Signal]:
@@ -22,7 +24,8 @@ def _listed(signals: Any) -> list[Signal]:
 
 def _in_one_order(signals: Sequence[Signal]) -> list[Signal]:
     """Return the signals with one order of axes: as they are stored if all agree, else as Keras has them."""
-    if all(signal.channels_first for signal in signals):
+    # Frames of fewer axes are aligned at Keras's last one.
+    if all(signal.channels_first for signal in signals) and len({len(signal.shape) for signal in signals}) == 1:
         return list(signals)
     return [signal.in_keras_order() for signal in signals]
 
@@ -32,17 +35,16 @@ def _refuse_pooled(signals: Sequence[Signal]) -> None:
         raise Refusal("one of its inputs was max-pooled before any activation", "put the activation before the pooling")
 
 
-_SYMBOLIC_ADD = type(keras.ops.add(keras.KerasTensor((1,)), keras.KerasTensor((1,)))._keras_history.operation)
-
-
-@handles(keras.layers.Add, _SYMBOLIC_ADD)
+@handles(keras.layers.Add)
 def _add(layer: Any, context: Context, signals: Any) -> Signal:
-    addends = _in_one_order(_listed(signals))
+    return added(_listed(signals))
+
+
+def added(signals: Sequence[Signal]) -> Signal:
+    """Return the sum of signals, those of extent one repeated along an axis."""
+    addends = _in_one_order(signals)
     _refuse_pooled(addends)
-    if len(addends) == 1:
-        return addends[0]
-    shape = np.broadcast_shapes(*(signal.shape for signal in addends))
-    return total([rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in addends])
+    return addends[0] if len(addends) == 1 else total(_broadcast(addends))
 
 
 def _broadcast(signals: list[Signal]) -> list[Signal]:
@@ -53,39 +55,108 @@ def _broadcast(signals: list[Signal]) -> list[Signal]:
 
 @handles(keras.layers.Average)
 def _average(layer: Any, context: Context, signals: Any) -> Signal:
-    addends = _in_one_order(_listed(signals))
-    _refuse_pooled(addends)
-    return total(_broadcast(addends)).scaled(np.asarray(1.0 / len(addends)))
+    addends = _listed(signals)
+    return added(addends).scaled(np.asarray(1.0 / len(addends)))
 
 
 @handles(keras.layers.Subtract)
 def _subtract(layer: Any, context: Context, signals: Any) -> Signal:
-    minuend, subtrahend = _broadcast(_in_one_order(_listed(signals)))
+    return subtracted(*_listed(signals))
+
+
+def subtracted(minuend: Signal, subtrahend: Signal) -> Signal:
+    """Return the difference of two signals."""
     _refuse_pooled([minuend, subtrahend])
-    return total([minuend, subtrahend.scaled(np.asarray(-1.0))])
+    return added([minuend, subtrahend.scaled(np.asarray(-1.0))])
 
 
-def _bits(layer: Any, signals: Any) -> list[Signal]:
-    ordered = _broadcast(_in_one_order(_listed(signals)))
-    if any(signal.levels is None or not signal.levels.plain for signal in ordered):
-        raise Refusal(
-            f"{type(layer).__name__} of values that are not spikes is no threshold of a sum",
-            "apply it to the outputs of spiking activations",
-        )
-    return ordered
+# Maximum, minimum and product of two-valued signals ------------------------------------------------------------------
+#
+# Where all have the same two values l and l + d, the maximum is l + d OR for d > 0 and l + d AND for d < 0; the minimum
+# the other way round. Where all have the values 0 and d_i, the product is (d_1 ... d_n) AND. Else, any function f of n
+# bits is a sum over sets S of the bits, f(s) = sum_S c_S AND_S(s) with c_S = sum_{T in S} (-1)^(|S| - |T|) f(T), f(T)
+# standing for f where the bits of T are one and the others zero (Moebius inversion over subsets): units for the ANDs
+# of two and more bits, the rest is linear.
+
+_MOST_MIXED = 4
 
 
 @handles(keras.layers.Maximum)
 def _maximum(layer: Any, context: Context, signals: Any) -> Signal:
-    """The maximum of bits is their OR: at least one of them."""
-    return context.counted(_bits(layer, signals), 1)
+    return combined(context, "Maximum", _listed(signals))
 
 
-@handles(keras.layers.Minimum, keras.layers.Multiply)
+@handles(keras.layers.Minimum)
 def _minimum(layer: Any, context: Context, signals: Any) -> Signal:
-    """The minimum of bits, and their product, is their AND: all of them."""
-    ordered = _bits(layer, signals)
-    return context.counted(ordered, len(ordered))
+    return combined(context, "Minimum", _listed(signals))
+
+
+@handles(keras.layers.Multiply)
+def _multiply(layer: Any, context: Context, signals: Any) -> Signal:
+    return combined(context, "Multiply", _listed(signals))
+
+
+_FUNCTIONS: dict[str, Callable[[Sequence[FloatArray]], FloatArray]] = {
+    "Maximum": np.maximum.reduce,
+    "Minimum": np.minimum.reduce,
+    "Multiply": np.multiply.reduce,
+}
+
+
+def combined(context: Context, kind: str, signals: Sequence[Signal]) -> Signal:
+    """Return the elementwise maximum, minimum or product of two-valued signals."""
+    if len(signals) == 1:
+        return signals[0]
+    ordered = _broadcast(_in_one_order(signals))
+    levels = [signal.levels for signal in ordered if signal.levels is not None]
+    if len(levels) < len(ordered):
+        raise Refusal(
+            f"{kind} of values that are not spikes is no threshold of a sum",
+            "apply it to the outputs of spiking activations",
+        )
+    single = [bits(level.terms, ordered[0].shape, ordered[0].channels_first) for level in levels]
+    first = levels[0]
+    if kind == "Multiply" and not any(level.shift.any() for level in levels):
+        return context.counted(single, np.asarray(len(single)), np.multiply.reduce([level.scale for level in levels]))
+    alike = all(_equal(level.scale, first.scale) and _equal(level.shift, first.shift) for level in levels)
+    if kind != "Multiply" and alike:
+        either = (first.scale > 0) == (kind == "Maximum")
+        return context.counted(single, np.where(either, 1, len(single)), first.scale, first.shift)
+    if len(levels) > _MOST_MIXED:
+        raise Refusal(
+            f"{kind} of {len(levels)} signals whose values differ or are not 0 and 1 needs too many units",
+            f"apply it to at most {_MOST_MIXED} signals at a time",
+        )
+    return _expanded(context, _FUNCTIONS[kind], single, levels)
+
+
+def _equal(a: FloatArray, b: FloatArray) -> bool:
+    return bool((a == b).all())
+
+
+def _expanded(
+    context: Context,
+    function: Callable[[Sequence[FloatArray]], FloatArray],
+    single: Sequence[Signal],
+    levels: Sequence[Levels],
+) -> Signal:
+    """Return `function` of two-valued signals as a sum of ANDs of their bits."""
+    members = range(len(levels))
+    subsets = [frozenset(s) for size in range(len(levels) + 1) for s in combinations(members, size)]
+    value = {s: function([levels[i].shift + levels[i].scale * (i in s) for i in members]) for s in subsets}
+    path, parts = context.path, []
+    for s in subsets[1:]:
+        factor = sum(((-1.0) ** (len(s) - len(t)) * value[t] for t in subsets if t <= s), start=ZERO)
+        if not factor.any():
+            continue
+        together = single[min(s)]
+        if len(s) > 1:
+            name = f"{path}/{'+'.join(str(i) for i in sorted(s))}"
+            together = context.populate(name, total([single[i] for i in sorted(s)]), np.asarray(len(s) - 0.5))
+        parts.append(together.scaled(factor))
+    if not parts:
+        parts = [single[0].scaled(ZERO)]
+    return total(parts).biased(value[frozenset()])
 
 
 def _aligned(index: Any, shape: tuple[int, ...]) -> Any:
@@ -101,13 +172,50 @@ def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
 
 def joined(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
     """Return signals one behind the other along `axis`; the k-th one ends before place `ends[k]`."""
-    _refuse_pooled(signals)
+    if any(signal.pooled is not None for signal in signals):
+        return _joined_maxima(signals, axis, ends)
     placed = []
     for signal, end in zip(signals, ends, strict=True):
         margins = [(0, 0)] * len(signal.shape)
         margins[axis] = (int(end - signal.shape[axis]), int(ends[-1] - end))
         placed.append(rearrange(signal, partial(np.pad, pad_width=margins, constant_values=-1)))
-    return replace(total(placed), roundings=max(signal.roundings for signal in signals), levels=_joined_levels(placed))
+    return merged(placed)
+
+
+def _joined_maxima(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
+    """Join signals that wait for their activation behind a max pool; what was not pooled is a window of one member."""
+    shape = list(signals[0].shape)
+    shape[axis] = int(ends[-1])
+    places = flat_index(tuple(shape))
+    bases: list[Signal] = []
+    pre, post, sizes = [], [], [0]
+    scale, shift, shift_size = (np.zeros(shape) for _ in range(3))
+    for signal, end in zip(signals, ends, strict=True):
+        own = (slice(None),) * axis + (slice(int(end) - signal.shape[axis], int(end)),)
+        pooled = signal.pooled or Pooled(signal, Select(signal.shape, flat_index(signal.shape)))
+        sources, targets, _ = pooled.windows.to_coo()
+        pre.append(sources + sizes[-1])
+        post.append(places[own].reshape(-1)[targets])
+        base = rearrange(replace(pooled.base, channels_first=False), lambda index: index.reshape(-1))
+        bases.append(base)
+        sizes.append(sizes[-1] + base.shape[0])
+        scale[own], shift[own], shift_size[own] = pooled.scale, pooled.shift, pooled.shift_size
+    base = joined(bases, 0, np.asarray(sizes[1:]))
+    members = np.concatenate(pre), np.concatenate(post)
+    windows = Sparse(base.shape, tuple(shape), *members, np.ones(len(members[0])))
+    roundings = max(signal.pooled.roundings for signal in signals if signal.pooled is not None)
+    return Signal(
+        tuple(shape),
+        (),
+        channels_first=signals[0].channels_first,
+        roundings=base.roundings,
+        pooled=Pooled(base, windows, scale, shift, shift_size, roundings),
+    )
+
+
+def merged(placed: Sequence[Signal]) -> Signal:
+    """Return the sum of signals no two of which fill the same place."""
+    return replace(total(placed), roundings=max(signal.roundings for signal in placed), levels=_joined_levels(placed))
 
 
 def _joined_levels(placed: Sequence[Signal]) -> Levels | None:

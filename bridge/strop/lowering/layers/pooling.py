@@ -96,6 +96,51 @@ def _global_average_pooling(layer: Any, context: Context, signal: Signal) -> Sig
     return _without_axes(layer, _average(signal, _whole(layer, signal)))
 
 
+def _newer(*names: str) -> list[Any]:
+    """Return the layers of these names that the installed Keras has."""
+    return [getattr(keras.layers, name) for name in names if hasattr(keras.layers, name)]
+
+
+@handles(*_newer("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"))
+def _adaptive_max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    return _maximum(context, signal, _adaptive(layer, signal))
+
+
+@handles(*_newer("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"))
+def _adaptive_average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    return _average(signal, _adaptive(layer, signal))
+
+
+def _adaptive(layer: Any, signal: Signal) -> Operator:
+    """Return the windows of an adaptive pool: output k of m covers the places floor(k n / m) to ceil((k + 1) n / m)."""
+    sizes = layer.output_size
+    outputs = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    index, shape = flat_index(signal.shape), (*outputs, signal.shape[-1])
+    pre, post = [], []
+    for place, target in zip(np.ndindex(*outputs), flat_index(shape).reshape(-1, shape[-1]), strict=True):
+        spans = zip(place, signal.shape, outputs, strict=False)
+        window = index[tuple(slice(k * n // m, -(-(k + 1) * n // m)) for k, n, m in spans)].reshape(-1, shape[-1])
+        pre.append(window.reshape(-1))
+        post.append(np.broadcast_to(target, window.shape).reshape(-1))
+    sources, targets = np.concatenate(pre), np.concatenate(post)
+    return Sparse(signal.shape, shape, sources, targets, np.ones(len(sources)))
+
+
+def reduced(context: Context, kind: str, signal: Signal, axes: tuple[int, ...], keepdims: bool) -> Signal:
+    """Return the sum, mean or maximum over some axes of a frame, in Keras's order."""
+    signal = signal.in_keras_order()
+    shape = tuple(1 if axis in axes else n for axis, n in enumerate(signal.shape))
+    targets = np.broadcast_to(flat_index(shape), signal.shape).reshape(-1)
+    kept = shape if keepdims else tuple(n for axis, n in enumerate(signal.shape) if axis not in axes)
+    size = len(targets)
+    windows = Sparse(signal.shape, kept, np.arange(size), targets, np.ones(size))
+    if kind == "Max":
+        return _maximum(context, signal, windows)
+    return _average(signal, windows) if kind == "Mean" else signal.linear(windows)
+
+
 def _without_axes(layer: Any, signal: Signal) -> Signal:
     """A vector of channels has no order of axes left."""
     return signal if layer.keepdims else replace(signal, channels_first=False)

@@ -91,3 +91,13 @@ def _resizing(layer: Any, context: Context, signal: Signal) -> Signal:
             "resize by whole factors, or before the network",
         )
     return _repeated(signal, (layer.height // rows, layer.width // columns))
+
+
+@handles(keras.layers.CenterCrop)
+def _center_crop(layer: Any, context: Context, signal: Signal) -> Signal:
+    signal = spatial_input(layer, signal)
+    rows, columns = signal.shape[0] - layer.height, signal.shape[1] - layer.width
+    if rows < 0 or columns < 0:
+        raise Refusal("its frames are smaller than what it crops to, so it interpolates", "crop to a smaller size")
+    cut = slice(rows // 2, rows // 2 + layer.height), slice(columns // 2, columns // 2 + layer.width)
+    return rearrange(signal, lambda index: index[cut])

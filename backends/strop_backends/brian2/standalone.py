@@ -1,0 +1,300 @@
+"""A graph as data for a C++ program: Brian2's standalone device, compiled once for all networks of a size.
+
+The step is that of `network.py`: the potential is looked at in `thresholds`, set back to the bias behind it, and
+filled by synapses. What comes from outside (pulses of height one, or analogue currents) is a `TimedArray` with a row
+for each step and a column for each unit that something reaches; it is added just before the threshold.
+
+Read in brian2 2.9.0, `devices/cpp_standalone`:
+
+* `set_device` keeps the device before it on a stack and `reset_device` goes back to it (`devices/device.py`). A device
+  of our own, not the one that is registered as `cpp_standalone`, leaves a project alone that the user is building.
+* `build(run=False)` writes and compiles a project and does not run it. `main` reads every array that was set from
+  Python from `static_arrays/NAME` in the folder in which it is started (`templates/objects.cpp`, `_load_arrays`), and
+  writes what the monitors hold to the folder after `--results_dir` (`_write_arrays`). So weights, thresholds and
+  frames are files, and a file that is replaced needs no compilation; the program runs by itself, without Brian2,
+  and any number of them side by side.
+* What is part of the program are the lengths of its arrays and the number of its steps. So units, synapses and inputs
+  are filled up to powers of two, by units that never fire, synapses that come from one of those, and inputs that
+  reach it; networks of one size class share a program, and a chunk that is short is filled up with silence.
+* Brian2 compiles with `-ffast-math`, which may flush the smallest numbers to zero and reorder sums: not here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import brian2
+import numpy as np
+import numpy.typing as npt
+from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+
+from strop.backend import Runner
+from strop.capacity import require_memory
+from strop.errors import BackendError
+from strop.graph import Graph, Projection
+from strop.portable import driven_populations, driving_values, played_nodes
+from strop.reference import host_spikes
+from strop.simulate import chunk_size
+from strop_backends.brian2.network import BYTES_PER_SYNAPSE, layout
+
+_FLAGS = ("-w", "-O2", "-march=native", "-ffp-contract=off", "-std=c++11")
+# The smallest size class: silence costs a fraction of a second, another program some ten seconds.
+_LEAST_UNITS, _LEAST_SYNAPSES, _LEAST_COLUMNS, _LEAST_STEPS = 1024, 8192, 1024, 64
+# The program knows its arrays by these parts of their names (`CPPStandaloneDevice.static_array`).
+_ARRAYS = {
+    "th": "strop_units_th",
+    "bias": "strop_units_bias",
+    "v": "strop_units_v",
+    "place": "strop_units_place",
+    "w": "strop_synapses_w",
+    "delay": "strop_synapses_delay",
+    "pre": "sources",
+    "post": "targets",
+    "drive": "strop_drive",
+}
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What is compiled into a program: how many units, synapses, inputs (columns) and steps."""
+
+    units: int
+    synapses: int
+    columns: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A compiled program: where it is, the files that it reads (name and dtype) and those that it writes."""
+
+    main: Path
+    inputs: Mapping[str, tuple[str, np.dtype[Any]]]
+    outputs: Mapping[str, str]
+
+
+@contextmanager
+def _device(device: Any) -> Iterator[None]:
+    """Make `device` Brian2's current one for a while, and its compiler exact."""
+    flags = brian2.prefs.codegen.cpp.extra_compile_args_gcc
+    brian2.set_device(device, build_on_run=False)
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = list(_FLAGS)
+    try:
+        yield
+    finally:
+        brian2.prefs.codegen.cpp.extra_compile_args_gcc = flags
+        brian2.devices.reset_device()
+
+
+@cache
+def _folder() -> Path:
+    """Return the folder of this process's programs, which goes when it ends."""
+    folder = tempfile.mkdtemp(prefix="strop-brian2-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder).resolve()
+
+
+@cache
+def _compiled(size: _Size) -> _Program:
+    """Write and compile the program for networks of this size; takes some ten seconds."""
+    folder = _folder() / f"units{size.units}-synapses{size.synapses}-columns{size.columns}-steps{size.steps}"
+    device = CPPStandaloneDevice()
+    with _device(device):
+        clock = brian2.Clock(dt=1 * brian2.ms, name="strop_clock")
+        drive = brian2.TimedArray(np.zeros((size.steps, size.columns)), dt=1 * brian2.ms, name="strop_drive")
+        units = brian2.NeuronGroup(
+            size.units,
+            "v : 1\nth : 1 (constant)\nbias : 1 (constant)\nplace : integer (constant)",
+            threshold="v >= th",
+            reset="",
+            clock=clock,
+            name="strop_units",
+            namespace={"strop_drive": drive},
+        )
+        nothing = np.zeros(size.units)
+        units.th, units.bias, units.v, units.place = nothing, nothing, nothing, nothing.astype(np.int32)
+        units.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
+        units.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
+        synapses = brian2.Synapses(units, units, "w : 1 (constant)", on_pre="v_post += w", name="strop_synapses")
+        none = np.zeros(size.synapses, dtype=np.int32)
+        synapses.connect(i=none, j=none)
+        synapses.w = np.zeros(size.synapses)
+        synapses.delay = np.zeros(size.synapses) * brian2.second
+        monitor = brian2.SpikeMonitor(units, name="strop_monitor")
+        network = brian2.Network(units, synapses, monitor)
+        network.run(size.steps * brian2.ms, namespace={})
+        try:
+            device.build(directory=str(folder), compile=True, run=False, with_output=False)
+        except Exception as error:
+            raise BackendError(f"brian2-standalone: the C++ program was not compiled: {error}") from error
+        outputs = {what: device.get_array_filename(monitor.variables[what]) for what in ("i", "t")}
+        inputs = {}
+        for what, part in _ARRAYS.items():
+            (name,) = (name for name in device.static_arrays if part in name)
+            inputs[what] = (name, device.static_arrays[name].dtype)
+    return _Program(folder / "main", inputs, outputs)
+
+
+def _class(number: int, smallest: int) -> int:
+    return max(smallest, 1 << (number - 1).bit_length())
+
+
+class StandaloneRunner(Runner):
+    """A compiled program that streams chunk after chunk, its input file replaced before each.
+
+    Parameters
+    ----------
+    graph : Graph
+    frames_at_once : int, optional
+        How many frames one run of the program takes; by default as many as `strop.simulate` gives it.
+
+    Raises
+    ------
+    BackendError
+        If there is no C++ compiler or no `make`, or the program cannot be compiled.
+    CapacityError
+        If the synapses would not fit into memory.
+    """
+
+    def __init__(self, graph: Graph, frames_at_once: int | None = None) -> None:
+        require_compiler()
+        wanted = chunk_size(graph) if frames_at_once is None else frames_at_once
+        if not isinstance(wanted, int) or wanted < 1:
+            raise BackendError(f"brian2-standalone: frames_at_once must be a positive integer, got {frames_at_once!r}")
+        self.graph = graph
+        self.spans = layout(graph)
+        driven = driven_populations(graph)
+        self._reached = [name for name, span in self.spans.items() if span.played or name in driven]
+        carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].played]
+        # One more of each: the unit that never fires, and the input that holds nothing.
+        self.size = _Size(
+            _class(1 + max(span.stop for span in self.spans.values()), _LEAST_UNITS),
+            _class(sum(p.operator.synapse_count for p in carried), _LEAST_SYNAPSES),
+            _class(1 + sum(self.spans[name].stop - self.spans[name].start for name in self._reached), _LEAST_COLUMNS),
+            _class(wanted + graph.total_depth, _LEAST_STEPS),
+        )
+        self.count = self.size.steps - graph.total_depth
+        require_memory(
+            f"a C++ program for {self.size.synapses:,} synapses and {self.size.steps:,} steps of {self.size.columns:,} "
+            "inputs",
+            self.size.synapses * BYTES_PER_SYNAPSE + 24 * self.size.steps * self.size.columns,
+            "Simulate it on the 'reference' backend, which keeps convolutions as they are, or give frames_at_once",
+        )
+        self.program = _compiled(self.size)
+        self.folder = Path(tempfile.mkdtemp(prefix="network-", dir=_folder()))
+        (self.folder / "static_arrays").mkdir()
+        self._write_units()
+        self._write_synapses(carried)
+
+    def _write(self, what: str, values: npt.NDArray[Any]) -> None:
+        name, dtype = self.program.inputs[what]
+        values.astype(dtype).tofile(self.folder / "static_arrays" / name)
+
+    def _write_units(self) -> None:
+        size = self.size
+        # What nobody said anything of never fires, and takes the last input, which holds nothing.
+        th, bias = np.full(size.units, np.finfo(np.float64).max), np.zeros(size.units)
+        place = np.full(size.units, size.columns - 1)
+        end = 0
+        for name, span in self.spans.items():
+            part = slice(span.start, span.stop)
+            if span.played:
+                th[part] = 0.5
+            else:
+                population = self.graph.population(name)
+                th[part], bias[part] = population.threshold.reshape(-1), population.bias.reshape(-1)
+            if name in self._reached:
+                place[part] = np.arange(end, end + span.stop - span.start)
+                end += span.stop - span.start
+        for what, values in (("th", th), ("bias", bias), ("v", bias), ("place", place)):
+            self._write(what, values)
+
+    def _write_synapses(self, carried: list[Projection]) -> None:
+        size = self.size
+        last = size.units - 1
+        parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
+        for p in carried:
+            pre, post, weight = p.operator.to_coo()
+            # What is delivered in a step decides in the next one: that is one step of the delay.
+            delay = np.full(len(pre), (p.delay - 1) * 1e-3)
+            parts.append((pre + self.spans[p.source].start, post + self.spans[p.target].start, weight, delay))
+        pre, post, weight, delay = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((post, pre))
+        for what, values, rest in (("pre", pre, last), ("post", post, last), ("w", weight, 0), ("delay", delay, 0)):
+            filled = np.full(size.synapses, rest, dtype=values.dtype)
+            filled[: len(order)] = values[order]
+            self._write(what, filled)
+
+    # Running -----------------------------------------------------------------------------------------------------
+
+    def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Stream one chunk; see `strop.backend.Runner`. A longer one than the program takes is run in parts."""
+        count = len(next(iter(signals.values())))
+        starts = range(0, count, self.count)
+        parts = [
+            self._run({n: values[start : start + self.count] for n, values in signals.items()}) for start in starts
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.graph.population_names}
+
+    def _run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
+        count = len(next(iter(signals.values())))
+        self._write("drive", self._input_of(signals, count))
+        with tempfile.TemporaryDirectory(prefix="strop-brian2-") as results:
+            done = subprocess.run(
+                [str(self.program.main), "--results_dir", f"{results}/"],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                said = done.stderr.strip() or "it said nothing"
+                raise BackendError(f"brian2-standalone: the program ended with {done.returncode}: {said}")
+            unit = np.fromfile(Path(results) / self.program.outputs["i"], dtype=np.int32)
+            time = np.fromfile(Path(results) / self.program.outputs["t"], dtype=np.float64)
+        raster = np.zeros((self.size.steps, self.size.units), dtype=np.bool_)
+        raster[np.rint(time * 1e3).astype(np.int64), unit] = True
+        answers = {}
+        for name in self.graph.population_names:
+            span, first = self.spans[name], self.graph.depth(name)
+            part = raster[first : first + count, span.start : span.stop]
+            answers[name] = part.reshape(count, *self.graph.population(name).shape)
+        return answers
+
+    def _input_of(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> npt.NDArray[np.float64]:
+        """Return the rows that are added to the units that something reaches, one for each step."""
+        played = {**signals, **host_spikes(self.graph, signals)}
+        values = {name: played[name].reshape(count, -1) for name in played_nodes(self.graph)}
+        values |= driving_values(self.graph, signals)
+        rows = np.zeros((self.size.steps, self.size.columns))
+        end = 0
+        for name in self._reached:
+            first, width = self.graph.depth(name), values[name].shape[1]
+            rows[first : first + count, end : end + width] = values[name]
+            end += width
+        return rows
+
+    def close(self) -> None:
+        """Remove this network's files; the program stays for others of its size, until Python ends."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def require_compiler() -> None:
+    """Raise `BackendError` if there is no C++ compiler, or no `make`."""
+    compiler = os.environ.get("CXX", "g++").split()[0]
+    for tool in ("make", compiler):
+        if shutil.which(tool) is None:
+            raise BackendError(
+                f"brian2-standalone needs a C++ compiler and make, and there is no {tool!r} on the PATH; install them "
+                "(on Debian: build-essential), or use the backend 'brian2', which also runs on NumPy"
+            )
