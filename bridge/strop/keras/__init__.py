@@ -7,15 +7,16 @@ Whetstone method, arXiv:1810.11521); what comes out is what `strop.lower` takes.
 >>> model = keras.Sequential([
 ...     keras.Input((28, 28)),
 ...     keras.layers.Flatten(),
-...     keras.layers.Dense(256), sk.SpikingBReLU(),
-...     keras.layers.Dense(100), sk.SpikingBReLU(),
+...     keras.layers.Dense(256), keras.layers.BatchNormalization(), sk.SpikingBReLU(surrogate_width=1.0),
+...     keras.layers.Dense(100), keras.layers.BatchNormalization(), sk.SpikingBReLU(surrogate_width=1.0),
 ...     sk.SoftmaxDecode(sk.key_generator(10, 100, seed=0)),
 ... ])
->>> model.compile(keras.optimizers.Adadelta(4.0), "sparse_categorical_crossentropy", metrics=["accuracy"])
->>> model.fit(x, y, epochs=30, callbacks=[sk.SimpleSharpener(start_epoch=5)])
+>>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+>>> model.fit(x, y, epochs=100, validation_data=(x_val, y_val), callbacks=[sk.AutoSharpener(checkpoint="run")])
 >>> model.save("net.keras")
 
-Adadelta with a large rate is what the method was made with; Adam can lose most of the accuracy while a layer sharpens.
+Without the surrogate gradient, as the method was published, take Adadelta with a rate of 4: Adam can then lose most of
+the accuracy while a layer sharpens. ``docs/training.md`` has figures.
 
 Models load again with nothing but this module imported; those that name the layers of the original Whetstone
 (`Spiking_BRelu`, `Spiking_Sigmoid`, `Softmax_Decode`) open as the layers here.
@@ -37,12 +38,15 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
 from strop.keras.adaptive import AdaptiveSharpener
+from strop.keras.auto import AutoSharpener
 from strop.keras.decoder import SoftmaxDecode, key_generator
 from strop.keras.logger import SharpeningLogger
 from strop.keras.scheduled import ScheduledSharpener, SimpleSharpener
 from strop.keras.sharpener import Sharpener
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 from strop.keras.thresholds import Heaviside, declare_threshold
+from strop.keras.units import UnitReport, unit_report
+from strop.page import write_training_page
 
 Spiking_BRelu = SpikingBReLU
 Spiking_Sigmoid = SpikingSigmoid
@@ -62,6 +66,7 @@ for _name, _layer in LEGACY_OBJECTS.items():
 __all__ = [
     "LEGACY_OBJECTS",
     "AdaptiveSharpener",
+    "AutoSharpener",
     "Heaviside",
     "ScheduledSharpener",
     "Sharpener",
@@ -74,9 +79,12 @@ __all__ = [
     "SpikingSigmoid",
     "Spiking_BRelu",
     "Spiking_Sigmoid",
+    "UnitReport",
     "declare_threshold",
     "get_sharpness",
     "key_generator",
     "set_sharpness",
     "spiking_layers",
+    "unit_report",
+    "write_training_page",
 ]

@@ -30,7 +30,7 @@ class ConvnetSettings:
 
     filters: tuple[int, int] = (32, 64)
     kernel_size: int = 5
-    dense: int = 256
+    dense: int = 512
     """Neurons of the first dense layer."""
     width: int = 200
     """Neurons of the n-hot code, 20 for each class; 0 puts a dense read-out with softmax in its place."""
@@ -38,8 +38,10 @@ class ConvnetSettings:
     """Part of the code's neurons that stand for a class."""
     temperature: float = 16.0
     """Of the decoder. At 1 a handful of right neurons satisfies the loss, and the rest of the code is not learnt."""
-    dropout: float = 0.3
+    dropout: float = 0.4
     """Behind each dense layer of spikes."""
+    convolution_dropout: float = 0.25
+    """Between the convolutions and the dense layers."""
     optimizer: Literal["adam", "sgd", "adadelta"] = "adam"
     learning_rate: float = 0.008
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -78,7 +80,8 @@ def mnist_convnet(settings: ConvnetSettings, seed: int) -> Any:
     else:
         readout = [layers.Dense(_CLASSES, activation="softmax")]
     first, second = settings.filters
-    body = [*convolution(first), *convolution(second), layers.Flatten(), *dense(settings.dense)]
+    flattened = [layers.Flatten(), layers.Dropout(settings.convolution_dropout)]
+    body = [*convolution(first), *convolution(second), *flattened, *dense(settings.dense)]
     return keras.Sequential([keras.Input((28, 28, 1)), *body, *readout], name="mnist_convnet")
 
 

@@ -5,6 +5,7 @@ They are behind `strop train` and `strop demo`, and are meant to be read as exam
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from strop.errors import DataError, NotSharpenedError
 from strop.keras.activations import SpikingBReLU
+from strop.keras.auto import AutoSharpener
+from strop.keras.convnet import ConvnetSettings, fit_convnet, mnist_convnet
 from strop.keras.decoder import SoftmaxDecode, key_generator
-from strop.keras.scheduled import SimpleSharpener
 from strop.keras.sharpness import get_sharpness, spiking_layers
 
 layers = keras.layers
@@ -25,9 +27,10 @@ _NUM_CLASSES = 10
 # A third of the output neurons for each class rather than a tenth: the codes of two classes then differ in some 40 %
 # of the neurons, so that several of them may be wrong.
 _KEY_SPARSITY = 0.3
-# Adadelta with this rate, as in the examples of the original: Adam loses several times as much while sharpening, and
-# so does a smaller or falling rate, because what is above a new threshold has to adapt to it quickly.
-_LEARNING_RATE = 4.0
+# With a surrogate gradient as wide as the smooth slope, thresholds go on learning: what sharpening breaks is mended.
+_SURROGATE_WIDTH = 1.0
+_LEARNING_RATE = 0.002
+_CONVNET_EPOCHS = 16
 _VALIDATION_DIGITS, _TEST_DIGITS = 144, 360
 
 
@@ -67,7 +70,8 @@ def train_digits(
     Parameters
     ----------
     epochs : int
-        Epochs in all; at least one for each spiking layer and one more. The last one is trained fully sharpened.
+        The most that are trained; at least one for each spiking layer and one more. Training stops earlier when it
+        is done.
     seed : int
         Of Keras, NumPy and Python; the same seed gives the same network on the same machine.
     conv : bool
@@ -105,8 +109,8 @@ def train_mnist(
     x_test: ArrayLike,
     y_test: ArrayLike,
     *,
-    architecture: Literal["mlp", "lenet"] = "mlp",
-    epochs: int = 24,
+    architecture: Literal["mlp", "lenet", "convnet"] = "mlp",
+    epochs: int | None = None,
     seed: int = 0,
     verbose: int = 0,
     callbacks: Sequence[Any] = (),
@@ -124,16 +128,19 @@ def train_mnist(
     x_train, x_test : array, shape (n, 28, 28) or (n, 28, 28, 1), uint8 or float in [0, 1]
         uint8 is scaled by 1/255.
     y_train, y_test : array of int, shape (n,), 0 to 9
-    architecture : "mlp" or "lenet"
+    architecture : "mlp", "lenet" or "convnet"
         Dense layers of 256, 64 and 100 neurons; or two convolutions 5x5 of 6 and 16 filters with max pooling, and
-        dense layers of 120, 84 and 100.
-    epochs, seed, verbose, callbacks
+        dense layers of 120, 84 and 100; or what `strop.keras.convnet` makes of 32 and 64 filters, the most accurate.
+    epochs : int, optional
+        By default as many as the architecture needs. "convnet" trains exactly as many: its learning rate falls to zero
+        in the last one.
+    seed, verbose, callbacks
         As in `train_digits`.
 
     Returns
     -------
     TrainedModel
-        With frames of shape (n, 28, 28) for "mlp" and (n, 28, 28, 1) for "lenet".
+        With frames of shape (n, 28, 28) for "mlp" and (n, 28, 28, 1) for the others.
 
     Raises
     ------
@@ -142,8 +149,8 @@ def train_mnist(
     NotSharpenedError
         If one of the callbacks stopped the training before the network was fully sharpened.
     """
-    if architecture not in ("mlp", "lenet"):
-        raise DataError(f"architecture must be 'mlp' or 'lenet', got {architecture!r}")
+    if architecture not in ("mlp", "lenet", "convnet"):
+        raise DataError(f"architecture must be 'mlp', 'lenet' or 'convnet', got {architecture!r}")
     frame_shape = (28, 28) if architecture == "mlp" else (28, 28, 1)
     frames, labels = _checked(x_train, y_train, frame_shape, "training")
     test_frames, test_labels = _checked(x_test, y_test, frame_shape, "test")
@@ -151,9 +158,23 @@ def train_mnist(
     if held_out == 0:
         raise DataError(f"{len(frames)} training frames are too few; there must be at least 12")
     keras.utils.set_random_seed(seed)
-    model = _mnist_mlp(seed) if architecture == "mlp" else _mnist_lenet(seed)
+    training = frames[:-held_out], labels[:-held_out]
     validation = frames[-held_out:], labels[-held_out:]
-    history = _fit(model, frames[:-held_out], labels[:-held_out], validation, epochs, 128, verbose, callbacks)
+    if architecture == "convnet":
+        settings = ConvnetSettings()
+        model = mnist_convnet(settings, seed)
+        history = fit_convnet(
+            model,
+            *training,
+            validation,
+            settings,
+            epochs=_CONVNET_EPOCHS if epochs is None else epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+        )
+    else:
+        model = _mnist_mlp(seed) if architecture == "mlp" else _mnist_lenet(seed)
+        history = _fit(model, *training, validation, 24 if epochs is None else epochs, 128, verbose, callbacks)
     return _finished(model, test_frames, test_labels, history)
 
 
@@ -199,7 +220,7 @@ def _digits_convnet(seed: int) -> Any:
             keras.Input((8, 8, 1)),
             layers.Conv2D(32, 3, padding="same", use_bias=False),
             layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(),
+            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
             layers.MaxPooling2D(),
             layers.Flatten(),
             layers.Dropout(0.2),
@@ -245,11 +266,11 @@ def _mnist_lenet(seed: int) -> Any:
             keras.Input((28, 28, 1)),
             layers.Conv2D(6, 5, padding="same", use_bias=False),
             layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(),
+            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
             layers.MaxPooling2D(),
             layers.Conv2D(16, 5, use_bias=False),
             layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(),
+            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
             layers.MaxPooling2D(),
             layers.Flatten(),
             *_dense_block(120),
@@ -265,7 +286,7 @@ def _dense_block(units: int) -> list[Any]:
     return [
         layers.Dense(units, use_bias=False),
         layers.BatchNormalization(momentum=0.9),
-        SpikingBReLU(),
+        SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
     ]
 
 
@@ -286,24 +307,24 @@ def _fit(
     verbose: int,
     callbacks: Sequence[Any],
 ) -> dict[str, list[float]]:
-    """Train for exactly `epochs`, sharpen in the later ones, and return the history."""
+    """Train for at most `epochs`, restore the best fully sharpened one, and return the history."""
     count = len(spiking_layers(model))
     if epochs < count + 1:
         raise DataError(f"{epochs} epochs are too few to sharpen {count} layers; give at least {count + 1}")
-    # Two thirds of the epochs go to sharpening. More than five steps for each layer would mean steeper slopes before
-    # the threshold, whose rare and huge gradients undo more than they teach.
-    steps = min(5, max(1, 2 * epochs // (3 * count)))
-    sharpener = SimpleSharpener(start_epoch=epochs - 1 - steps * count, steps=steps)
-    model.compile(keras.optimizers.Adadelta(_LEARNING_RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    fitted = model.fit(
-        frames,
-        labels,
-        batch_size=batch_size,
-        epochs=epochs,
-        validation_data=validation,
-        callbacks=[sharpener, *callbacks],
-        verbose=verbose,
-    )
+    sharpener = AutoSharpener(verbose=False)
+    model.compile(keras.optimizers.Adam(_LEARNING_RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    with warnings.catch_warnings():
+        # `_finished` makes an error of it.
+        warnings.filterwarnings("ignore", "training ended without a fully sharpened epoch", UserWarning)
+        fitted = model.fit(
+            frames,
+            labels,
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_data=validation,
+            callbacks=[sharpener, *callbacks],
+            verbose=verbose,
+        )
     return {name: [float(value) for value in values] for name, values in fitted.history.items()}
 
 

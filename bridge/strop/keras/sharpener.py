@@ -96,7 +96,7 @@ class Sharpener(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships 
         if self.batches_per_epoch is None:
             self.batches_per_epoch = self._batches_done or None
         self._after_epoch(logs or {})
-        if self._epoch_began_sharp:
+        if self._done():
             self.model.stop_training = True
         if self.verbose:
             listed = " ".join(f"{name}={value:.3g}" for name, value in self.sharpness.items())
@@ -110,6 +110,10 @@ class Sharpener(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships 
 
     def _after_epoch(self, logs: dict[str, Any]) -> None:
         """Sharpen after an epoch."""
+
+    def _done(self) -> bool:
+        """Return whether training stops after this epoch."""
+        return self._epoch_began_sharp
 
     def _remark(self) -> str:
         """Return what else the verbose line says."""
@@ -126,15 +130,18 @@ class Sharpener(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships 
         """Set the sharpness of all layers, touching only those that change."""
         if values == self._values:
             return
+        self._synchronise()
+        for layer, old, new in zip(self._layers, self._values, values, strict=True):
+            if new != old:
+                layer.sharpness = new
+        self._values = list(values)
+
+    def _synchronise(self) -> None:
         # On JAX the weights live in the training loop between epochs; what is assigned to a layer is lost
         # unless the loop is told to read the weights again.
         synchronise = getattr(self.model, "jax_state_sync", None)
         if synchronise is not None:
             synchronise()
-        for layer, old, new in zip(self._layers, self._values, values, strict=True):
-            if new != old:
-                layer.sharpness = new
-        self._values = list(values)
 
 
 def whole_number(what: str, value: Any, *, minimum: int) -> int:

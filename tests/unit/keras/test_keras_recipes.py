@@ -25,7 +25,7 @@ def test_digits_come_out_fully_sharpened_and_right_in_19_of_20_cases(digits):
     assert set(get_sharpness(digits.model).values()) == {1.0}
     assert digits.history["sharpness"][0] == 0.0
     assert digits.history["sharpness"][-1] == 1.0
-    assert len(digits.history["val_accuracy"]) == 16
+    assert 4 < len(digits.history["val_accuracy"]) <= 16
 
 
 def test_accuracy_is_that_of_the_model_on_the_frames_handed_over(digits):
@@ -117,7 +117,8 @@ def stripes(count, dtype=np.uint8):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "epochs", "shape", "layers"), [("mlp", 6, (28, 28), 3), ("lenet", 7, (28, 28, 1), 5)]
+    ("architecture", "epochs", "shape", "layers"),
+    [("mlp", 6, (28, 28), 3), ("lenet", 7, (28, 28, 1), 5), ("convnet", 5, (28, 28, 1), 4)],
 )
 def test_mnist_recipe_learns_bands_fully_sharpened(architecture, epochs, shape, layers):
     trained = train_mnist(*stripes(600), *stripes(60), architecture=architecture, epochs=epochs)
@@ -161,8 +162,9 @@ FRAMES, LABELS = stripes(24)
         ({"x_train": FRAMES.astype(np.float32)}, "training frames of floats must lie in"),
         ({"x_train": np.full((24, 28, 28), np.nan)}, "training frames of floats must lie in"),
         ({"x_train": FRAMES[:11], "y_train": LABELS[:11]}, "11 training frames are too few"),
-        ({"architecture": "vgg"}, "architecture must be 'mlp' or 'lenet', got 'vgg'"),
+        ({"architecture": "vgg"}, "architecture must be 'mlp', 'lenet' or 'convnet', got 'vgg'"),
         ({"architecture": "lenet", "epochs": 5}, "5 epochs are too few to sharpen 5 layers"),
+        ({"architecture": "convnet", "epochs": 3}, "3 epochs are too few to sharpen 4 layers; give at least 4"),
     ],
 )
 def test_what_mnist_cannot_be_is_refused_with_the_reason(changes, match):
