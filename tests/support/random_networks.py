@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from random_families import FAMILIES, merged, signs
 
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator
 
@@ -45,6 +46,10 @@ class _Draw:
         self.rng = rng
         self.data_format = "channels_first" if rng.random() < 0.2 else "channels_last"
 
+    def channels_last(self) -> _Draw:
+        self.data_format = "channels_last"
+        return self
+
     def chance(self, p: float) -> bool:
         return bool(self.rng.random() < p)
 
@@ -60,6 +65,8 @@ class _Draw:
     def activation(self) -> keras.layers.Layer:
         if self.chance(0.15):
             return Heaviside(self.pick(0.0, 0.25), *self.pick((-1.0, 1.0), (0.0, 1.0), (1.0, -1.0)))
+        if self.chance(0.1):
+            return L.Activation(signs)
         return self.pick(SpikingBReLU, SpikingSigmoid)(sharpness=1.0)
 
     def normalisation(self, x: Any) -> Any:
@@ -158,6 +165,8 @@ class _Draw:
         if self.chance(0.5):
             y = L.Conv2D(self.channels(x), 3, padding="same", data_format=self.data_format)(x)
             y = self.activation()(y)
+            if self.chance(0.3):
+                return self.activation()(merged(self, self.activation()(x), y))
             if self.chance(0.5):
                 y = L.Conv2D(self.channels(x), 1, padding="same", data_format=self.data_format)(y)
             merge = self.pick(L.Add(), L.Subtract(), L.Average(), lambda pair: pair[0] + pair[1])
@@ -170,9 +179,20 @@ class _Draw:
 
 
 def random_network(seed: int, *, coarse: bool = False) -> keras.Model:
-    """Return a random sharpened network of a few layers, functional, on small odd frames."""
+    """Return a random sharpened network of a few layers, functional, on small odd frames.
+
+    Half of them are plain image networks, the others come from `random_families`.
+    """
     rng = np.random.default_rng(seed)
     draw = _Draw(rng)
+    inputs, outputs = _image_network(draw, seed) if draw.chance(0.5) else draw.pick(*FAMILIES)(draw.channels_last())
+    model = keras.Model(inputs, outputs)
+    randomise(model, rng, coarse=coarse)
+    return model
+
+
+def _image_network(draw: _Draw, seed: int) -> tuple[Any, Any]:
+    rng = draw.rng
     shape = (int(rng.integers(5, 10)), int(rng.integers(4, 11)), int(rng.integers(1, 4)))
     if draw.data_format == "channels_first":
         shape = (shape[2], shape[0], shape[1])
@@ -210,6 +230,4 @@ def random_network(seed: int, *, coarse: bool = False) -> keras.Model:
             outputs = SoftmaxDecode(key_generator(4, 12, seed=seed))(x)
         else:
             outputs = L.Dense(4, activation=None if decoder == "linear" else "softmax")(x)
-    model = keras.Model(inputs, outputs)
-    randomise(model, rng, coarse=coarse)
-    return model
+    return inputs, outputs

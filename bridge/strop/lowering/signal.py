@@ -141,9 +141,10 @@ class Signal:
         levels, pooled = self.levels, self.pooled
         padded = bool((operator.index < 0).any())
         if levels is not None:
-            scale = levels.scale if levels.plain and padded else _mapped(operator, levels.scale)
             terms = tuple(term.then(operator) for term in levels.terms)
-            levels = Levels(terms, scale, _mapped(operator, levels.shift))
+            scale, shift = _mapped(operator, levels.scale), _mapped(operator, levels.shift)
+            # A zero that is padded to bits is a bit.
+            levels = Levels(terms) if levels.plain else Levels(terms, scale, shift)
         if pooled is not None:
             if padded:
                 raise Refusal(

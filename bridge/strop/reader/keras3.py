@@ -146,6 +146,8 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
     with h5py.File(io.BytesIO(weights), "r") as file:
         file.visititems(note)
     for variable in model.weights:
+        if variable.name.startswith("lora_") and not np.any(variable.numpy()):
+            continue  # Keras adds a low-rank update to the kernel when it saves, and stores no factors
         digest = _digest(variable.numpy())
         if not stored[digest]:
             raise ModelFileError(

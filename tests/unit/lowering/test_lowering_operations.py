@@ -48,6 +48,9 @@ EXACT: dict[str, Change] = {
     "slices": lambda x: spikes(x)[:, 1:, ::2],
     "reshape, transpose": lambda x: ops.transpose(ops.reshape(spikes(x), (-1, 6, 15)), (0, 2, 1)),
     "concatenate, stack": lambda x: ops.stack([spikes(x), ops.concatenate([spikes(x)[:, :2], spikes(x)[:, :4]], 1)], 2),
+    "bits and signs, moved and joined": lambda x: ops.concatenate(
+        [ops.transpose(spikes(x), (0, 2, 1, 3)), signs(x)[:, :5]], 2
+    ),
     "zero padding of signs": lambda x: L.Conv2D(2, 2)(ops.pad(signs(x), ((0, 0), (1, 0), (2, 1), (0, 0)))),
     "reflected": lambda x: L.Conv2D(2, 2)(ops.pad(spikes(x), ((0, 0), (1, 1), (2, 1), (0, 0)), mode="reflect")),
     "flip, roll, repeat, tile": lambda x: ops.tile(
