@@ -160,14 +160,16 @@ def backend_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)}, key=lambda name: (name != "reference", name))
 
 
-def get_backend(name: str) -> Backend:
-    """Return the backend registered as `name`, ready to use.
+def get_backend(name: str | Backend) -> Backend:
+    """Return the backend registered as `name`, ready to use; one that is a `Backend` already is returned as it is.
 
     Raises
     ------
     BackendMissingError
         If no such backend is registered, its simulator is not installed, or its module does not import.
     """
+    if isinstance(name, Backend):
+        return name
     entries = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not entries:
         known = ", ".join(backend_names())

@@ -7,7 +7,7 @@ Algorithms" (2002), section 3.1: a sum of n terms, in any order, is off by at mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -75,11 +75,22 @@ def fires(population: Population, potentials: FloatArray) -> BoolArray:
     return result
 
 
-def evaluate(graph: Graph, signals: Signals) -> dict[str, BoolArray]:
-    """Return the spikes of every population, shape `(n, *shape)`, for encoded frames (see `strop.encode.encode`)."""
+def evaluate(
+    graph: Graph, signals: Signals, watch: Callable[[str, FloatArray], None] | None = None
+) -> dict[str, BoolArray]:
+    """Return the spikes of every population, shape `(n, *shape)`, for encoded frames (see `strop.encode.encode`).
+
+    Parameters
+    ----------
+    watch : callable, optional
+        Called with the name of each population and its potentials, shape `(n, *shape)`.
+    """
     known: dict[str, npt.NDArray[Any]] = dict(signals)
     for population in graph.populations:
-        known[population.name] = fires(population, potential(graph, population.name, known))
+        potentials = potential(graph, population.name, known)
+        if watch is not None:
+            watch(population.name, potentials)
+        known[population.name] = fires(population, potentials)
     return {population.name: known[population.name] for population in graph.populations}
 
 

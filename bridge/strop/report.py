@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from strop.evidence import Evidence
 
 
 @dataclass
@@ -151,6 +154,8 @@ class Report:
     backends : dict of backend name to BackendReport
     graph : dict
         populations, neurons, synapses, depth, synaptic_events_per_frame.
+    evidence : Evidence or None
+        What `strop.page` shows beside the numbers, where `strop.verify` was asked for it.
     """
 
     model: str
@@ -158,6 +163,7 @@ class Report:
     keras: KerasReport | None
     backends: dict[str, BackendReport]
     graph: dict[str, Any]
+    evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.backend import get_backend
+from strop.backend import Backend, get_backend
 from strop.decode import classes, decode
 from strop.encode import FrameDict, Frames, as_frames, encode
 from strop.graph import Graph
@@ -79,7 +79,7 @@ def chunks(frames: FrameDict, size: int) -> Iterator[FrameDict]:
         yield {name: array[start : start + size] for name, array in frames.items()}
 
 
-def simulate(graph: Graph, frames: Frames, backend: str, **options: Any) -> Result:
+def simulate(graph: Graph, frames: Frames, backend: str | Backend, **options: Any) -> Result:
     """Stream `frames` through `graph` on `backend`, one frame per time step.
 
     >>> result = strop.simulate(graph, frames, "brian2")
@@ -89,8 +89,8 @@ def simulate(graph: Graph, frames: Frames, backend: str, **options: Any) -> Resu
     ----------
     frames : array, shape (n, *input_shape), uint8, bool or float
         See `strop.encode.as_frames`.
-    backend : str
-        For example "reference", "brian2"; see `strop backends`.
+    backend : str or Backend
+        For example "reference", "brian2"; see `strop backends`. Or one of your own that is not registered.
     options
         Passed on to the backend.
 
@@ -99,6 +99,7 @@ def simulate(graph: Graph, frames: Frames, backend: str, **options: Any) -> Resu
     DataError, BackendMissingError, BackendError, CapacityError
     """
     engine = get_backend(backend)
+    name = backend if isinstance(backend, str) else backend.name
     engine.check(graph)
     ready = as_frames(graph, frames)
     size = chunk_size(graph)
@@ -106,7 +107,7 @@ def simulate(graph: Graph, frames: Frames, backend: str, **options: Any) -> Resu
     count = len(next(iter(ready.values())))
     runner = engine.prepare(graph, **options)
     try:
-        with Progress(f"simulating on {backend}", count) as progress:
+        with Progress(f"simulating on {name}", count) as progress:
             for part in chunks(ready, size):
                 parts.append(runner.run(encode(graph, part)))
                 progress.advance(len(next(iter(part.values()))))
@@ -115,4 +116,4 @@ def simulate(graph: Graph, frames: Frames, backend: str, **options: Any) -> Resu
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    return Result(spikes, output, classes(graph, spikes), backend, engine.version())
+    return Result(spikes, output, classes(graph, spikes), name, engine.version())

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from strop.backend import BackendStatus
 from strop.capacity import as_size
+from strop.cost_tables import cost_lines
 from strop.inspection import Inspection
 from strop.report import LayerReport, Report
 
@@ -122,16 +123,18 @@ def _long_tables(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
 
 def render_inspection(inspection: Inspection) -> str:
     """Return an inspection as a table: one row per population, then the totals."""
-    table = Table(title=f"{inspection.model}: layers to populations", title_justify="left")
-    table.add_column("population")
-    for heading in ("shape", "neurons", "synapses", "fan-in", "stored", "depth"):
+    table = Table(title=escape(f"{inspection.model}: layers to populations"), title_justify="left")
+    # Names are folded where they are too long, never cut.
+    table.add_column("population", overflow="fold")
+    for heading in ("shape", "neurons", "synapses", "fan-in\n(mean)", "fan-out\n(mean)", "stored", "depth"):
         table.add_column(heading, justify="right")
-    table.add_column("fed by")
+    table.add_column("fed by", overflow="fold")
     for row in inspection.populations:
         fed = ", ".join(f"{source} ({kind})" for source, kind in zip(row.sources, row.operators, strict=True))
         shape = "x".join(map(str, row.shape))
-        counts = (_count(value) for value in (row.neurons, row.synapses, row.fan_in, row.parameters, row.depth))
-        table.add_row(row.name, shape, *counts, fed)
+        neurons, synapses, stored, depth = map(_count, (row.neurons, row.synapses, row.parameters, row.depth))
+        fans = (_fan(row.fan_in, row.mean_fan_in), _fan(row.fan_out, row.mean_fan_out))
+        table.add_row(escape(row.name), shape, neurons, synapses, *fans, stored, depth, escape(fed))
     totals = inspection.totals
     inputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['encoding']})" for n in inspection.inputs)
     outputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['kind']})" for n in inspection.outputs)
@@ -142,10 +145,18 @@ def render_inspection(inspection: Inspection) -> str:
         f"{_count(totals['synapses'])} synapses, depth {totals['depth']}",
         f"memory: {as_size(totals['stored_bytes'])} as stored, {as_size(totals['expanded_bytes'])} with every synapse "
         "expanded (24 bytes each, before a simulator adds its own)",
+        *cost_lines(inspection),
     ]
+    if not totals.get("counts_exact", True):
+        lines.append("synapses and fans are upper bounds where a pool overlaps a convolution: too many to expand")
     if inspection.target is not None:
         lines += _target_lines(inspection.target)
     return to_text(*lines)
+
+
+def _fan(most: int, mean: float) -> str:
+    """Return the largest fan, and the mean where the units differ."""
+    return _count(most) if mean in (most, 0.0) else f"{_count(most)} ({mean:,.1f})"
 
 
 def _target_lines(target: dict[str, Any]) -> list[Any]:

@@ -104,6 +104,7 @@ def test_verify_passes_writes_json_and_a_page(folder: Path, tmp_path: Path) -> N
     assert sum(layer["spikes"] for layer in backend["layers"]) > 0
     page = (tmp_path / "page" / "report.html").read_text()
     assert "Passed" in page
+    assert all(f'id="{part}"' in page for part in ("layer-table", "play", "raster-canvas", "margins", "data"))
     assert "http" not in page.replace("http-equiv", "")
     assert list(tmp_path.glob(".*")) == []
 
@@ -255,6 +256,8 @@ def test_unknown_backends_end_with_exit_code_3(folder: Path) -> None:
         (["verify"], ["model"]),
         (["verify", "m.keras"], ["--data"]),
         (["verify", "m.keras", "--data", "d.npz", "--limit", "0"], ["--limit"]),
+        (["train", "digits", "--out", "m.keras", "--report", __file__], ["a report needs a folder"]),
+        (["demo", "--report", __file__], ["a report needs a folder"]),
         (["train", "cifar", "--out", "m.keras"], ["cifar"]),
         (["train", "digits", "--out", "m.h5"], [".keras"]),
         (["train", "digits", "--out", "nowhere/m.keras"], ["nowhere"]),

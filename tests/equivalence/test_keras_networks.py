@@ -36,7 +36,7 @@ def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None
         assume("adds its bias along the width" not in str(refusal))
         raise
     assert report.keras is not None
-    assert len(report.keras.layers) >= 2
+    assert len(report.keras.layers) >= 1
     assert report.passed, f"seed {seed}, {encoding}: {report}"
 
 

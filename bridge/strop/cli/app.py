@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from fractions import Fraction
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,18 @@ def _json(function: _Command) -> _Command:
     return click.option("--json", "json_file", type=_PATH, help="Write the result to this file as JSON.")(function)
 
 
-def _report(function: _Command) -> _Command:
-    return click.option("--report", "report_folder", type=_PATH, help="Write report.html to this folder.")(function)
+def _report(function: _Command, page: str = "report.html") -> _Command:
+    text = f"Write {page} to this folder."
+    return click.option("--report", "report_folder", type=_PATH, callback=_check_folder, help=text)(function)
+
+
+def _check_folder(context: click.Context, option: click.Parameter, folder: Path | None) -> Path | None:
+    """Refuse a file before any work is done, not after."""
+    if folder is not None:
+        from strop.page import check_folder
+
+        check_folder(folder)
+    return folder
 
 
 def _show_version(context: click.Context, option: click.Parameter, value: bool) -> None:
@@ -356,7 +366,7 @@ def export(
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="By default as many as the recipe needs.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--report", "report_folder", type=_PATH, help="Write training.html to this folder.")
+@partial(_report, page="training.html")
 def train(
     dataset: str,
     out: Path,

@@ -44,7 +44,15 @@ def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
     return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
 
 
-def train_and_save(dataset: str, out: Path, data: Path | None, architecture: Any, epochs: int | None, seed: int) -> int:
+def train_and_save(
+    dataset: str,
+    out: Path,
+    data: Path | None,
+    architecture: Any,
+    epochs: int | None,
+    seed: int,
+    report_folder: Path | None = None,
+) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
     from strop.data import write_atomically
 
@@ -66,6 +74,9 @@ def train_and_save(dataset: str, out: Path, data: Path | None, architecture: Any
             trained = recipes.train_mnist(*arrays, architecture=architecture, seed=seed, callbacks=callbacks, **options)
     with write_atomically(out) as temporary, quiet_stderr():
         trained.model.save(temporary)
+    if report_folder is not None:
+        settings = {"data": dataset, "architecture": trained.model.name, "seed": seed, "saved as": out}
+        click.echo(f"report: {_write_training(trained, dataset, settings, report_folder)}")
     click.echo(
         f"sharpened test accuracy {100 * trained.accuracy:.2f} % on {len(trained.x_test)} images after "
         f"{time.perf_counter() - begin:.0f} s; saved: {out}"
@@ -73,14 +84,28 @@ def train_and_save(dataset: str, out: Path, data: Path | None, architecture: Any
     return 0
 
 
-def _verify_on_those_that_work(trained: Any, backends: list[str]) -> Any:
+def _write_training(trained: Any, title: str, settings: dict[str, Any], folder: Path) -> Path:
+    from strop.keras import unit_report
+    from strop.page import write_training_page
+
+    optimizer = trained.model.optimizer
+    settings |= {
+        "optimizer": type(optimizer).__name__,
+        "learning rate": f"{float(optimizer.learning_rate):g}",
+        "parameters": f"{trained.model.count_params():,}",
+    }
+    units = unit_report(trained.model, trained.x_test)
+    return write_training_page(trained, folder, title=title, settings=settings, units=units)
+
+
+def _verify_on_those_that_work(trained: Any, backends: list[str], evidence: bool) -> Any:
     """Verify on all backends that can build the network here; say of the others why not (no compiler, for example)."""
     from strop.errors import BackendError
     from strop.verify import verify
 
     while True:
         try:
-            return verify(trained.model, trained.x_test, trained.y_test, backends=backends)
+            return verify(trained.model, trained.x_test, trained.y_test, backends=backends, evidence=evidence)
         except BackendError as error:
             if error.backend is None or len(backends) == 1:
                 raise
@@ -88,7 +113,7 @@ def _verify_on_those_that_work(trained: Any, backends: list[str]) -> Any:
             backends = [name for name in backends if name != error.backend]
 
 
-def run_demo(seed: int, backends: list[str]) -> Any:
+def run_demo(seed: int, backends: list[str], evidence: bool = False) -> Any:
     """Train on the bundled digits, lower, verify on `backends`; tell the story as it goes and return the report."""
     click.echo("1. Train a small convolutional network on scikit-learn's 8x8 digits, sharpening it to thresholds.")
     import_keras_quietly()
@@ -116,7 +141,7 @@ def run_demo(seed: int, backends: list[str]) -> Any:
     if "brian2" in backends:
         click.echo("   (the first run of Brian2 compiles for half a minute; later runs find the code again)")
     click.echo("")
-    report = _verify_on_those_that_work(trained, backends)
+    report = _verify_on_those_that_work(trained, backends, evidence)
     report.model = "digits"
     click.echo(str(report))
     return report
