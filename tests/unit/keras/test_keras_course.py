@@ -79,7 +79,7 @@ def test_with_a_surrogate_a_layer_is_sharp_in_one_step():
     start=st.data(),
     seed=st.randoms(use_true_random=False),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 def test_whatever_the_losses_do_the_last_epoch_is_trained_fully_sharpened(layers, extra, first, tempo, start, seed):
     values = start.draw(st.lists(st.floats(0, 1), min_size=layers, max_size=layers))
     unfinished = sum(value < 1.0 for value in values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -287,16 +286,6 @@ def test_trained_networks_verify(shared: Path, name: str, encoding: str) -> None
 
 
 # Outside strop -------------------------------------------------------------------------------------------
-
-
-def test_a_users_own_script_takes_the_network_adds_a_probe_and_runs_it() -> None:
-    script = Path(__file__).resolve().parents[3] / "examples" / "nengo_own_script.py"
-    command = [sys.executable, str(script)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 0, result.stderr
-    found = re.search(r"dense: (\d+) spikes in 40 frames, 0 different", result.stdout)
-    assert found, result.stdout
-    assert int(found[1]) > 50
 
 
 def test_folder_runs_without_strop_and_compares_every_spike(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Embed a sharpened network in your own PyNN script, on NEST: record its layers, add a cell of your own, draw a raster.
+
+    python examples/embed_in_pynn.py [--frames 40] [--raster raster_pynn.png]
+
+The script sets NEST up and runs it; strop adds populations and projections. A small classifier of scikit-learn's
+digits is trained first, in some seconds; `strop.load_model("yours.keras")` goes in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import matplotlib
+import numpy as np
+import pyNN.nest as sim
+
+import strop
+from strop.keras.recipes import train_digits
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--raster", default="raster_pynn.png", help="draw a raster of all layers to this file")
+    options = parser.parse_args()
+
+    trained = train_digits(epochs=options.epochs, conv=False)
+    model, frames, labels = trained.model, trained.x_test[: options.frames], trained.y_test[: options.frames]
+    graph = strop.lower(model)
+
+    # Spikes on the grid, and no delay shorter than a time step: that is what units without memory need of NEST.
+    sim.setup(timestep=1.0, min_delay=1.0, max_delay=4.0, spike_precision="on_grid", verbosity="error")
+    network = strop.build(graph, sim)
+
+    # Everything of yours goes in as usual: recordings, and a leaky cell that listens to the last layer.
+    layers = {name: network.populations[name] for name in graph.population_names}
+    for population in layers.values():
+        population.record("spikes")
+    listener = sim.Population(1, sim.IF_curr_exp(tau_m=5.0, v_thresh=-60.0), label="listener")
+    listener.record(["spikes", "v"])
+    last = layers[graph.population_names[-1]]
+    sim.Projection(last, listener, sim.AllToAllConnector(), sim.StaticSynapse(weight=0.05, delay=1.0))
+
+    sim.run_until(network.present(frames))  # one frame enters at every tick
+
+    # Population P answers frame n at tick start + n + depth(P).
+    expected = strop.simulate(graph, frames, "reference").spikes
+    trains = {name: population.get_data("spikes").segments[0].spiketrains for name, population in layers.items()}
+    different = 0
+    for name, population in layers.items():
+        seen = np.zeros((len(frames), population.size), dtype=bool)
+        for unit, train in enumerate(trains[name]):
+            answered = np.rint(train.rescale("ms").magnitude).astype(int) - network.start - graph.depth(name)
+            seen[answered[(answered >= 0) & (answered < len(frames))], unit] = True
+        different += int((seen != expected[name].reshape(seen.shape)).sum())
+        print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
+    print(f"spikes in this script's recordings that are not as expected: {different}")
+    heard = listener.get_data().segments[0]
+    print(f"the listener fired {len(heard.spiketrains[0])} times; its potential rose to {heard.analogsignals[0].max()}")
+    draw(trains, options.raster)
+    sim.end()
+
+    report = strop.verify(model, frames, labels, backends=["pynn-nest"])
+    print(report)
+    return 0 if report.passed and different == 0 else 1
+
+
+def draw(trains: dict[str, list], path: str) -> None:
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(trains), 1, sharex=True, figsize=(8, 2.2 * len(trains)), squeeze=False)
+    for axis, (name, layer) in zip(axes[:, 0], trains.items(), strict=True):
+        for unit, train in enumerate(layer):
+            axis.plot(train.rescale("ms").magnitude, np.full(len(train), unit), "k.", markersize=2)
+        axis.set_ylabel(f"{name}\nneuron")
+    axes[-1, 0].set_xlabel("time (ms; a frame enters in each, every layer answers one later)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    print(f"raster: {path}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
