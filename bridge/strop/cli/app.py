@@ -362,7 +362,11 @@ def export(
 @click.option("--out", type=_PATH, required=True, help="Where to save the sharpened model (.keras).")
 @click.option("--data", type=_PATH, help="mnist: Keras's mnist.npz; by default where Keras keeps it.")
 @click.option(
-    "--architecture", type=click.Choice(["mlp", "lenet", "convnet"]), default="mlp", show_default=True, help="For mnist."
+    "--architecture",
+    type=click.Choice(["mlp", "lenet", "convnet"]),
+    default="mlp",
+    show_default=True,
+    help="For mnist.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="By default as many as the recipe needs.")
 @click.option("--seed", type=int, default=0, show_default=True)

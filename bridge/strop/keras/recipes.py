@@ -254,7 +254,7 @@ def _mnist_mlp(seed: int) -> Any:
             layers.Flatten(),
             *_dense_block(256),
             *_dense_block(64),
-            *_readout(100, seed, dropout=0.4),
+            *_readout(100, seed, dropout=0.4, temperature=8.0),
         ],
         name="mnist_mlp",
     )
@@ -275,7 +275,7 @@ def _mnist_lenet(seed: int) -> Any:
             layers.Flatten(),
             *_dense_block(120),
             *_dense_block(84),
-            *_readout(100, seed, dropout=0.4),
+            *_readout(100, seed, dropout=0.4, temperature=8.0),
         ],
         name="mnist_lenet",
     )
@@ -290,11 +290,11 @@ def _dense_block(units: int) -> list[Any]:
     ]
 
 
-def _readout(width: int, seed: int, dropout: float) -> list[Any]:
+def _readout(width: int, seed: int, dropout: float, temperature: float = 1.0) -> list[Any]:
     # The softmax is sure long before each neuron is, and would leave many next to their threshold, to tip over when
     # the last layer becomes sharp. Without a part of the spikes, the other neurons have to be right by themselves.
     key = key_generator(_NUM_CLASSES, width, seed=seed, sparsity=_KEY_SPARSITY)
-    return [*_dense_block(width), layers.Dropout(dropout), SoftmaxDecode(key)]
+    return [*_dense_block(width), layers.Dropout(dropout), SoftmaxDecode(key, temperature=temperature)]
 
 
 def _fit(
