@@ -83,7 +83,7 @@ def test_autoencoder_paints_better_than_the_mean_image(tmp_path: Path) -> None:
 
 def test_segmentation_finds_more_of_the_digit_than_a_threshold(tmp_path: Path) -> None:
     output = run(
-        tmp_path, "segmentation.py", "--scenes", 600, "--epochs", 3, "--frames", 3, "--figure", "masks.png"
+        tmp_path, "segmentation.py", "--scenes", 1000, "--epochs", 4, "--frames", 3, "--figure", "masks.png"
     )  # fmt: skip
     assert figure(r"scenes: ([\d.]+)", output) > figure(r"a threshold on the pixels: ([\d.]+)", output)
     assert (tmp_path / "masks.png").stat().st_size > 2000

@@ -73,7 +73,10 @@ def train_and_save(
         else:
             trained = recipes.train_mnist(*arrays, architecture=architecture, seed=seed, callbacks=callbacks, **options)
     with write_atomically(out) as temporary, quiet_stderr():
-        trained.model.save(temporary)
+        # Not the state of the optimiser, which is two to three times as large as the network.
+        network = keras.models.clone_model(trained.model)
+        network.set_weights(trained.model.get_weights())
+        network.save(temporary)
     if report_folder is not None:
         settings = {"data": dataset, "architecture": trained.model.name, "seed": seed, "saved as": out}
         click.echo(f"report: {_write_training(trained, dataset, settings, report_folder)}")

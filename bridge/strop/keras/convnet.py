@@ -60,29 +60,35 @@ class ConvnetSettings:
 def mnist_convnet(settings: ConvnetSettings, seed: int) -> Any:
     """Return the network, untrained and smooth: frames of shape (28, 28, 1) to probabilities of shape (10,)."""
 
-    def spiking() -> list[Any]:
+    # Named, because Keras counts layers in the order in which they are made, over the whole process.
+    def spiking(depth: int) -> list[Any]:
         return [
-            layers.BatchNormalization(momentum=settings.momentum),
-            SpikingBReLU(surrogate_width=settings.surrogate_width),
+            layers.BatchNormalization(momentum=settings.momentum, name=f"norm{depth}"),
+            SpikingBReLU(surrogate_width=settings.surrogate_width, name=f"spikes{depth}"),
         ]
 
-    def convolution(filters: int) -> list[Any]:
+    def convolution(depth: int, filters: int) -> list[Any]:
         # Pooled before the threshold, which is the same as OR behind it, on a quarter of the values.
-        convolved = layers.Conv2D(filters, settings.kernel_size, use_bias=False)
-        return [convolved, layers.MaxPooling2D(), *spiking()]
+        convolved = layers.Conv2D(filters, settings.kernel_size, use_bias=False, name=f"conv{depth}")
+        return [convolved, layers.MaxPooling2D(name=f"pool{depth}"), *spiking(depth)]
 
-    def dense(units: int) -> list[Any]:
-        return [layers.Dense(units, use_bias=False), *spiking(), layers.Dropout(settings.dropout)]
+    def dense(depth: int, units: int) -> list[Any]:
+        return [
+            layers.Dense(units, use_bias=False, name=f"dense{depth}"),
+            *spiking(depth),
+            layers.Dropout(settings.dropout, name=f"dropout{depth}"),
+        ]
 
     if settings.width:
         key = key_generator(_CLASSES, settings.width, seed=seed, sparsity=settings.sparsity)
-        readout = [*dense(settings.width), SoftmaxDecode(key, temperature=settings.temperature)]
+        decoder = SoftmaxDecode(key, temperature=settings.temperature, name="decoder")
+        readout = [*dense(4, settings.width), decoder]
     else:
-        readout = [layers.Dense(_CLASSES, activation="softmax")]
+        readout = [layers.Dense(_CLASSES, activation="softmax", name="classes")]
     first, second = settings.filters
-    flattened = [layers.Flatten(), layers.Dropout(settings.convolution_dropout)]
-    body = [*convolution(first), *convolution(second), *flattened, *dense(settings.dense)]
-    return keras.Sequential([keras.Input((28, 28, 1)), *body, *readout], name="mnist_convnet")
+    flattened = [layers.Flatten(name="flatten"), layers.Dropout(settings.convolution_dropout, name="dropout2")]
+    body = [*convolution(1, first), *convolution(2, second), *flattened, *dense(3, settings.dense)]
+    return keras.Sequential([keras.Input((28, 28, 1), name="image"), *body, *readout], name="mnist_convnet")
 
 
 def fit_convnet(

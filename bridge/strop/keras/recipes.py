@@ -253,6 +253,7 @@ def _mnist_mlp(seed: int) -> Any:
             keras.Input((28, 28)),
             layers.Flatten(),
             *_dense_block(256),
+            layers.Dropout(0.2),
             *_dense_block(64),
             *_readout(100, seed, dropout=0.4, temperature=8.0),
         ],
@@ -311,7 +312,8 @@ def _fit(
     count = len(spiking_layers(model))
     if epochs < count + 1:
         raise DataError(f"{epochs} epochs are too few to sharpen {count} layers; give at least {count + 1}")
-    sharpener = AutoSharpener(verbose=False)
+    # 144 digits cannot tell good epochs from lucky ones; the loss of all training frames under dropout can.
+    sharpener = AutoSharpener(monitor="loss" if len(validation[0]) < 1000 else "auto", verbose=False)
     model.compile(keras.optimizers.Adam(_LEARNING_RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
     with warnings.catch_warnings():
         # `_finished` makes an error of it.
