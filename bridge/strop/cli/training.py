@@ -62,6 +62,8 @@ def train_and_save(
         raise DataError(f"cannot write {out}: the folder {out.parent} does not exist")
     arrays = _mnist(data) if dataset == "mnist" else ()
     import_keras_quietly()
+    import keras
+
     from strop.keras import recipes
 
     options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
