@@ -39,6 +39,8 @@ def main() -> int:
     if SHIPPED.is_file() and not options.train:
         model = strop.load_model(SHIPPED)
         print(f"opened {SHIPPED.name}, which was trained on MNIST")
+        if images.source != "MNIST":
+            print("(what follows is its accuracy on digits of another kind; --train trains on these)")
     else:
         model = train(images, options)
 

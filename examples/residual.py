@@ -4,7 +4,7 @@
 
 In a block, spikes go two ways: through two convolutions, and past them. Both meet, added up, at one threshold:
 Keras's `Add` becomes two projections into one population. The way past is shorter, so its spikes are delayed by two
-steps, and meet those of their own frame. `--plain` leaves the second way out, to see what it is good for.
+steps, and meet those of their own frame. `--plain` leaves the second way out, for comparison.
 """
 
 from __future__ import annotations

