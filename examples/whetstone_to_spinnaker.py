@@ -1,6 +1,9 @@
 """Take a model that was trained with the original Whetstone, years ago, to SpiNNaker.
 
-    python examples/whetstone_to_spinnaker.py MODEL.h5 [--data mnist.npz] [--out folder]
+    python examples/whetstone_to_spinnaker.py [MODEL.h5] [--data mnist.npz] [--out folder]
+
+Without MODEL it takes the one in examples/models: 784-256-64-100, trained on MNIST and written by Whetstone 0.9.2
+under Keras 2.1.2, which Keras 3 by itself cannot open (the state of its optimiser is left out).
 
 Opens the old file, lowers it, says what SpiNNaker's 16-bit weights would change (each population scaled to what it
 really sums up), and writes a folder that runs where only sPyNNaker is installed: `python folder/run.py spiNNaker`. No
@@ -20,11 +23,12 @@ from strop.inspection import inspect_graph
 from strop_backends.pynn.fixed_point import fixed_point_report, measured_scaling
 
 BACKENDS = [name for name in ("reference", "pynn-nest") if name in available_backends()]
+SHIPPED = Path(__file__).parent / "models" / "original_whetstone_mlp.h5"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a file of the original Whetstone, for MNIST's 784 pixels")
+    parser.add_argument("model", type=Path, nargs="?", default=SHIPPED, help="a file of the original Whetstone")
     parser.add_argument("--data", help="Keras's mnist.npz; by default where Keras keeps it")
     parser.add_argument("--frames", type=int, default=500, help="frames to verify")
     parser.add_argument("--out", type=Path, default=Path("whetstone_on_spinnaker"), help="folder to write")

@@ -89,9 +89,8 @@ def test_segmentation_finds_more_of_the_digit_than_a_threshold(tmp_path: Path) -
     assert (tmp_path / "masks.png").stat().st_size > 2000
 
 
-def test_whetstone_to_spinnaker(tmp_path: Path, shared: Path) -> None:
-    model = shared / "models" / "original_whetstone_mlp.h5"
-    output = run(tmp_path, "whetstone_to_spinnaker.py", model, "--frames", 50, "--out", tmp_path / "folder")
+def test_whetstone_to_spinnaker(tmp_path: Path) -> None:
+    output = run(tmp_path, "whetstone_to_spinnaker.py", "--frames", 50, "--out", tmp_path / "folder")
     assert figure(r"(\d+) decisions differ", output) <= 2
     written = {path.name for path in (tmp_path / "folder").iterdir()}
     assert {"run.py", "network.json", "network.npz", "frames.npz", "spynnaker.cfg", "README.md"} <= written
