@@ -16,9 +16,9 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 * Weights are in mV and may have any sign; the delay is at least one tick.
 * A current that arrives in a tick is kept in `y0` at the end of `update` and counts in the next tick. A
   `step_current_generator` sends one tick ahead, and its events take their delay of at least a tick
-  (`models/step_current_generator.cpp`, `update`, read in an older version of NEST, tried out in 3.10): with an amplitude time of T
-  ticks and a delay of one, the value decides in tick T + 2. `I_e + y0` is the oracle's `bias + sum W x`, one
-  rounding of the same two numbers.
+  (`models/step_current_generator.cpp`, `update`, read in an older version of NEST, tried out in 3.10): with an
+  amplitude time of T ticks and a delay of one, the value decides in tick T + 2. `I_e + y0` is the oracle's
+  `bias + sum W x`, one rounding of the same two numbers.
 * Amplitude times must be positive, on the grid and strictly increasing (`validate_time_`); those that have passed
   are skipped without a word, and `set` starts from the first again. The last amplitude stays.
 * In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is
