@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from random_networks import random_frames, random_network  # noqa: E402
 
 import strop  # noqa: E402
 from strop.backend import get_backend  # noqa: E402
-from strop.errors import UnsupportedLayerError  # noqa: E402
+from strop.errors import StropError, UnsupportedLayerError  # noqa: E402
+
+
+def _predicts(model: Any, frames: Any) -> bool:
+    try:
+        model.predict(frames, verbose=0)
+    except Exception:
+        return False
+    return True
 
 
 # A nightly-size run: STROP_EXAMPLES=1000 pytest tests/equivalence/test_keras_networks.py -k random_networks
@@ -34,6 +43,10 @@ def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None
     except UnsupportedLayerError as refusal:
         # Keras itself gives two answers for such a layer: see test_biases_that_keras_misplaces_are_refused.
         assume("adds its bias along the width" not in str(refusal))
+        raise
+    except StropError as error:
+        # TensorFlow's own failures: see test_what_keras_cannot_compute_is_one_clear_error.
+        assume("Keras itself fails" not in str(error) or _predicts(model, frames))
         raise
     assert report.keras is not None
     assert len(report.keras.layers) >= 1

@@ -52,9 +52,17 @@ class KerasProbe:
         StropError
             If a spiking layer gives values that are not the two that it should, or the walk along the layers does
             not give what the model gives: then one of them was changed behind strop's back.
+            If Keras cannot compute the model at all (TensorFlow 2.21 fails on a separable convolution of one filter
+            and one channel, kernel 1x1: "could not create a primitive descriptor").
         """
         arrays = [frames[node.name] for node in self.lowering.graph.inputs]
-        shown, outputs, direct = self._walker.predict_on_batch(arrays[0] if len(arrays) == 1 else arrays)
+        try:
+            shown, outputs, direct = self._walker.predict_on_batch(arrays[0] if len(arrays) == 1 else arrays)
+        except Exception as error:  # each backend of Keras has its own
+            raise StropError(
+                f"Keras itself fails to compute model {self.model.name!r} on these frames, so there is nothing to hold "
+                f"spikes against; see whether model.predict does: {type(error).__name__}: {_reason(error)}"
+            ) from error
         spikes = {
             observation.population: self._read(observation, np.asarray(values))
             for observation, values in zip(self._in_order, shown, strict=True)
@@ -85,6 +93,13 @@ class KerasProbe:
                     f"model {self.model.name!r} gives another output than its layers one after the other: "
                     "it does something that strop does not see"
                 )
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of a long message that says most: TensorFlow's begin with a trace of calls."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("File ", "Detected at", "[[", "Graph execution"))]
+    return max(telling or lines or ["no message"], key=len)[:300]
 
 
 class _Walker(keras.Model):  # type: ignore[misc]  # Keras ships no types

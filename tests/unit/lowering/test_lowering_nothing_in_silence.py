@@ -15,7 +15,7 @@ from proof import prove, sequential  # noqa: E402
 from random_networks import randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.errors import UnsupportedLayerError  # noqa: E402
+from strop.errors import StropError, UnsupportedLayerError  # noqa: E402
 from strop.keras import Heaviside, SpikingBReLU  # noqa: E402
 
 L = keras.layers
@@ -187,3 +187,19 @@ def test_adaptive_windows_are_those_of_keras(size: int) -> None:
         pytest.skip(f"Keras itself cannot pool 7 places into {size}: {type(error).__name__}")
     assert expected.any()
     np.testing.assert_allclose(output, expected, atol=1e-6)
+
+
+def test_what_keras_cannot_compute_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow 2.21 fails on some convolutions (one filter, one channel, 1x1, separable): no traceback of its own."""
+    model = sequential((4,), L.Dense(3), spike())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            "Graph execution error:\n  File somewhere, line 1\ncould not create a primitive descriptor\n"
+        )
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", fail)
+    with pytest.raises(
+        StropError, match=r"Keras itself fails .* RuntimeError: could not create a primitive descriptor$"
+    ):
+        strop.verify(model, np.ones((2, 4), np.float32), backends=["reference"])
