@@ -37,7 +37,7 @@ def _assert_outputs_equal(model: keras.Model, frames: list[np.ndarray], ours: ob
     """What comes out is what Keras gives: values of a read-out, or spikes in their order."""
     # Called directly, which is faster; but there Keras 3.15 on TensorFlow misplaces biases of channels-first layers.
     compiled = any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers())
-    inputs = frames[0] if len(frames) == 1 else frames
+    inputs = frames[0] if len(frames) == 1 else keras.tree.pack_sequence_as(model.input, frames)
     outputs = model.predict(inputs, verbose=0) if compiled else model(inputs, training=False)
     answers = ours if isinstance(ours, list) else [ours]
     for mine, theirs in zip(answers, keras.tree.flatten(outputs), strict=True):

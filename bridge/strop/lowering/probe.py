@@ -95,6 +95,12 @@ class KerasProbe:
                 )
 
 
+def _as_made(model: keras.Model, arrays: list[Any]) -> Any:
+    """Return the arrays in the structure that the model was made with, a dictionary say: Keras warns of any other."""
+    # A Sequential model, which has one input, may not know it yet.
+    return arrays[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, arrays)
+
+
 def _reason(error: Exception) -> str:
     """Return the line of a long message that says most: TensorFlow's begin with a trace of calls."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -128,4 +134,4 @@ class _Walker(keras.Model):  # type: ignore[misc]  # Keras ships no types
         arrays = keras.tree.flatten(inputs)
         outputs = walk(model, arrays, visit)
         some = [array[:_COMPARED] for array in arrays]
-        return shown, outputs, keras.tree.flatten(model(some[0] if len(some) == 1 else some))
+        return shown, outputs, keras.tree.flatten(model(_as_made(model, some)))

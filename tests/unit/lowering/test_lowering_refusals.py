@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
         ["'act'", "differs from place to place", "per channel"],
     ),
     "training=True": (called_in_training, ["'drop'", "training=True"]),
-    "constants": (padded_with_ones, ["'pad'", "constants other than zero"]),
+    "constants": (padded_with_ones, ["'pad", "constants other than zero"]),
     "after the decoder": (
         lambda: stack(
             L.Flatten(),

@@ -82,7 +82,7 @@ def test_a_wrong_lowering_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
         Population(p.name, p.shape, p.threshold + 0.01 * (n == 1), p.bias) for n, p in enumerate(graph.populations)
     ]
     wrong = Graph(graph.inputs, moved, graph.projections, graph.readouts, graph.outputs)
-    monkeypatch.setattr(lowering, "trace", lambda *_: replace(honest, graph=wrong))
+    monkeypatch.setattr(lowering, "trace", lambda *_, **__: replace(honest, graph=wrong))
     report = strop.verify(model, frames, backends=("reference",))
     assert report.keras is not None
     assert not report.passed
