@@ -205,7 +205,9 @@ def test_layer_passes_masks_and_shapes_on():
 
 def test_sharpness_moves_nothing_else_while_training():
     x = np.float32([[0.2, 0.9], [0.7, 0.1]])
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), SpikingBReLU(0.5)])
+    # Sums of 0.44 and 0.32, both on the ramp from 0.25 to 0.75: random weights may leave all of them beside it.
+    dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.Constant(0.4))
+    model = keras.Sequential([keras.Input((2,)), dense, SpikingBReLU(0.5)])
     model.compile("sgd", "mse")
     before = model.layers[0].get_weights()[0].copy()
     model.fit(x, np.ones((2, 3), np.float32), epochs=2, verbose=0)
