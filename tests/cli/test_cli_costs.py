@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import strop
 
 keras = pytest.importorskip("keras", reason="the command line's model files need Keras")
-
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-
-
-def strop(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "strop", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=ENVIRONMENT, check=False)
 
 
 @pytest.fixture(scope="module")

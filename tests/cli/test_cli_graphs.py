@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import strop
 
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Dense, Graph, Input, Population, Readout, graphs_equal
 from strop.graph_files import read_graph, reader_suffixes
-
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-
-
-def strop(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "strop", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**ENVIRONMENT, **environment},
-        check=False,
-    )
 
 
 def graph() -> Graph:

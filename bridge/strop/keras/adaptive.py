@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from strop.errors import StropError
+from strop.keras.course import growth
 from strop.keras.sharpener import Sharpener, number_between, whole_number
 
 
@@ -125,7 +126,7 @@ class AdaptiveSharpener(Sharpener):
         if self.reference_loss is None or self.epoch < self.min_init_epochs - 1:
             self.reference_loss = self._loss
             return
-        change = _relative_change(self._loss, self.reference_loss)
+        change = growth(self._loss, self.reference_loss)
         if change <= -self.sig_decrease:
             self._turn(self.sharpening)
         elif self.sharpening and change >= self.sig_increase:
@@ -143,14 +144,3 @@ class AdaptiveSharpener(Sharpener):
 
     def _remark(self) -> str:
         return f"; {self.monitor} {self._loss:.4g}, {'sharpening' if self.sharpening else 'waiting'}"
-
-
-def _relative_change(loss: float, reference: float) -> float:
-    """Return by which part of `reference` the loss has grown; not finite counts as endless growth."""
-    if not math.isfinite(loss):
-        return math.inf
-    if loss == reference:
-        return 0.0
-    if reference == 0.0:
-        return math.copysign(math.inf, loss)
-    return (loss - reference) / abs(reference)

@@ -18,7 +18,7 @@ from strop.errors import DataError
 from strop.keras.activations import SpikingBReLU
 from strop.keras.decoder import SoftmaxDecode, key_generator
 from strop.keras.sharpener import Sharpener
-from strop.keras.sharpness import set_sharpness
+from strop.keras.sharpness import set_sharpness, spiking_layers
 
 layers = keras.layers
 _CLASSES = 10
@@ -110,7 +110,7 @@ def fit_convnet(
         If sharpening would not end an epoch before the training does.
     """
     sharpener = _EarlySharpener(settings.blunt_epochs, settings.sharpening_epochs)
-    count = 4 if settings.width else 3
+    count = len(spiking_layers(model))
     needed = 1 + settings.blunt_epochs + count * settings.sharpening_epochs if settings.sharpening_epochs else 1
     if epochs < needed:
         raise DataError(f"{epochs} epochs are too few to sharpen {count} layers; give at least {int(np.ceil(needed))}")

@@ -8,10 +8,12 @@ from typing import Any
 
 import keras
 
-from strop.arithmetic import Arithmetic
+from strop.arithmetic import Arithmetic, total
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
+from strop.lowering.layers.operations import operation_classes
+from strop.lowering.layers.pooling import newer_layers
 from strop.lowering.walk import walk
 
 L = keras.layers
@@ -51,6 +53,11 @@ def layer_arithmetic(layer: Any, before: list[Shape], after: Shape) -> tuple[int
     if isinstance(layer, L.TimeDistributed):
         macs, additions = layer_arithmetic(layer.layer, [shape[1:] for shape in before], after[1:])
         return macs * after[0], additions * after[0]
+    if isinstance(layer, L.SpectralNormalization):  # in inference its kernel is a kernel
+        return layer_arithmetic(layer.layer, before, after)
+    if isinstance(layer, keras.Model):
+        inner = total(model_arithmetic(layer))
+        return inner.macs, inner.additions
     macs = additions = 0
     for classes, count in _COUNTS:
         if isinstance(layer, classes):
@@ -114,6 +121,24 @@ def _global_average(layer: Any, before: list[Shape], after: Shape) -> tuple[int,
     return math.prod(after), math.prod(after) * (_places(layer, before[0]) - 1)
 
 
+def _adaptive_sums(layer: Any, before: list[Shape], after: Shape) -> int:
+    """Return the additions of all windows; output k of m covers the places floor(k n / m) to ceil((k + 1) n / m)."""
+    first = layer.data_format == "channels_first"
+    inputs, outputs = (shape[1:] if first else shape[:-1] for shape in (before[0], after))
+    members = math.prod(
+        sum(-(-(k + 1) * n // m) - k * n // m for k in range(m)) for n, m in zip(inputs, outputs, strict=True)
+    )
+    return (members - math.prod(outputs)) * (after[0] if first else after[-1])
+
+
+def _adaptive_maximum(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return 0, _adaptive_sums(layer, before, after)
+
+
+def _adaptive_average(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return math.prod(after), _adaptive_sums(layer, before, after)
+
+
 def _scaling(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
     """One factor and one offset for each value, as inference has it."""
     return math.prod(after), 0
@@ -131,8 +156,24 @@ def _multiplying(layer: Any, before: list[Shape], after: Shape) -> tuple[int, in
     return math.prod(after) * (len(before) - 1), 0
 
 
-# `a + b` on tensors of a functional model; Keras exports the operation's class under no public name.
-_SYMBOLIC_ADD = type(keras.ops.add(keras.KerasTensor((1,)), keras.KerasTensor((1,)))._keras_history.operation)
+# Operations of `keras.ops` take two operands, of which one may be a constant.
+
+
+def _one_addition(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return 0, math.prod(after)
+
+
+def _one_product(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return math.prod(after), 0
+
+
+def _reduction(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return 0, math.prod(before[0]) - math.prod(after)
+
+
+def _mean(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return math.prod(after), math.prod(before[0]) - math.prod(after)
+
 
 # Looked through in this order: depthwise and transposed convolutions are no subclasses of the plain ones.
 _COUNTS: tuple[tuple[tuple[type, ...], _Count], ...] = (
@@ -148,6 +189,16 @@ _COUNTS: tuple[tuple[tuple[type, ...], _Count], ...] = (
     ((L.BatchNormalization, L.Rescaling, L.Normalization), _scaling),
     ((L.Average,), _averaging),
     ((L.Multiply,), _multiplying),
-    ((L.Add, L.Subtract, L.Maximum, L.Minimum, _SYMBOLIC_ADD), _adding),
+    ((L.Add, L.Subtract, L.Maximum, L.Minimum), _adding),
+    (tuple(newer_layers("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D")), _adaptive_maximum),
+    (
+        tuple(newer_layers("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D")),
+        _adaptive_average,
+    ),
+    (tuple(operation_classes("add", "subtract", "maximum", "minimum")), _one_addition),
+    (tuple(operation_classes("greater_equal", "greater", "less", "less_equal", "heaviside")), _one_addition),
+    (tuple(operation_classes("multiply", "divide", "true_divide")), _one_product),
+    (tuple(operation_classes("sum", "max")), _reduction),
+    (tuple(operation_classes("mean")), _mean),
     ((SoftmaxDecode,), lambda layer, before, after: (math.prod(before[0]) * after[-1], 0)),
 )

@@ -142,3 +142,32 @@ def test_lenet_causes_48921_synaptic_events_per_frame(shared: Path) -> None:
     convolutions = 28 * 28 * 25 * 6 + 10 * 10 * 25 * 6 * 16
     assert found.arithmetic["dense"]["macs"] == convolutions + 400 * 120 + 120 * 84 + 84 * 100 + 100 * 10
     assert found.arithmetic["host"]["macs"] == 28 * 28 * 25 * 6
+
+
+def spikes(*layers: object) -> object:
+    return keras.Sequential([L.Input((7,)), *layers])
+
+
+@pytest.mark.parametrize(
+    ("shape", "compute", "macs", "additions"),
+    [
+        ((4, 3), lambda x: x + x, 0, 12),
+        ((4, 3), lambda x: 1.0 - x, 0, 12),
+        ((4, 3), lambda x: 0.5 * x, 12, 0),
+        ((4, 3), lambda x: x >= 0.5, 0, 12),
+        ((4, 3), lambda x: keras.ops.maximum(x, x), 0, 12),
+        ((4, 3), lambda x: keras.ops.sum(x, axis=1), 0, 9),
+        ((4, 3), lambda x: keras.ops.mean(x, axis=(1, 2), keepdims=True), 1, 11),
+        ((4, 3), lambda x: x[:, 1:], 0, 0),
+        # Windows of 7 places into 3: 0-2, 2-4, 4-6, of three members each.
+        ((7, 2), lambda x: L.AdaptiveMaxPooling1D(3)(x), 0, 3 * 2 * 2),
+        ((7, 2), lambda x: L.AdaptiveAveragePooling1D(3)(x), 6, 3 * 2 * 2),
+        ((7,), lambda x: L.SpectralNormalization(L.Dense(5))(x), 35, 5),
+        ((4, 7), lambda x: L.TimeDistributed(spikes(L.Dense(5), SpikingBReLU(1.0), L.Dense(2)))(x), 4 * 45, 4 * 12),
+    ],
+)
+def test_operations_and_newer_layers_are_counted_by_hand(shape, compute, macs, additions) -> None:
+    inputs = keras.Input(shape)
+    found = model_arithmetic(keras.Model(inputs, compute(inputs)))
+    assert sum(part.macs for part in found) == macs
+    assert sum(part.additions for part in found) == additions

@@ -25,7 +25,7 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-def _classes(*functions: str) -> list[Any]:
+def operation_classes(*functions: str) -> list[Any]:
     """Return the classes behind functions of `keras.ops`, which Keras exports under no public name."""
     found = []
     for name in functions:
@@ -44,7 +44,7 @@ def _name(operation: Any) -> str:
 
 
 @handles_operation(
-    *_classes(
+    *operation_classes(
         *("broadcast_to", "concatenate", "expand_dims", "flip", "get_item", "moveaxis", "pad", "repeat", "reshape"),
         *("roll", "squeeze", "stack", "swapaxes", "tile", "transpose"),
     )
@@ -117,7 +117,7 @@ def _pair(operation: Any, args: Args, kwargs: Kwargs) -> tuple[Any, Any]:
     return args[0], args[1]
 
 
-@handles_operation(*_classes("add", "subtract", "multiply", "divide", "true_divide", "maximum", "minimum"))
+@handles_operation(*operation_classes("add", "subtract", "multiply", "divide", "true_divide", "maximum", "minimum"))
 def _arithmetic(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     kind = _name(operation)
     x, y = _pair(operation, args, kwargs)
@@ -142,13 +142,13 @@ def _arithmetic(operation: Any, context: Context, args: Args, kwargs: Kwargs) ->
     raise Refusal(f"{kind} with this constant is neither a factor nor a shift", "use a spiking activation")
 
 
-@handles_operation(*_classes("negative"))
+@handles_operation(*operation_classes("negative"))
 def _negative(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0]
     return signal.scaled(-ONE)
 
 
-@handles_operation(*_classes("sum", "mean", "max"))
+@handles_operation(*operation_classes("sum", "mean", "max"))
 def _reduced(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal, axes = args[0], operation.axis
     rank = len(signal.shape) + 1
@@ -171,7 +171,7 @@ def _step(context: Context, signal: Signal, at: Any, *, strict: bool, low: float
     return context.spiking(signal, float(np.nextafter(number, np.inf)) if strict else number, low, high)
 
 
-@handles_operation(*_classes("greater_equal", "greater", "less", "less_equal"))
+@handles_operation(*operation_classes("greater_equal", "greater", "less", "less_equal"))
 def _compared(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     """`x < t` is the negation of `x >= t`, and `x <= t` that of `x > t`."""
     x, y = _pair(operation, args, kwargs)
@@ -188,7 +188,7 @@ def _compared(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> S
     return _step(context, signal, at, strict=strict, low=low, high=high)
 
 
-@handles_operation(*_classes("heaviside"))
+@handles_operation(*operation_classes("heaviside"))
 def _heaviside(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     x, at_zero = _pair(operation, args, kwargs)
     if not isinstance(x, Signal) or isinstance(at_zero, Signal) or np.ndim(at_zero) or float(at_zero) not in (0.0, 1.0):
@@ -196,7 +196,7 @@ def _heaviside(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> 
     return _step(context, x, 0.0, strict=float(at_zero) == 0.0)
 
 
-@handles_operation(*_classes("where"))
+@handles_operation(*operation_classes("where"))
 def _where(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     """Two constants chosen by spikes: `b + (a - b) s`."""
     if len(args) != 3 or kwargs or any(isinstance(value, Signal) for value in args[1:]):
@@ -208,7 +208,7 @@ def _where(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Sign
     return condition.scaled(a - b, b, np.abs(b)) if (a - b).any() else condition.scaled(ZERO, b)
 
 
-@handles_operation(*_classes("cast"))
+@handles_operation(*operation_classes("cast"))
 def _cast(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0]
     if operation.dtype not in ("float32", "float64"):
@@ -216,7 +216,7 @@ def _cast(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signa
     return signal
 
 
-@handles_operation(*_classes("softmax"))
+@handles_operation(*operation_classes("softmax"))
 def _softmax(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     if not isinstance(operation.axis, int):
         raise Refusal(f"its softmax runs over the axes {operation.axis}", "use axis=-1")

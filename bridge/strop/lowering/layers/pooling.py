@@ -96,18 +96,18 @@ def _global_average_pooling(layer: Any, context: Context, signal: Signal) -> Sig
     return _without_axes(layer, _average(signal, _whole(layer, signal)))
 
 
-def _newer(*names: str) -> list[Any]:
+def newer_layers(*names: str) -> list[Any]:
     """Return the layers of these names that the installed Keras has."""
     return [getattr(keras.layers, name) for name in names if hasattr(keras.layers, name)]
 
 
-@handles(*_newer("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"))
+@handles(*newer_layers("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"))
 def _adaptive_max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _maximum(context, signal, _adaptive(layer, signal))
 
 
-@handles(*_newer("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"))
+@handles(*newer_layers("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"))
 def _adaptive_average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _average(signal, _adaptive(layer, signal))
