@@ -85,13 +85,7 @@ class Comparison:
             If a population's spikes are missing from one chunk to the next, or have another shape.
         """
         frames = len(next(iter(oracle.values())))
-        if not self.layers:
-            names = [name for name in self.graph.population_names if name in claimed]
-            self.layers = {name: LayerReport(name, self.graph.population(name).size) for name in names}
-        if set(claimed) != set(self.layers):
-            raise StropError(
-                f"{self.who} gave spikes of {', '.join(sorted(set(claimed) ^ set(self.layers)))} only at times"
-            )
+        self._check_names(claimed)
         second_look = np.zeros(frames, dtype=bool) if near is None else near.copy()
         for name, layer in self.layers.items():
             if claimed[name].shape != oracle[name].shape or claimed[name].dtype != np.bool_:
@@ -114,6 +108,20 @@ class Comparison:
         self.frames += frames
         self.frames_with_faults += int(found.faulty.sum())
         return found
+
+    def _check_names(self, claimed: Mapping[str, BoolArray]) -> None:
+        unknown = sorted(set(claimed) - set(self.graph.population_names))
+        if unknown:
+            raise StropError(
+                f"{self.who} gave spikes of {', '.join(map(repr, unknown))}, which the graph does not have"
+            )
+        names = [name for name in self.graph.population_names if name in claimed]
+        if not self.layers:
+            self.layers = {name: LayerReport(name, self.graph.population(name).size) for name in names}
+        if names != list(self.layers):
+            raise StropError(
+                f"{self.who} gave spikes of {', '.join(set(names) ^ set(self.layers))} in some chunks only"
+            )
 
     def _add(self, judgement: Judgement) -> None:
         for name, layer in self.layers.items():

@@ -226,9 +226,9 @@ class _Verification:
         begin = time.perf_counter()
         spikes, outputs = probe.run(keras_frames(self.graph, frames))
         self.keras.seconds += time.perf_counter() - begin
+        found = self._compare(KERAS, spikes, oracle, signals, near)
         if self.frames == 0:
             self._check_itself(spikes, outputs, oracle, signals, near)
-        found = self._compare(KERAS, spikes, oracle, signals, near)
         tied = self._compare_outputs(found, oracle, signals, outputs, self.outputs)
         decided = outputs[0].argmax(axis=-1) if decides(self.graph) else None
         self._score(KERAS, decided, truth)
@@ -301,12 +301,12 @@ class _Verification:
         missing = sorted(set(self.graph.population_names) - set(spikes))
         if missing:
             raise BackendError(f"{name} gave no spikes of {', '.join(missing)}")
+        found = self._compare(name, spikes, oracle, signals)
         if self.frames == 0:
             planted = check_spikes(self.graph, name, bound, spikes, oracle, signals)
             layers = list(planted.layers.values())
             if any(layer.faults for layer in layers):
                 _must_fail(name, self._assembled(None, {name: BackendReport(report.version, layers=layers)}))
-        found = self._compare(name, spikes, oracle, signals)
         answers = decode(self.graph, spikes)
         other = differing_frames(self.graph, answers, expected)
         report.decoded_equal &= not other.any()
