@@ -52,11 +52,14 @@ class KerasReport:
         Spent in Keras.
     layers : list of LayerReport
         The populations whose spikes Keras shows.
+    accuracies : dict of output name to float or None
+        Of every output, if any has labels; `accuracy` is that of the first.
     """
 
     accuracy: float | None = None
     seconds: float = 0.0
     layers: list[LayerReport] = field(default_factory=list)
+    accuracies: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
@@ -72,6 +75,7 @@ class KerasReport:
         """Return the JSON form."""
         return {
             "accuracy": self.accuracy,
+            "accuracies": self.accuracies,
             "ties": self.ties,
             "faults": self.faults,
             "seconds": self.seconds,
@@ -93,6 +97,8 @@ class BackendReport:
     build_seconds, run_seconds : float
     frames : int
     layers : list of LayerReport
+    accuracies : dict of output name to float or None
+        Of every output, if any has labels; `accuracy` is that of the first.
     """
 
     version: str
@@ -103,6 +109,7 @@ class BackendReport:
     run_seconds: float = 0.0
     frames: int = 0
     layers: list[LayerReport] = field(default_factory=list)
+    accuracies: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
@@ -133,6 +140,7 @@ class BackendReport:
             "frames_with_faults": self.frames_with_faults,
             "decoded_equal": self.decoded_equal,
             "accuracy": self.accuracy,
+            "accuracies": self.accuracies,
             "build_seconds": self.build_seconds,
             "run_seconds": self.run_seconds,
             "frames_per_second": self.frames_per_second,
@@ -156,6 +164,8 @@ class Report:
         populations, neurons, synapses, depth, synaptic_events_per_frame.
     evidence : Evidence or None
         What `strop.page` shows beside the numbers, where `strop.verify` was asked for it.
+    notes : list of str
+        What was done with the frames and labels, in plain sentences.
     """
 
     model: str
@@ -164,6 +174,7 @@ class Report:
     backends: dict[str, BackendReport]
     graph: dict[str, Any]
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -180,6 +191,7 @@ class Report:
             "keras": None if self.keras is None else self.keras.to_dict(),
             "backends": {name: backend.to_dict() for name, backend in self.backends.items()},
             "graph": self.graph,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:

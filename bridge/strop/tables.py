@@ -57,6 +57,7 @@ def render_report(report: Report) -> str:
         f"{graph['populations']} populations, {_count(graph['neurons'])} neurons, "
         f"{_count(graph['synapses'])} synapses, depth {graph['depth']}, "
         f"{_count(graph['synaptic_events_per_frame'])} synaptic events per frame",
+        *map(escape, report.notes),
         f"{verdict}. A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault.",
     )
 
@@ -88,6 +89,9 @@ def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
         table.add_row(escape(layer.name), _count(layer.units), f"{layer.spikes / report.frames:,.1f}", *cells)
     table.add_section()
     table.add_row("accuracy", "", "", *(_percent(column.accuracy) for _, column in columns))
+    for output in columns[0][1].accuracies if len(columns[0][1].accuracies) > 1 else ():
+        each = (_percent(column.accuracies.get(output)) for _, column in columns)
+        table.add_row(escape(f"accuracy of {output}"), "", "", *each)
     table.add_row("frames per second", "", "", *(_speed(report, column) for _, column in columns))
     return [table]
 
@@ -138,7 +142,7 @@ def render_inspection(inspection: Inspection) -> str:
     totals = inspection.totals
     inputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['encoding']})" for n in inspection.inputs)
     outputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['kind']})" for n in inspection.outputs)
-    lines = [
+    lines: list[Any] = [
         table,
         f"input: {inputs}; output: {outputs}",
         f"{totals['populations']} populations, {_count(totals['neurons'])} neurons, "
@@ -147,6 +151,7 @@ def render_inspection(inspection: Inspection) -> str:
         "expanded (24 bytes each, before a simulator adds its own)",
         *cost_lines(inspection),
     ]
+    lines += [escape(note) for note in inspection.notes]
     if not totals.get("counts_exact", True):
         lines.append("synapses and fans are upper bounds where a pool overlaps a convolution: too many to expand")
     if inspection.target is not None:

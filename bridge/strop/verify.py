@@ -6,7 +6,7 @@ Frames are worked through in chunks, so that memory does not grow with their num
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.activity import Activity
-from strop.backend import Backend, Runner, get_backend
+from strop.backend import Backend, Runner, get_backend, named_backends
 from strop.decode import classes, decides, decode
-from strop.encode import FrameDict, Frames, as_frames, encode, keras_frames
-from strop.errors import BackendError, DataError
+from strop.encode import FrameDict, Frames, as_frames, encode, frame_notes
+from strop.errors import BackendError, DataError, did_you_mean
 from strop.evidence import Collector
 from strop.fidelity import compared
+from strop.given import take_apart
 from strop.graph import Graph
+from strop.labels import Scores, Truths, labels_by_output, part_of
+from strop.lowering.shown import keras_frames
+from strop.opening import ModelOrGraph, keys_of, model_or_graph
 from strop.progress import Progress
 from strop.reference import (
     FLOAT32_UNIT,
@@ -39,8 +43,6 @@ from strop.report import BackendReport, KerasReport, LayerReport, Report
 from strop.simulate import chunk_size, chunks
 
 if TYPE_CHECKING:
-    import keras
-
     from strop.lowering.context import Lowering
     from strop.lowering.probe import KerasProbe
 
@@ -49,10 +51,10 @@ Bound = Callable[[str, Signals], FloatArray]
 
 
 def verify(
-    model: keras.Model | Graph,
+    model: ModelOrGraph,
     frames: Frames,
-    labels: npt.ArrayLike | None = None,
-    backends: Sequence[str | Backend] = ("brian2",),
+    labels: Any = None,
+    backends: str | Backend | Iterable[str | Backend] | None = ("brian2",),
     *,
     encoding: str = "host",
     decision: str = "host",
@@ -71,14 +73,17 @@ def verify(
 
     Parameters
     ----------
-    model : keras.Model or Graph
+    model : keras.Model, Graph or path
         A sharpened model, or a saved graph (then there is no Keras to compare with).
-    frames : array, shape (n, *input_shape), uint8, bool or float
-        See `strop.encode.as_frames`.
-    labels : int array, shape (n,), optional
-        True classes, for the accuracies.
-    backends : sequence of str or Backend
-        Names, see `strop backends`; or backends of your own that are not registered.
+    frames : array, shape (n, *input_shape)
+        Or a list or dict of arrays for several inputs, a pair (x, y), or a stream of batches: see
+        `strop.given.take_apart`. uint8 is divided by 255 where the model does not take whole numbers itself, everything
+        else is used as it is (`strop.encode.as_frames`); `report.notes` say what was done.
+    labels : array of class numbers, shape (n,), or one-hot rows, optional
+        True classes, for the accuracies; for several outputs a list or dict of them (`strop.labels`).
+    backends : str, Backend, or several of them
+        Names, see `strop backends`; or backends of your own that are not registered. None: all that are installed and
+        can run this graph.
     encoding : {"host", "bitplane", "binary", "current"}
         For a Keras model; a saved graph carries its own.
     decision : {"host", "spikes"}
@@ -92,10 +97,11 @@ def verify(
     Raises
     ------
     StropError
-        If the model cannot be lowered, the frames do not fit, or a backend is missing.
+        If the model cannot be lowered, the frames or labels do not fit, or a backend is missing.
     """
     probe: KerasProbe | None = None
     lowering: Lowering | None = None
+    model = model_or_graph(model, "strop.verify")
     if isinstance(model, Graph):
         graph = model
     else:
@@ -104,38 +110,54 @@ def verify(
 
         lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
-    ready = as_frames(graph, frames)
-    count = len(next(iter(ready.values())))
-    truth = as_labels(labels, count)
+    engines, left_out = _engines(graph, backends, options or {})
+    inputs, outputs = keys_of(model, graph)
+    given = take_apart(graph, frames, labels, inputs)
+    ready = as_frames(graph, given.frames)
+    count = given.count
+    truths, about_labels = labels_by_output(graph, given.labels, count, outputs)
 
-    engines = {b if isinstance(b, str) else b.name: get_backend(b) for b in dict.fromkeys(backends)}
-    for engine in engines.values():
-        engine.check(graph)
     verification = _Verification(graph, probe, lowering, engines, options or {}, evidence)
     try:
         with Progress("verifying", count) as progress:
             start = 0
             for part in chunks(ready, chunk_size(graph)):
-                size = len(next(iter(part.values())))
-                verification.take(part, None if truth is None else truth[start : start + size])
-                start += size
-                progress.advance(size)
+                stop = start + len(next(iter(part.values())))
+                own = {name: array[start:stop] for name, array in given.frames.items()}
+                verification.take(part, part_of(truths, start, stop), own)
+                progress.advance(stop - start)
+                start = stop
     finally:
         verification.close()
-    return verification.report(count)
+    report = verification.report(count)
+    report.notes = [*frame_notes(graph, given.frames), *given.notes, *about_labels, *left_out]
+    return report
 
 
-def as_labels(labels: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64] | None:
-    """Return labels as class numbers, shape `(count,)`; one-hot rows are accepted."""
-    if labels is None:
-        return None
-    array = np.asarray(labels)
-    if array.ndim == 2 and array.shape[1] > 1:
-        array = array.argmax(axis=1)
-    array = array.reshape(-1) if array.ndim == 2 else array
-    if array.shape != (count,) or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise DataError(f"labels must be {count} class numbers, one per frame; got {array.dtype} {array.shape}")
-    return array.astype(np.int64)
+def _engines(
+    graph: Graph, backends: str | Backend | Iterable[str | Backend] | None, options: Mapping[str, Any]
+) -> tuple[dict[str, Backend], list[str]]:
+    """Return the backends that were asked for, by name, and what to say of those that were left out."""
+    engines: dict[str, Backend] = {}
+    left_out = []
+    for backend in named_backends(backends):
+        name = backend if isinstance(backend, str) else backend.name
+        engine = get_backend(backend)
+        try:
+            engine.check(graph)
+        except BackendError as error:
+            if backends is not None:
+                raise
+            left_out.append(f"{name} is left out: {error}")
+        else:
+            engines[name] = engine
+    unknown = [name for name in options if name not in engines]
+    if unknown:
+        raise BackendError(
+            f"options are given for {unknown[0]!r}, and the backends are {', '.join(engines) or 'none'}"
+            + did_you_mean(unknown[0], engines)
+        )
+    return engines, left_out
 
 
 @dataclass(frozen=True)
@@ -241,8 +263,7 @@ class _Verification:
         if evidence:
             self.collector = Collector(graph, self.keras_bound or graph_float32_bound(graph), probe is not None)
         self.backend_bounds = {name: float64_bound(graph, engine.resolution) for name, engine in engines.items()}
-        self.labelled = 0
-        self.correct: dict[str, int] = {}
+        self.scores = Scores(graph)
         self.keras = KerasReport() if probe is not None else None
         self.totals: dict[str, dict[str, LayerReport]] = {}
         self.reports: dict[str, BackendReport] = {}
@@ -262,8 +283,9 @@ class _Verification:
         for runner in self.runners.values():
             runner.close()
 
-    def take(self, frames: FrameDict, truth: npt.NDArray[np.int64] | None) -> None:
-        """Verify one chunk of frames."""
+    def take(self, frames: FrameDict, truths: Truths | None, own: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Verify one chunk of frames; `own` holds them as the user has them, for Keras."""
+        truth = None if truths is None else truths[0]
         signals = encode(self.graph, frames)
         if self.collector is not None:
             self.collector.expect(len(next(iter(frames.values()))))
@@ -271,14 +293,19 @@ class _Verification:
         self.activity.add(oracle, signals)
         if self.collector is not None:
             self.collector.begin(signals, oracle, truth)
-        self.labelled += 0 if truth is None else len(truth)
         if self.probe is not None and self.keras is not None and self.keras_bound is not None:
             begin = time.perf_counter()
-            spikes, outputs = self.probe.run(keras_frames(self.graph, frames))
+            spikes, outputs = self.probe.run(keras_frames(self.graph, own))
             self.keras.seconds += time.perf_counter() - begin
             self._compare("keras", spikes, oracle, signals, self.keras_bound)
-            if decides(self.graph):
-                self._score("keras", outputs[0].argmax(axis=-1), truth)
+            self._score(
+                "keras",
+                [
+                    output.argmax(axis=-1) if decides(self.graph, name) else None
+                    for name, output in zip(self.graph.outputs, outputs, strict=True)
+                ],
+                truths,
+            )
         expected = decode(self.graph, oracle)
         for name, runner in self.runners.items():
             report = self.reports[name]
@@ -288,16 +315,14 @@ class _Verification:
             report.frames += len(next(iter(spikes.values())))
             report.frames_with_faults += self._compare(name, spikes, oracle, signals, self.backend_bounds[name])
             report.decoded_equal &= _answers_equal(self.graph, decode(self.graph, spikes), expected)
-            if decides(self.graph):
-                self._score(name, classes(self.graph, spikes), truth)
+            self._score(name, [classes(self.graph, spikes, output) for output in self.graph.outputs], truths)
         if self.collector is not None:
             self.collector.end(frames, oracle, truth)
 
-    def _score(self, who: str, chosen: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64] | None) -> None:
+    def _score(self, who: str, chosen: list[npt.NDArray[np.int64] | None], truths: Truths | None) -> None:
         if self.collector is not None:
-            self.collector.decide(who, chosen)
-        if chosen is not None and truth is not None:
-            self.correct[who] = self.correct.get(who, 0) + int((chosen == truth).sum())
+            self.collector.decide(who, chosen[0])
+        self.scores.add(who, chosen, truths)
 
     def _compare(
         self,
@@ -341,8 +366,8 @@ class _Verification:
         for name, report in (("keras", self.keras), *self.reports.items()):
             if report is not None:
                 report.layers = list(self.totals.get(name, {}).values())
-                if self.labelled and decides(graph):
-                    report.accuracy = self.correct.get(name, 0) / self.labelled
+                report.accuracy = self.scores.accuracy(name)
+                report.accuracies = self.scores.accuracies(name)
         return Report(
             model=graph.name,
             frames=count,

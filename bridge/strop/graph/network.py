@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from strop.errors import GraphError
+from strop.errors import GraphError, did_you_mean
 from strop.graph.nodes import Input, Population, Projection, Readout
 
 
@@ -144,7 +144,10 @@ class Graph:
         """Return the population of that name, or raise `GraphError`."""
         node = self._nodes.get(name)
         if not isinstance(node, Population):
-            raise GraphError(f"there is no population {name!r}; there are: {', '.join(self.population_names)}")
+            known = ", ".join(self.population_names)
+            raise GraphError(
+                f"there is no population {name!r}; there are: {known}{did_you_mean(name, self.population_names)}"
+            )
         return node
 
     @property

@@ -1,8 +1,8 @@
 """A model compiled once to show what its layers give, and kept for as long as the model lives and stays as it is.
 
-Keras compiles `predict` anew for each model object (`make_predict_function` in `keras/src/backend/tensorflow/trainer.py`
-of 3.15), so a new walker for each verification would be traced each time. TensorFlow warns of the fifth trace of one
-piece of code, whatever the models (`_FrequentTracingDetector` in
+Keras compiles `predict` anew for each model object (`make_predict_function` in
+`keras/src/backend/tensorflow/trainer.py` of 3.15), so a new walker for each verification would be traced each time.
+TensorFlow warns of the fifth trace of one piece of code, whatever the models (`_FrequentTracingDetector` in
 `tensorflow/python/eager/polymorphic_function/polymorphic_function.py` of 2.21, keyed on the code object). Here a model
 is traced once, with the number of frames left open, and its one concrete function is called from then on.
 """
