@@ -55,9 +55,9 @@ def _as_float32(node: Input, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]
     array = array.reshape(len(array), *node.shape)
     if array.dtype == np.uint8 and not node.whole_numbers:
         return array.astype(np.float32) / np.float32(255)
-    if np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_:
+    if array.dtype.kind in "iub":  # not np.integer: NumPy counts lengths of time among those
         result = _of_integers(array, where)
-    elif np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16":
+    elif array.dtype.kind == "f" or array.dtype.name == "bfloat16":
         with np.errstate(over="ignore"):  # what is too large for float32 is refused below
             result = array.astype(np.float32, copy=False)
         if not np.isfinite(result).all():

@@ -257,7 +257,7 @@ def _gathered(graph: Graph, stream: Any, labels: Any, keys: Mapping[str, str] | 
         parts.append(part)
         if y is not None:
             truths.append(_rows(y, single))
-        if (y is None) != (len(truths) == 0):
+        if len(truths) not in (0, len(parts)):
             raise DataError(f"{where} {'has no' if y is None else 'has'} labels, unlike those before it")
         if weights is not None and not notes:
             notes.append("weights of the samples are not used: every frame counts once")
@@ -281,12 +281,19 @@ def _parts(graph: Graph, element: Any, keys: Mapping[str, str] | None) -> tuple[
     several = len(graph.inputs) > 1 and len(element) == len(graph.inputs)
     if several and not isinstance(element[0], (tuple, list, Mapping)):
         return element, None, None
-    try:
-        _batch(graph, element[0], keys, "")
-    except DataError:  # a frame, or a batch, in a list
+    # A frame, or a batch, may be a list itself; a pair in a list is one only where all of it is no frames.
+    if not _are_frames(graph, element[0], keys) or (isinstance(element, list) and _are_frames(graph, element, keys)):
         return element, None, None
     x, y, weights = (*element, None, None)[:3]
     return x, y, weights
+
+
+def _are_frames(graph: Graph, x: Any, keys: Mapping[str, str] | None) -> bool:
+    try:
+        _batch(graph, x, keys, "")
+    except DataError:
+        return False
+    return True
 
 
 def _batch(graph: Graph, x: Any, keys: Mapping[str, str] | None, where: str) -> tuple[dict[str, Array], bool]:
@@ -317,10 +324,12 @@ def _rows(labels: Any, single: bool) -> Any:
 
 def _joined_tree(parts: list[Any]) -> Any:
     first = parts[0]
-    if isinstance(first, Mapping):
+    if isinstance(first, Mapping) and all(isinstance(part, Mapping) and part.keys() == first.keys() for part in parts):
         return {key: _joined_tree([part[key] for part in parts]) for key in first}
-    if isinstance(first, list):
+    if isinstance(first, list) and all(isinstance(part, list) and len(part) == len(first) for part in parts):
         return [_joined_tree([part[number] for part in parts]) for number in range(len(first))]
+    if not all(isinstance(part, np.ndarray) for part in parts):
+        raise DataError("labels differ from element to element: give the same outputs in each")
     return _joined(parts, "labels")
 
 
