@@ -47,16 +47,25 @@ def decode(graph: Graph, spikes: SpikeDict) -> list[npt.NDArray[Any]]:
     return answers
 
 
-def decides(graph: Graph) -> bool:
-    """Whether the graph's first output is a decision between classes: a vector of two or more values per frame."""
-    readout = next((r for r in graph.readouts if r.name == graph.outputs[0]), None)
-    return readout is not None and readout.kind != "spikes" and len(readout.shape) == 1 and readout.shape[0] > 1
-
-
-def classes(graph: Graph, spikes: SpikeDict) -> npt.NDArray[np.int64] | None:
-    """Return the winning class of each frame, shape `(n,)`; ties go to the lower index. None if nothing is decided."""
-    if not decides(graph):
+def class_count(graph: Graph, output: str | None = None) -> int | None:
+    """Return between how many classes an output decides (the first, by default), or None if it decides nothing."""
+    name = graph.outputs[0] if output is None else output
+    readout = next((r for r in graph.readouts if r.name == name), None)
+    if readout is None or readout.kind == "spikes" or len(readout.shape) != 1 or readout.shape[0] < 2:
         return None
-    readout = next(r for r in graph.readouts if r.name == graph.outputs[0])
+    return int(readout.shape[0])
+
+
+def decides(graph: Graph, output: str | None = None) -> bool:
+    """Whether an output (the first, by default) is a decision between classes: two or more values per frame."""
+    return class_count(graph, output) is not None
+
+
+def classes(graph: Graph, spikes: SpikeDict, output: str | None = None) -> npt.NDArray[np.int64] | None:
+    """Return the winning class of each frame, shape `(n,)`; ties go to the lower index. None if nothing is decided."""
+    if not decides(graph, output):
+        return None
+    name = graph.outputs[0] if output is None else output
+    readout = next(r for r in graph.readouts if r.name == name)
     winners: npt.NDArray[np.int64] = readout_logits(readout, spikes).argmax(axis=-1)
     return winners

@@ -22,7 +22,7 @@ from strop.capacity import require_memory
 from strop.decode import decides
 from strop.encode import FrameDict, encode
 from strop.errors import BackendError
-from strop.graph import Graph, Projection
+from strop.graph import Graph, Input, Projection
 from strop.reference import evaluate
 
 # Pairs of indices and a weight, once as they are expanded and once on their way to the file.
@@ -220,13 +220,17 @@ def _write_readout(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[st
 
 
 def sample_frames(graph: Graph) -> FrameDict:
-    """Return a few random frames: whole numbers of a 255th, as an 8-bit camera gives them, or what the planes of an
-    input stand for."""
+    """Return a few random frames, as an 8-bit camera gives them: 255ths, or whole numbers where the model takes those;
+    or what the planes of an input stand for."""
     rng = np.random.default_rng(0)
-    return {
-        node.name: node.plane_values(rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape))).astype(np.float32)
-        for node in graph.inputs
-    }
+
+    def sample(node: Input) -> npt.NDArray[np.float32]:
+        if node.whole_numbers and node.encoding != "bitplane":
+            most = {"bool": 1, "int8": 127}.get(node.dtype, 255)
+            return rng.integers(0, most + 1, (_SAMPLE_FRAMES, *node.shape)).astype(np.float32)
+        return node.plane_values(rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape))).astype(np.float32)
+
+    return {node.name: sample(node) for node in graph.inputs}
 
 
 def _frame_arrays(

@@ -210,8 +210,8 @@ def test_what_planes_stand_for_is_kept_and_older_strops_read_the_rest(
 
 def test_newer_version_says_to_upgrade(saved: Path) -> None:
     with h5py.File(saved, "a") as file:
-        file.attrs["version"] = 3
-    with pytest.raises(ModelFileError, match=r"version 3 .* up to version 2; upgrade strop"):
+        file.attrs["version"] = 4
+    with pytest.raises(ModelFileError, match=r"version 4 .* up to version 3; upgrade strop"):
         load_graph(saved)
     assert is_graph_file(saved)
 

@@ -202,6 +202,8 @@ class _Reader:
                     about["level"],
                     about.get("step"),
                     about.get("offset", 0.0),
+                    about.get("dtype", "float32"),
+                    about.get("scaled_by", ""),
                 )
             except (GraphError, KeyError, TypeError):
                 made = None

@@ -88,6 +88,7 @@ class _Writer:
             about |= {"level": float(node.level), "offset": float(node.offset)}
             # None has no place in NIR's metadata.
             about |= {} if node.step is None else {"step": float(node.step)}
+            about |= {"dtype": node.dtype, "scaled_by": node.scaled_by} if node.whole_numbers else {}
             metadata = hint(**about)
             self.ids[node.name] = self._add(node.name, nir.Input(input_type={"input": shape}, metadata=metadata))
         for population in graph.populations:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from strop.errors import GraphError
+from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
 from strop.graph.nodes import Input, Population, Projection, Readout
 
@@ -145,7 +145,10 @@ class Graph(Content):
         """Return the population of that name, or raise `GraphError`."""
         node = self._nodes.get(name)
         if not isinstance(node, Population):
-            raise GraphError(f"there is no population {name!r}; there are: {', '.join(self.population_names)}")
+            known = ", ".join(self.population_names)
+            raise GraphError(
+                f"there is no population {name!r}; there are: {known}{did_you_mean(name, self.population_names)}"
+            )
         return node
 
     @property

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import GraphError
+from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
 from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
+# What a model's input may take; frames themselves are float32, which holds the whole numbers of all but the widest.
+WHOLE_TYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 READOUT_KINDS = ("key", "softmax", "linear", "spikes", "winner")
 MOST_BITS = 24
 _NAME = re.compile(r"[^\s\x00-\x1f]+\Z")
@@ -51,6 +53,10 @@ class Input(Content):
     step, offset : float
         What the planes of the `bitplane` encoding say: the whole number n stands for `offset + step * n`. By
         default `step` is `1 / (2^bits - 1)` and `offset` 0, so that all planes together are 1.0.
+    dtype : str
+        "float32", or the integer type (or "bool") that the model's input takes: then frames hold its whole numbers.
+    scaled_by : str
+        The layer or operation with which the model itself brings its frames to size ("Rescaling"); "" if it does not.
     """
 
     name: str
@@ -60,12 +66,17 @@ class Input(Content):
     level: float = 0.5
     step: float | None = None
     offset: float = 0.0
+    dtype: str = "float32"
+    scaled_by: str = ""
 
     def __post_init__(self) -> None:
         _check_name("Input", self.name)
         object.__setattr__(self, "shape", as_shape(f"input {self.name!r}", self.shape))
         if self.encoding not in ENCODINGS:
-            raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {self.encoding!r}")
+            known = ", ".join(ENCODINGS)
+            raise GraphError(
+                f"encoding must be one of {known}, got {self.encoding!r}{did_you_mean(self.encoding, ENCODINGS)}"
+            )
         if not 1 <= self.bits <= MOST_BITS:
             raise GraphError(
                 f"input {self.name!r}: bits must lie in 1..{MOST_BITS} (float32 holds no more), got {self.bits}"
@@ -74,6 +85,15 @@ class Input(Content):
             raise GraphError(f"input {self.name!r}: step must be a positive number, got {self.step}")
         if not math.isfinite(self.offset):
             raise GraphError(f"input {self.name!r}: offset must be a finite number, got {self.offset}")
+        if self.dtype not in ("float32", *WHOLE_TYPES):
+            raise GraphError(
+                f"input {self.name!r}: dtype must be float32, or one of {', '.join(WHOLE_TYPES)}; got {self.dtype!r}"
+            )
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether the model takes the whole numbers of a camera as they are, so that nobody divides them by 255."""
+        return self.dtype != "float32" or bool(self.scaled_by)
 
     @property
     def signal_shape(self) -> Shape:

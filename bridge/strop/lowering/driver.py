@@ -13,11 +13,12 @@ import numpy as np
 
 import strop.lowering.layers  # noqa: F401  (registers the handlers)
 from strop.encode import plane_weights
-from strop.errors import GraphError, ModelFileError, UnsupportedLayerError
+from strop.errors import GraphError, ModelFileError, UnsupportedLayerError, did_you_mean
 from strop.graph import ENCODINGS, Input
 from strop.lowering.context import Context, Lowering
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import lower_call
+from strop.lowering.scaling import whole_numbers
 from strop.lowering.signal import ZERO, Signal, Term
 from strop.lowering.walk import walk
 from strop.rounding import Planes, Source
@@ -30,7 +31,8 @@ def trace_model(
     if not isinstance(model, keras.Model):
         raise UnsupportedLayerError(f"strop.lower takes a Keras 3 model, got {type(model).__name__}")
     if encoding not in ENCODINGS:
-        raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+        known = ", ".join(ENCODINGS)
+        raise GraphError(f"encoding must be one of {known}, got {encoding!r}{did_you_mean(encoding, ENCODINGS)}")
     _refuse_values_that_are_not_finite(model)
     if decision not in ("host", "spikes"):
         raise GraphError(f"decision must be 'host' or 'spikes', got {decision!r}")
@@ -50,7 +52,7 @@ def trace_model(
         )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
-    said = _planes(model, encoding, planes)
+    said = whole_numbers(model, encoding, _planes(model, encoding, planes))
     outputs = walk(model, [_input(context, tensor, encoding, said) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
@@ -89,7 +91,10 @@ def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict
         each = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
         unknown = sorted(set(each) - set(names))
         if unknown:
-            raise GraphError(f"{what} names {', '.join(map(repr, unknown))}; the inputs are {', '.join(names)}")
+            raise GraphError(
+                f"{what} names {', '.join(map(repr, unknown))}; the inputs are {', '.join(names)}"
+                + did_you_mean(unknown[0], names)
+            )
         for name, number in each.items():
             if isinstance(number, bool) or not isinstance(number, numbers.Real):
                 raise GraphError(f"{what} of input {name!r} must be a number, got {number!r}")

@@ -8,7 +8,7 @@ from strop.graph import Composed, Convolution, Dense, Operator, Scale, Select, S
 
 FORMAT = "strop-graph"
 # The newest that is read. A graph is written in the oldest that can hold it, for those who have an older strop.
-VERSION = 2
+VERSION = 3
 SUFFIX = ".strop"
 
 # How each field of an operator is kept: key in the file, attribute of the class, kind of value. Never

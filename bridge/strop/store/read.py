@@ -128,6 +128,11 @@ def _read_input_2(source: _Source, node: dict[str, Any]) -> Input:
     return replace(_read_input_1(source, node), step=step, offset=offset)
 
 
+def _read_input_3(source: _Source, node: dict[str, Any]) -> Input:
+    said = {key: source.get(node, key, str) for key in ("dtype", "scaled_by") if key in node}
+    return replace(_read_input_2(source, node), **said)
+
+
 def _read(file: h5py.File, read_input: Callable[[_Source, dict[str, Any]], Input]) -> Graph:
     source = _Source(file)
     top = source.document()
@@ -172,6 +177,7 @@ def _read(file: h5py.File, read_input: Callable[[_Source, dict[str, Any]], Input
 _READERS: dict[int, Callable[[Any], Graph]] = {
     1: lambda file: _read(file, _read_input_1),
     2: lambda file: _read(file, _read_input_2),
+    3: lambda file: _read(file, _read_input_3),
 }
 
 

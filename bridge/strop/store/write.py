@@ -90,8 +90,16 @@ def _says_of_planes(node: Input) -> dict[str, Any]:
     return {"step": None if node.step is None else float(node.step), "offset": float(node.offset)}
 
 
+def _says_of_whole_numbers(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 2 lacks; none where they are what version 2 takes for granted."""
+    return {"dtype": node.dtype, "scaled_by": node.scaled_by} if node.whole_numbers else {}
+
+
 def _version(graph: Graph) -> int:
-    return VERSION if any(_says_of_planes(node) for node in graph.inputs) else 1
+    """Return the oldest version that can hold a graph: an older strop would divide whole numbers by 255 in silence."""
+    if any(_says_of_whole_numbers(node) for node in graph.inputs):
+        return VERSION
+    return 2 if any(_says_of_planes(node) for node in graph.inputs) else 1
 
 
 def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -129,6 +137,7 @@ def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, An
                 "bits": i.bits,
                 "level": float(i.level),
                 **_says_of_planes(i),
+                **_says_of_whole_numbers(i),
             }
             for i in graph.inputs
         ],

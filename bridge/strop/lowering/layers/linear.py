@@ -124,7 +124,7 @@ def _batch_normalization(layer: Any, context: Context, signal: Signal) -> Signal
     return signal.scaled(scale, shift, size, roundings=NORMALISATION_ROUNDINGS, plain=False)
 
 
-_TRAINING_ALONE = (
+TRAINING_ALONE = (
     *("ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout", "GaussianDropout", "GaussianNoise"),
     *("Identity", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter"),
     *("RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
@@ -134,7 +134,7 @@ _TRAINING_ALONE = (
 )
 
 
-@handles(*(getattr(keras.layers, name) for name in _TRAINING_ALONE if hasattr(keras.layers, name)))
+@handles(*(getattr(keras.layers, name) for name in TRAINING_ALONE if hasattr(keras.layers, name)))
 def _vanishes(layer: Any, context: Context, signal: Signal) -> Signal:
     """Pass on: these act in training alone."""
     return signal

@@ -43,12 +43,13 @@ def _name(operation: Any) -> str:
 # Moving ---------------------------------------------------------------------------------------------------------------
 
 
-@handles_operation(
-    *operation_classes(
-        *("broadcast_to", "concatenate", "expand_dims", "flip", "get_item", "moveaxis", "pad", "repeat", "reshape"),
-        *("roll", "squeeze", "stack", "swapaxes", "tile", "transpose"),
-    )
+MOVING = (
+    *("broadcast_to", "concatenate", "expand_dims", "flip", "get_item", "moveaxis", "pad", "repeat", "reshape"),
+    *("roll", "squeeze", "stack", "swapaxes", "tile", "transpose"),
 )
+
+
+@handles_operation(*operation_classes(*MOVING))
 def _moved(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signals: list[Signal] = []
     starts: list[int] = []
