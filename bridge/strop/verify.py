@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from strop.activity import Activity
 from strop.backend import Backend, Runner, get_backend
-from strop.decode import classes, decides, decode
+from strop.decode import answered_classes, classes, decides, decode
 from strop.encode import FrameDict, Frames, as_frames, encode, keras_frames
 from strop.errors import BackendError, DataError
 from strop.evidence import Collector
@@ -278,7 +278,7 @@ class _Verification:
             self.keras.seconds += time.perf_counter() - begin
             self._compare("keras", spikes, oracle, signals, self.keras_bound)
             if decides(self.graph):
-                self._score("keras", outputs[0].argmax(axis=-1), truth)
+                self._score("keras", answered_classes(self.graph, outputs[0]), truth)
         expected = decode(self.graph, oracle)
         for name, runner in self.runners.items():
             report = self.reports[name]
@@ -361,5 +361,5 @@ class _Verification:
 
 def _answers_equal(graph: Graph, ours: list[npt.NDArray[Any]], theirs: list[npt.NDArray[Any]]) -> bool:
     if decides(graph):
-        return bool((ours[0].argmax(axis=-1) == theirs[0].argmax(axis=-1)).all())
+        return bool((answered_classes(graph, ours[0]) == answered_classes(graph, theirs[0])).all())
     return all(np.allclose(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -87,8 +87,8 @@ class Signal:
         Whether Keras's tensor has its channels on the first axis.
     levels : Levels or None
     pooled : Pooled or None
-    decoded : str or None
-        Kind of the softmax that was taken; nothing may follow it.
+    integer : bool
+        Whether Keras's tensor holds whole numbers or bools, as an input of such a dtype does until a layer casts it.
     """
 
     shape: Shape
@@ -99,7 +99,7 @@ class Signal:
     channels_first: bool = False
     levels: Levels | None = None
     pooled: Pooled | None = None
-    decoded: str | None = None
+    integer: bool = False
 
     @property
     def keras_shape(self) -> Shape:
