@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.activity import Activity
-from strop.answers import compare_answers, differing_frames
+from strop.answers import AnswerVerdict, compare_answers, differing_frames, joined
 from strop.backend import Backend, Runner
 from strop.bounds import RoundingBound, SimulatorBound, graph_stages, undecided
 from strop.comparison import Comparison, Found
-from strop.decode import classes, decides, decode
+from strop.decode import answered_classes, classes, classes_of, decode, readout_of
 from strop.encode import FrameDict, encode
 from strop.errors import BackendError
 from strop.evidence import Collector
@@ -129,12 +129,16 @@ class Verification:
         found = self._compare(KERAS, spikes, oracle, signals, near)
         if self.frames == 0:
             self._check_itself(spikes, outputs, oracle, signals, near)
-        tied = self._compare_outputs(found, oracle, signals, outputs, self.outputs)
+        tied = found.tied | found.faulty
+        for name, verdict in self._compare_outputs(found, oracle, signals, outputs).items():
+            self.outputs.setdefault(name, OutputReport(name)).add(verdict.faults, verdict.ties, verdict.difference)
+            tied |= verdict.ties
+        readouts = [readout_of(self.graph, name) for name in self.graph.outputs]
         decided: Answers = [
-            values.argmax(axis=-1) if decides(self.graph, name) else None
-            for name, values in zip(self.graph.outputs, outputs, strict=True)
+            None if readout is None or classes_of(readout) is None else answered_classes(readout, values)
+            for readout, values in zip(readouts, outputs, strict=True)
         ]
-        return decided, found.tied | found.faulty | tied
+        return decided, tied
 
     def _check_itself(
         self,
@@ -151,13 +155,9 @@ class Verification:
         comparison = Comparison(self.graph, KERAS, self.keras_bound)
         found = comparison.compare(spikes, oracle, signals, near)
 
-        def compare(given: list[npt.NDArray[Any]]) -> dict[str, OutputReport]:
-            reports: dict[str, OutputReport] = {}
-            self._compare_outputs(found, oracle, signals, given, reports)
-            return reports
-
-        wrong = check_outputs(compare, outputs)
-        _must_fail(KERAS, self._assembled(KerasReport(outputs=list(wrong.values()))))
+        wrong = check_outputs(lambda given: self._compare_outputs(found, oracle, signals, given), outputs)
+        if wrong:
+            _must_fail(KERAS, self._assembled(KerasReport(outputs=list(wrong.values()))))
 
     def _compare_outputs(
         self,
@@ -165,26 +165,21 @@ class Verification:
         oracle: Mapping[str, BoolArray],
         signals: Signals,
         outputs: list[npt.NDArray[Any]],
-        reports: dict[str, OutputReport],
-    ) -> BoolArray:
-        """Compare Keras's outputs with the read-outs of its own last spikes; return the frames with a tie."""
-        count = len(outputs[0])
-        rest = np.ones(count, dtype=bool)
+    ) -> dict[str, AnswerVerdict]:
+        """Compare Keras's outputs with the read-outs of its own last spikes, in all frames of a chunk."""
+        rest = np.ones(len(outputs[0]), dtype=bool)
         for rows, _ in found.judged:
             rest[rows] = False
         # In all other frames Keras's spikes are the oracle's.
         others = np.flatnonzero(rest)
         known = {name: values[others] for name, values in (*signals.items(), *oracle.items())}
-        tied = np.zeros(count, dtype=bool)
-        for rows, judgement in (*found.judged, (others, Judgement({}, known, {}))):
-            if len(rows) == 0:
-                continue
-            given = [values[rows] for values in outputs]
-            for name, verdict in compare_answers(self.graph, judgement, self.keras_bound, given).items():
-                report = reports.setdefault(name, OutputReport(name))
-                report.add(verdict.faults, verdict.ties, verdict.difference)
-                tied[rows] |= verdict.ties
-        return tied
+        parts = [(rows, j) for rows, j in (*found.judged, (others, Judgement({}, known, {}))) if len(rows)]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        verdicts = [
+            compare_answers(self.graph, judgement, self.keras_bound, [values[rows] for values in outputs])
+            for rows, judgement in parts
+        ]
+        return {name: joined([verdict[name] for verdict in verdicts], order) for name in verdicts[0]}
 
     def _take_backend(
         self,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from strop.errors import GraphError
-from strop.graph import Dense, Graph, Input, Population, Projection, Readout
+from strop.graph import Dense, Graph, Input, Population, Projection, Readout, Select
 
 EYE = Dense(np.eye(2))
 
@@ -99,6 +99,11 @@ def test_malformed_graphs_are_refused(change: dict[str, object], message: str) -
         (lambda: Input("x", (2,), bits=0), "bits"),
         (lambda: Readout("r", "argmin", ("a",), (EYE,)), "kind"),
         (lambda: Readout("r", "linear", ("a", "b"), (EYE,)), "one operator"),
+        (lambda: Readout("r", "softmax", ("a",), (EYE,), after=Dense(np.ones((3, 1)))), "what comes after"),
+        (
+            lambda: Readout("r", "softmax", ("a",), (EYE,), after=Select((2,), np.array(1)), argmax=True),
+            "no largest among several",
+        ),
         (lambda: Readout("r", "linear", ("a", "b"), (EYE, Dense(np.ones((2, 3))))), "differ"),
         (lambda: skip_graph().population("nope"), "there are: a, b, c"),
     ],

@@ -23,6 +23,11 @@ from strop.lowering.signal import ZERO, Signal, Term
 from strop.lowering.walk import walk
 from strop.rounding import Planes, Source
 
+_FLOATS = ("float32", "float64")
+_WHOLE = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
+# Planes of inputs of these dtypes, each plane standing for its power of two.
+_BITS = {"bool": 1, "uint8": 8, "uint16": 16}
+
 
 def trace_model(
     model: keras.Model, encoding: str, decision: str, planes: Mapping[str, Any] = MappingProxyType({})
@@ -52,6 +57,7 @@ def trace_model(
         )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
+    _refuse_inputs_that_are_no_numbers(model)
     said = whole_numbers(model, encoding, _planes(model, encoding, planes))
     outputs = walk(model, [_input(context, tensor, encoding, said) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
@@ -60,7 +66,6 @@ def trace_model(
             context.finish(name, signal, as_spikes=decision == "spikes")
         except Refusal as refusal:
             raise _named(f"output {name!r}", refusal) from refusal
-    _refuse_inputs_that_are_no_floats(model)
     if not context.populations:
         raise UnsupportedLayerError(
             f"model {model.name!r} has no spiking activation (SpikingBReLU, SpikingSigmoid): there is nothing to lower"
@@ -73,7 +78,7 @@ def trace_model(
 
 def _named(where: str, refusal: Refusal) -> UnsupportedLayerError:
     advice = f". What to do: {refusal.advice}" if refusal.advice else ""
-    return UnsupportedLayerError(f"{where} cannot be carried over: {refusal.reason}{advice}")
+    return UnsupportedLayerError(f"{refusal.where or where} cannot be carried over: {refusal.reason}{advice}")
 
 
 def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -114,15 +119,17 @@ def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Ma
         )
     if not shape:
         raise UnsupportedLayerError(f"input {name!r} is a scalar per frame: give it the shape (1,)")
-    node = Input(context.unique(name), shape, encoding, **planes[name])
+    integer = tensor.dtype not in _FLOATS
+    known = {"bits": _BITS.get(tensor.dtype, 8)} if integer and encoding == "bitplane" else {}
+    node = Input(context.unique(name), shape, encoding, **{**known, **planes[name]})
     context.inputs.append(node)
     if encoding == "bitplane":
         bits, weights = Signal(node.signal_shape, (Term(node.name),)), plane_weights(shape, node.bits, node.step)
         values = bits.linear(weights)
         values = values.biased(np.full(shape, node.offset)) if node.offset else values
         # Keras is given the values themselves: it does not add them up from planes.
-        return replace(values, computed=Planes(Source(node.name), weights, node.offset))
-    return Signal(shape, (Term(node.name),), ZERO)
+        return replace(values, integer=integer, computed=Planes(Source(node.name), weights, node.offset))
+    return Signal(shape, (Term(node.name),), ZERO, integer=integer)
 
 
 def _refuse_values_that_are_not_finite(model: keras.Model) -> None:
@@ -135,9 +142,10 @@ def _refuse_values_that_are_not_finite(model: keras.Model) -> None:
             )
 
 
-def _refuse_inputs_that_are_no_floats(model: keras.Model) -> None:
+def _refuse_inputs_that_are_no_numbers(model: keras.Model) -> None:
+    """Refuse strings and half precision; whole numbers are taken where a layer casts them (`strop.lowering.rules`)."""
     for tensor in model.inputs:
-        if tensor.dtype not in ("float32", "float64"):
+        if tensor.dtype not in (*_FLOATS, *_WHOLE):
             raise UnsupportedLayerError(
                 f"input {tensor._keras_history.operation.name!r} takes {tensor.dtype}, and strop's frames are float32: "
                 "rebuild the model with keras.Input(..., dtype='float32')"
