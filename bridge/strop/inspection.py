@@ -89,6 +89,8 @@ class Inspection:
     outputs : list of dict
     target : dict or None
         What a backend says of the graph.
+    notes : list of str
+        What is out of the ordinary.
     arithmetic : dict
         Multiply-accumulates and additions per frame, without spikes: of the dense network (`dense`, its `layers` and
         `total`, and whether `counted` from "keras" or the "graph"), of what the `host` evaluates before the first
@@ -120,6 +122,7 @@ class Inspection:
             "inputs": self.inputs,
             "populations": [population.to_dict() for population in self.populations],
             "outputs": self.outputs,
+            "notes": self.notes,
             "graph": self.totals,
             "target": self.target,
             "arithmetic": self.arithmetic,
@@ -215,6 +218,7 @@ def inspect_graph(
         {
             "name": name,
             "kind": readouts[name].kind if name in readouts else "spikes",
+            "argmax": name in readouts and readouts[name].argmax,
             "shape": list(readouts[name].shape if name in readouts else graph.population(name).shape),
         }
         for name in graph.outputs
@@ -229,10 +233,25 @@ def inspect_graph(
         outputs,
         None if target is None else _target(graph, target, frames),
         arithmetic=arithmetic,
+        notes=_notes(graph),
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
     )
+
+
+def _notes(graph: Graph) -> list[str]:
+    """Say what the host evaluates besides the first layers, because an input meets spikes."""
+    analogue = {node.name for node in graph.inputs if not node.spiking}
+    host = [name for name in graph.population_names if name in graph.host_populations]
+    sources = {name: {p.source for p in graph.incoming(name)} for name in host}
+    mixed = [name for name in host if sources[name] & analogue and sources[name] - analogue]
+    if not mixed:
+        return []
+    return [
+        f"{', '.join(mixed)}: an input meets spikes there, so the host evaluates {', '.join(host)}, and a chip none of "
+        "them; under the encodings bitplane, binary and current a chip does"
+    ]
 
 
 def _population_cost(graph: Graph, name: str) -> PopulationCost:

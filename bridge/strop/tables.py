@@ -137,7 +137,10 @@ def render_inspection(inspection: Inspection) -> str:
         table.add_row(escape(row.name), shape, neurons, synapses, *fans, stored, depth, escape(fed))
     totals = inspection.totals
     inputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['encoding']})" for n in inspection.inputs)
-    outputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['kind']})" for n in inspection.outputs)
+    outputs = ", ".join(
+        f"{n['name']} {'x'.join(map(str, n['shape'])) or 'a class'} ({n['kind']}{', argmax' if n['argmax'] else ''})"
+        for n in inspection.outputs
+    )
     lines = [
         table,
         f"input: {inputs}; output: {outputs}",
@@ -146,6 +149,7 @@ def render_inspection(inspection: Inspection) -> str:
         f"memory: {as_size(totals['stored_bytes'])} as stored, {as_size(totals['expanded_bytes'])} with every synapse "
         "expanded (24 bytes each, before a simulator adds its own)",
         *cost_lines(inspection),
+        *(escape(note) for note in inspection.notes),
     ]
     if not totals.get("counts_exact", True):
         lines.append("synapses and fans are upper bounds where a pool overlaps a convolution: too many to expand")
