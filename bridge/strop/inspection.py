@@ -222,6 +222,7 @@ def inspect_graph(
         {
             "name": name,
             "kind": readouts[name].kind if name in readouts else "spikes",
+            "argmax": name in readouts and readouts[name].argmax,
             "shape": list(readouts[name].shape if name in readouts else graph.population(name).shape),
         }
         for name in graph.outputs
@@ -239,8 +240,22 @@ def inspect_graph(
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
-        notes=[] if frames is None else frame_notes(graph, frames),
+        notes=[*_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
     )
+
+
+def _notes(graph: Graph) -> list[str]:
+    """Say what the host evaluates besides the first layers, because an input meets spikes."""
+    analogue = {node.name for node in graph.inputs if not node.spiking}
+    host = [name for name in graph.population_names if name in graph.host_populations]
+    sources = {name: {p.source for p in graph.incoming(name)} for name in host}
+    mixed = [name for name in host if sources[name] & analogue and sources[name] - analogue]
+    if not mixed:
+        return []
+    return [
+        f"{', '.join(mixed)}: an input meets spikes there, so the host evaluates {', '.join(host)}, and a chip none of "
+        "them; under the encodings bitplane, binary and current a chip does"
+    ]
 
 
 def _population_cost(graph: Graph, name: str) -> PopulationCost:

@@ -193,7 +193,10 @@ def render_inspection(inspection: Inspection) -> str:
         table.add_row(escape(row.name), shape, neurons, synapses, *fans, stored, depth, escape(fed))
     totals = inspection.totals
     inputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['encoding']})" for n in inspection.inputs)
-    outputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['kind']})" for n in inspection.outputs)
+    outputs = ", ".join(
+        f"{n['name']} {'x'.join(map(str, n['shape'])) or 'a class'} ({n['kind']}{', argmax' if n['argmax'] else ''})"
+        for n in inspection.outputs
+    )
     lines: list[Any] = [
         table,
         f"input: {inputs}; output: {outputs}",

@@ -272,6 +272,19 @@ def whole_numbers(draw: Any) -> tuple[Any, Any]:
     return inputs, ending(draw, revalued(draw, x) if draw.chance(0.5) else x)
 
 
+def beside_spikes(draw: Any) -> tuple[Any, Any]:
+    """The input itself beside spikes, once or at two depths."""
+    x = inputs = keras.Input((draw.pick(4, 5), draw.pick(4, 6), draw.pick(1, 2)))
+    for _ in range(draw.pick(1, 2)):
+        y = draw.activation()(L.Conv2D(draw.pick(2, 3), 3, padding="same")(x))
+        x = L.Concatenate()([inputs, y])
+        if draw.chance(0.5):
+            x = L.Add()([L.Conv2D(3, 2, padding="same")(inputs), L.Conv2D(3, 2, padding="same")(y)])
+            x = draw.activation()(x)
+    x = draw.activation()(L.Conv2D(2, 2)(x))
+    return inputs, ending(draw, draw.activation()(L.Conv2D(2, 2)(x)))
+
+
 FAMILIES: tuple[Callable[[Any], tuple[Any, Any]], ...] = (
     sequences,
     volumes,
@@ -280,4 +293,5 @@ FAMILIES: tuple[Callable[[Any], tuple[Any, Any]], ...] = (
     autoencoders,
     distributed,
     whole_numbers,
+    beside_spikes,
 )

@@ -37,6 +37,35 @@ def test_only_populations_that_inputs_alone_feed_are_evaluated_by_the_host() -> 
     assert skip_graph().host_populations == {"a"}
 
 
+@pytest.mark.parametrize(
+    ("connections", "host"),
+    [
+        ([("x", "a"), ("a", "b"), ("b", "c"), ("x", "c")], {"a", "b", "c"}),
+        ([("x", "a"), ("a", "b"), ("x", "b"), ("b", "c")], {"a", "b"}),
+        ([("x", "a"), ("x", "b"), ("b", "c"), ("a", "c")], {"a", "b"}),
+        ([("x", "a"), ("x", "b"), ("x", "c"), ("a", "c")], {"a", "b", "c"}),
+        ([("x", "a"), ("a", "b"), ("x", "c"), ("a", "c")], {"a", "c"}),
+        ([("x", "a"), ("y", "b"), ("a", "b"), ("b", "c")], {"a"}),
+        ([("y", "a"), ("a", "b"), ("x", "b"), ("b", "c")], {"a", "b"}),
+    ],
+)
+def test_where_an_input_meets_spikes_the_host_evaluates_all_that_leads_there(
+    connections: list[tuple[str, str]], host: set[str]
+) -> None:
+    """Whatever feeds a population on the host is on the host too; `y` is an input that spikes."""
+    inputs = [Input("x", (2,)), Input("y", (2,), "binary")]
+    used = {source for source, _ in connections}
+    graph = Graph.from_nodes(
+        [node for node in inputs if node.name in used],
+        [units("a"), units("b"), units("c")],
+        [(source, target, EYE) for source, target in connections],
+        outputs=["c"],
+    )
+    assert graph.host_populations == host
+    for name in host:
+        assert {p.source for p in graph.incoming(name)} <= host | {"x", "y"}
+
+
 def test_thresholds_and_biases_broadcast_and_are_read_only() -> None:
     population = units("a", shape=(2, 3), bias=[1.0, 2.0, 3.0])
     assert population.bias.shape == (2, 3)

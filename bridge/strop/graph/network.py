@@ -183,13 +183,20 @@ class Graph(Content):
 
     @cached_property
     def host_populations(self) -> frozenset[str]:
-        """Populations that a simulator does not evaluate under the `host` encoding: those that inputs alone feed."""
+        """Populations that a simulator does not evaluate under the `host` encoding.
+
+        Those that analogue inputs alone feed. Where an input also meets spikes, the population that takes both is
+        evaluated on the host, and with it all that its spikes come from.
+        """
         analogue = {node.name for node in self.inputs if node.encoding == "host"}
-        return frozenset(
-            population.name
-            for population in self.populations
-            if {p.source for p in self.incoming(population.name)} <= analogue
-        )
+        found: set[str] = set()
+        wanted: set[str] = set()  # what a population on the host takes spikes from
+        for population in reversed(self.populations):
+            sources = {p.source for p in self.incoming(population.name)}
+            if sources & analogue or population.name in wanted:
+                found.add(population.name)
+                wanted |= sources
+        return frozenset(found)
 
     @property
     def neurons(self) -> int:

@@ -70,10 +70,7 @@ def trace_model(
         raise UnsupportedLayerError(
             f"model {model.name!r} has no spiking activation (SpikingBReLU, SpikingSigmoid): there is nothing to lower"
         )
-    lowering = context.lowering(model.name)
-    if encoding == "host":
-        _refuse_mixed_drive(lowering)
-    return lowering
+    return context.lowering(model.name)
 
 
 def _named(where: str, refusal: Refusal) -> UnsupportedLayerError:
@@ -149,17 +146,4 @@ def _refuse_inputs_that_are_no_numbers(model: keras.Model) -> None:
             raise UnsupportedLayerError(
                 f"input {tensor._keras_history.operation.name!r} takes {tensor.dtype}, and strop's frames are float32: "
                 "rebuild the model with keras.Input(..., dtype='float32')"
-            )
-
-
-def _refuse_mixed_drive(lowering: Lowering) -> None:
-    graph = lowering.graph
-    inputs = {node.name for node in graph.inputs}
-    for population in graph.populations:
-        sources = {projection.source for projection in graph.incoming(population.name)}
-        if sources & inputs and sources - inputs:
-            raise UnsupportedLayerError(
-                f"population {population.name!r} is fed by the input {min(sources & inputs)!r} as well as by spikes, "
-                "so the host encoding, which plays in the spikes of the first layers, cannot drive it. What to do: "
-                "lower the model with encoding='bitplane' (8-bit frames), 'binary' or 'current'"
             )

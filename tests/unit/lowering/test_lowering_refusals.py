@@ -44,12 +44,6 @@ def subclassed() -> keras.Model:
     return model
 
 
-def mixed_drive() -> keras.Model:
-    x = keras.Input((6, 6, 1))
-    y = spike()(L.Conv2D(2, 3, padding="same")(x))
-    return keras.Model(x, spike(name="late")(L.Conv2D(3, 3)(L.Concatenate()([x, y]))))
-
-
 def called_in_training() -> keras.Model:
     x = keras.Input((4,))
     return keras.Model(x, spike()(L.Dropout(0.5, name="drop")(L.Dense(3)(x), training=True)))
@@ -151,7 +145,6 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
         lambda: stack(L.Conv2D(2, 3, dtype="mixed_bfloat16", name="half"), spike()),
         ["'half'", "bfloat16", "float32"],
     ),
-    "input and spikes under host": (mixed_drive, ["'late'", "host", "bitplane"]),
 }
 
 
