@@ -69,7 +69,8 @@ def test_verify_passes_writes_json_and_a_page(folder: Path, tmp_path: Path) -> N
     assert result.stderr == ""
     assert "PASSED" in result.stdout
     found: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
-    assert set(found) == {"model", "frames", "passed", "keras", "backends", "graph", "notes"}
+    said = {"verdict", "strict", "problems", "reservations", "notes"}
+    assert set(found) == {"model", "frames", "passed", "keras", "backends", "graph", *said}
     assert (found["frames"], found["passed"]) == (20, True)
     assert {"accuracy", "ties", "faults", "seconds"} <= set(found["keras"])
     assert set(found["graph"]) == {"populations", "neurons", "synapses", "depth", "synaptic_events_per_frame"}
