@@ -72,7 +72,7 @@ class _PyNNBackend(Backend):
         self.check_options(options)
         from strop_backends.pynn.run import PyNNRunner
 
-        return PyNNRunner(graph, self.module, **options)
+        return PyNNRunner(graph, self.module, self.name, **options)
 
 
 class PyNNNestBackend(_PyNNBackend):

@@ -83,6 +83,8 @@ class Dialect(ABC):
     """
 
     name: ClassVar[str]
+    # For the message that the simulator is in use.
+    how_to_let_go: ClassVar[str] = ""
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
     latency: int = 0
@@ -162,8 +164,14 @@ class Dialect(ABC):
         """Return how many objects the simulator holds, to tell whether any has been added."""
         return 0
 
-    def occupant(self) -> str | None:
-        """Name what `setup` would take away, without a look at who made it; None if there is nothing."""
+    def occupant(self, settings: bool) -> str | None:
+        """Name what `setup` would take away, without a look at who made it; None if there is nothing.
+
+        Parameters
+        ----------
+        settings : bool
+            Whether settings count, too, where nothing has been built yet.
+        """
         return None
 
     def release(self) -> None:
@@ -180,11 +188,12 @@ class Dialect(ABC):
         Parameters
         ----------
         disposable : bool
-            For strop's own purposes: a network that `strop.build` set up is not to be lost, either.
+            For strop's own purposes: what `strop.build` set up is not to be lost, either, nor settings that the user
+            has made and has built nothing with so far.
         """
         claim = CLAIMS.get(self.name)
         if claim is None or not self.holds(claim.mark):
-            return self.occupant()
+            return self.occupant(settings=disposable)
         if not disposable or (claim.disposable and claim.size == self.size()):
             return None
         return "a network that strop.build has set up"
@@ -249,6 +258,18 @@ class Dialect(ABC):
         parts = [Sequence(part) for part in by_unit(units, ticks * self.dt, population.size)]
         # A list of one is taken for one list of times (`pyNN/parameters.py`).
         population.set(spike_times=parts if len(parts) > 1 else parts[0])
+
+    def reset(self, ticks: int) -> None:
+        """Call PyNN's `reset`; `ticks` is how long spikes may still be under way."""
+        self.sim.reset()
+
+    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return cells before, cells behind and weights of a projection's synapses, in the simulator's order."""
+        raise BackendError(f"{self.name}: weights cannot be read from the simulator")
+
+    def write_weights(self, projection: Any, values: FloatArray) -> None:
+        """Set the weights, in the order of `read_weights`."""
+        raise BackendError(f"{self.name}: weights cannot be changed in the simulator")
 
     @abstractmethod
     def record(self, populations: Mapping[str, Any]) -> None:

@@ -51,6 +51,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
@@ -75,8 +76,8 @@ TIC = 0.001
 _PARROT = 1
 # How the copy of a model is called that tells one kernel from the next.
 _MARK = "strop_kernel_"
-# What a script may have set before there are nodes.
-_FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "data_path": "", "tics_per_ms": 1000.0}
+# What a script may have set before there are nodes (`nestkernel/nest_time.h`, `vp_manager.cpp`: NEST's defaults).
+_FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_ms": 1000.0}
 
 
 def load() -> ModuleType:
@@ -97,6 +98,7 @@ class NestDialect(Dialect):
     """NEST 3.9 or newer through PyNN."""
 
     name: ClassVar[str] = "pynn-nest"
+    how_to_let_go: ClassVar[str] = ", nest.ResetKernel()"
     # What NEST keeps (40), the arrays in its units of ids, and the three that they are made from, sorted.
     bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
 
@@ -194,14 +196,17 @@ class NestDialect(Dialect):
         with quiet_nest():
             return int(self.nest.network_size)
 
-    def occupant(self) -> str | None:
+    def occupant(self, settings: bool) -> str | None:
         """Nodes, or settings that `ResetKernel` would undo."""
         with quiet_nest():
             if self.nest.network_size:
                 return f"{self.nest.network_size:,} nodes in NEST's kernel"
-            # NEST's own defaults (`nestkernel/nest_time.cpp`, `nest_time.h`); PyNN's `setup` sets a path.
-            state = {name: self.nest.get(name) for name in _FRESH}
-        changed = [name for name, value in state.items() if value != _FRESH[name]]
+            if not settings:
+                return None
+            changed = [name for name, value in _FRESH.items() if self.nest.get(name) != value]
+            # PyNN's `setup` makes a folder for NEST to write to, `end` removes it.
+            if os.path.isdir(self.nest.get("data_path")):
+                changed.append("data_path")
         return f"settings of NEST's kernel ({', '.join(changed)})" if changed else None
 
     def release(self) -> None:
@@ -315,6 +320,29 @@ class NestDialect(Dialect):
             times = (ticks - _PARROT + self._offset) * self.dt
             parts = by_unit(units, times, population.size)
             population.node_collection_source.set([{"spike_times": part} for part in parts])
+
+    def reset(self, ticks: int) -> None:
+        """PyNN's `reset`, when all that was under way has arrived."""
+        state = self.sim.simulator.state
+        given = state.t_flush
+        try:
+            with quiet_nest(), warnings.catch_warnings():
+                # What it cannot promise in general holds for units without memory.
+                warnings.filterwarnings("ignore", message="Full reset functionality is not available")
+                state.t_flush = max(given, (ticks + 2) * self.dt)
+                self.sim.reset()
+        finally:
+            state.t_flush = given
+
+    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+        """NEST's own numbers."""
+        pre, post, values = projection._columns(["weight"])
+        return pre.astype(np.int64), post.astype(np.int64), values
+
+    def write_weights(self, projection: Any, values: FloatArray) -> None:
+        """In NEST itself."""
+        with quiet_nest():
+            projection.nest_connections.set({"weight": values.tolist()})
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Connect one recorder to all."""

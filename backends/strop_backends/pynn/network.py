@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.backend import Pair, checked_weights
 from strop.capacity import require_memory
 from strop.encode import as_frames, encode
 from strop.errors import BackendError
-from strop.graph import Graph, Projection
+from strop.graph import Graph, Projection, synapses_of
 from strop.portable import driven_populations, driving_values, played_nodes
 from strop.reference import host_spikes
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
@@ -93,6 +94,7 @@ class PyNNNetwork:
         self.populations: dict[str, Any] = {}
         self.projections: dict[tuple[str, str], Any] = {}
         self.drives: dict[str, Any] = {}
+        self._known: dict[Pair, FloatArray] = {}
         self._add_populations()
         for pair in dict.fromkeys((p.source, p.target) for p in self._carried):
             self._connect([p for p in self._carried if (p.source, p.target) == pair])
@@ -127,8 +129,9 @@ class PyNNNetwork:
         if found is not None:
             raise SimulatorInUseError(
                 f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
-                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or build in "
-                "a process of its own, as strop.simulate and strop.verify do"
+                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of it first"
+                f"{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process of "
+                "their own)"
             )
         dialect.setup(tick, longest, **options)
 
@@ -174,6 +177,7 @@ class PyNNNetwork:
             # What leaves later travels shorter: all that a unit gets of a frame reaches it in the tick in which it
             # answers.
             ticks = ticks + post % self.dialect.spread - pre % self.dialect.spread
+        self._known[p.source, p.target] = weight
         self.projections[p.source, p.target] = self.dialect.project(
             self.populations[p.source], self.populations[p.target], pre, post, weight, ticks
         )
@@ -273,6 +277,42 @@ class PyNNNetwork:
             ticks = self.start + np.arange(count + graph.total_depth, dtype=np.int64) * dialect.ticks_per_step
             dialect.play(self.populations[STANDING], *self._waves.spikes(STANDING, np.zeros_like(ticks), ticks))
         return self.start + end
+
+    def reset(self) -> None:
+        """Set PyNN's time back to 0, as `sim.reset()` does; weights stay as they are, and no spike is under way."""
+        self._require_alive()
+        weights = self.weights()
+        self.dialect.reset(self._ticks(self.graph.total_depth + 1) + self._waves.remaining())
+        self.set_weights(weights)
+
+    # Weights
+    # ------------------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[Pair, FloatArray]:
+        """Return the weights that the simulator has now, in the graph's units; see `strop.backend.Runner.weights`."""
+        self._require_alive()
+        found: dict[Pair, FloatArray] = {}
+        for pair, known in self._known.items():
+            pre, post, _ = synapses_of(self.graph, *pair)
+            found_pre, found_post, values = self.dialect.read_weights(self.projections[pair])
+            weights = np.empty(len(known))
+            # Several synapses between two cells are told apart by their weights, as they were known last.
+            weights[np.lexsort((known, post, pre))] = values[np.lexsort((values, found_post, found_pre))]
+            found[pair] = weights
+        return found
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in the simulator; see `strop.backend.Runner.set_weights`."""
+        self._require_alive()
+        checked = checked_weights(weights, self._known, self.dialect.name)
+        for pair, values in checked.items():
+            pre, post, _ = synapses_of(self.graph, *pair)
+            found_pre, found_post, found = self.dialect.read_weights(self.projections[pair])
+            ordered = np.empty(len(values))
+            order = np.lexsort((self._known[pair], post, pre))
+            ordered[np.lexsort((found, found_post, found_pre))] = values[order]
+            self.dialect.write_weights(self.projections[pair], ordered)
+            self._known[pair] = values
 
     def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:
         """Return what the populations that PyNN records have answered to each frame.

@@ -76,6 +76,10 @@ class Waves:
         self._next, self._end = start + count * interval, max(self._end, start + end)
         return start
 
+    def remaining(self) -> int:
+        """Return how many ticks from now the last answer is due."""
+        return max(0, self._end - self._dialect.first_free_tick()) if self._epoch == self._dialect.epoch else 0
+
     def spikes(self, name: str, units: IntArray, ticks: IntArray) -> tuple[IntArray, IntArray]:
         """Return what a source is to play, units ascending, then ticks; what is new joins what is still to come."""
         if name in self._spikes:
