@@ -194,7 +194,7 @@ class Dialect(ABC):
         claim = CLAIMS.get(self.name)
         if claim is None or not self.holds(claim.mark):
             return self.occupant(settings=disposable)
-        if not disposable or (claim.disposable and claim.size == self.size()):
+        if not disposable or (claim.disposable and self.size() <= claim.size):
             return None
         return "a network that strop.build has set up"
 
@@ -225,6 +225,10 @@ class Dialect(ABC):
     def standing_weights(self, population: Population) -> FloatArray | None:
         """Return what every unit gets in each step besides its input, shape `(size,)`, or None where nothing
         is needed."""
+        return None
+
+    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
+        """Take note of the projection that brings its `standing_weights` to `units`, synapse by synapse to `post`."""
         return None
 
     def drive(self, population: Population, units: Any) -> Any:

@@ -198,9 +198,12 @@ class PyNNNetwork:
             post = np.flatnonzero(weights)
             # Sent one step ahead, as any other spike for that population.
             ticks = self.dialect.ticks_per_step - self.dialect.latency
-            self.projections[STANDING, name] = self.dialect.project(
-                self.populations[STANDING], self.populations[name], np.zeros_like(post), post, weights[post], ticks
+            units = self.populations[name]
+            projection = self.dialect.project(
+                self.populations[STANDING], units, np.zeros_like(post), post, weights[post], ticks
             )
+            self.dialect.attach_standing(units, projection, post)
+            self.projections[STANDING, name] = projection
 
     # Running
     # ------------------------------------------------------------------------------------------------------
