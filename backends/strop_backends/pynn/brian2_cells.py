@@ -17,7 +17,7 @@ A `SpikeSourceArray` of PyNN runs on Brian2's default clock (`cells.py`, `SpikeG
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
@@ -28,6 +28,7 @@ import numpy as np
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 from strop.errors import BackendError
+from strop_backends.pynn.tables import rows_of
 from strop_backends.pynn.units import tuned_classes
 
 PREFERENCES: Mapping[str, Any] = {
@@ -131,5 +132,16 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
                     raise BackendError(f"pynn-brian2: {name} of {self.label} must be finite")
                 # Both are in SI units here.
                 synapses.variables[name].set_value(np.asarray(column, dtype=np.float64))
+
+        def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
+            synapses = self._brian2_synapses[0][0]
+            pre, post = (np.asarray(index[:], dtype=np.float64) for index in (synapses.i, synapses.j))
+            special = {"presynaptic_index": pre, "postsynaptic_index": post}
+            return rows_of(pre, post, [special[n] if n in special else self._values(n) for n in names])
+
+        def _values(self, name: str) -> Any:
+            """Return one value for each synapse in PyNN's unit, or the graph's for weights."""
+            values = self._brian2_synapses[0][0].variables[name].get_value()
+            return values / float(brian2.ms) if name == "delay" else values
 
     return units, Sources, VoltSynapse, VoltProjection

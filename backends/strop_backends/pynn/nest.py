@@ -207,6 +207,12 @@ class NestDialect(Dialect):
             # PyNN's `setup` makes a folder for NEST to write to, `end` removes it.
             if os.path.isdir(self.nest.get("data_path")):
                 changed.append("data_path")
+            try:
+                # NEST refuses that where a model's defaults were changed or copied, and does nothing otherwise
+                # (`nestkernel/simulation_manager.cpp`, `set_status`).
+                self.nest.set(resolution=self.nest.resolution)
+            except self.nest.NESTError:
+                changed.append("defaults of models")
         return f"settings of NEST's kernel ({', '.join(changed)})" if changed else None
 
     def release(self) -> None:

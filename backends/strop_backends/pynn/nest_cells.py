@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop_backends.pynn.quiet import quiet_nest
+from strop_backends.pynn.tables import matrix_of, rows_of
 
 # Every parameter of NEST's models (3.10, `models/` and `nestkernel/`) that could change a spike, besides those that
 # are set for each unit: `nest.SetDefaults` of a script, done before, would change them. Older versions lack some.
@@ -160,11 +161,11 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
                         found.set({name: values.tolist()})
 
         def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
-            pre, post, *values = self._columns([n for n in names if not n.endswith("_index")])
+            pre, post, *values = self._columns([n for n in names if n not in ("presynaptic_index", "postsynaptic_index")])
             order = iter(values)
             special = {"presynaptic_index": pre, "postsynaptic_index": post}
             columns = [special[n] if n in special else next(order) for n in names]
-            return list(zip(*(column.tolist() for column in columns), strict=True))
+            return rows_of(pre, post, columns)
 
         def _get_attributes_as_arrays(
             self, names: Sequence[str], multiple_synapses: str = "sum"
@@ -174,31 +175,3 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
             return [matrix_of(column, place, self.shape, multiple_synapses) for column in values]
 
     return DeltaCell, DeltaSynapse, DeltaProjection
-
-
-def matrix_of(
-    values: npt.NDArray[np.float64],
-    place: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    shape: tuple[int, int],
-    multiple_synapses: str,
-) -> npt.NDArray[np.float64]:
-    """Return the matrix of synaptic `values`, nan where there is none; several between two cells are combined.
-
-    Parameters
-    ----------
-    values : array, shape (synapses,)
-    place : two int arrays, shape (synapses,)
-        Indices of the cells before and behind.
-    multiple_synapses : {"sum", "min", "max", "first", "last"}
-    """
-    matrix = np.full(shape, np.nan)
-    if multiple_synapses == "sum":
-        matrix[place] = 0.0
-        np.add.at(matrix, place, values)
-    elif multiple_synapses in ("min", "max"):
-        combine = np.fmin if multiple_synapses == "min" else np.fmax
-        combine.at(matrix, place, values)
-    else:
-        order = slice(None) if multiple_synapses == "last" else slice(None, None, -1)
-        matrix[place[0][order], place[1][order]] = values[order]
-    return matrix

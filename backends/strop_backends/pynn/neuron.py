@@ -58,6 +58,7 @@ from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
 from strop_backends.pynn.connector import SynapseArrays
 from strop_backends.pynn.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray
+from strop_backends.pynn.neuron_cells import projection_class
 from strop_backends.pynn.units import Tuning, tuned_classes
 
 # What is taken off a threshold, relative to it: more than the roundings on the way to the membrane.
@@ -84,10 +85,13 @@ class NeuronDialect(Dialect):
 
     # What a script had before strop set NEURON up.
     given: ClassVar[tuple[float, float]] = _STEP
+    # Sections that runners have left.
+    _left: ClassVar[list[Any]] = []
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
         self.population, _ = tuned_classes(sim)
+        self.projection = projection_class(sim)
         self.h = sim.simulator.h
         self._recorded: dict[str, Any] = {}
         self._units: list[Any] = []
@@ -166,31 +170,40 @@ class NeuronDialect(Dialect):
 
     def size(self) -> int:
         """Sections and connections."""
-        # PyNN has a section of its own.
-        return sum(1 for _ in self.h.allsec()) - 1 + int(self.h.List("NetCon").count())
+        return sum(1 for _ in self.h.allsec()) + int(self.h.List("NetCon").count())
 
     def occupant(self, settings: bool) -> str | None:
         """Sections and connections, also those that are not PyNN's; or another `dt`."""
-        if self.size():
-            # Cells refer to themselves, and so outlive their populations for a while.
+        counts = self._foreign()
+        if any(counts):
+            # Connections and cells refer to each other, and so outlive their populations for a while.
             gc.collect()
-        if self.size():
-            return f"{self.size():,} sections and connections in NEURON"
+            counts = self._foreign()
+        if any(counts):
+            return f"{counts[0]:,} sections and {counts[1]:,} connections in NEURON"
         return "set NEURON's dt" if settings and (self.h.dt, self.h.steps_per_ms) != _STEP else None
 
+    def _foreign(self) -> tuple[int, int]:
+        """Count sections, and connections that lead somewhere, besides what runners have left."""
+        own = {*self._left, self.sim.simulator.dummy}
+        connections = self.h.List("NetCon")
+        targets = [connections.o(n).syn() for n in range(int(connections.count()))]
+        lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec in own)]
+        return sum(section not in own for section in self.h.allsec()), len(lead)
+
     def release(self) -> None:
-        """Take the network away, cells and all, and set the time step back."""
+        """Take the network away as far as NEURON lets go of it, and set the time step back."""
         from pyNN.neuron.projections import _projections
 
         self.sim.end()
-        _projections.clear()
+        _projections[:] = [p for p in _projections if not any(p.post is units for units in self._units)]
         self.sim.simulator.initializer.clear()
         self.sim.simulator.state.clear()
         for own in (cell for units in self._units for cell in units.all_cells):
-            # A section and what it knows refer to each other, out of sight of Python's collection: without this it
-            # would be simulated ever after.
+            # A section outlives its population, because it and what it knows refer to each other out of sight of
+            # Python's collection. It stays, bare.
+            self._left.append(own._cell)
             own._cell.__dict__.clear()
-            own._cell = None
         self._units.clear()
         self.h.dt, self.h.steps_per_ms = NeuronDialect.given
         NeuronDialect.given = _STEP
@@ -285,7 +298,7 @@ class NeuronDialect(Dialect):
         """PyNN's own list connector: NEURON takes its synapses one by one."""
         # Nothing is spread here: one delay for all.
         delay = int(np.max(ticks)) * self.dt
-        return self.sim.Projection(
+        return self.projection(
             source,
             target,
             SynapseArrays(pre, post, weight, delay),

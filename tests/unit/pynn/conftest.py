@@ -18,7 +18,7 @@ def nothing_is_left_in_a_simulator() -> Iterator[None]:
         if name in sys.modules and not name.lower().endswith("spinnaker"):
             dialect_for(sys.modules[name]).release()
     if "pyNN.neuron" in sys.modules:
-        h, simulator = sys.modules["neuron"].h, sys.modules["pyNN.neuron"].simulator
-        for section in [section for section in h.allsec() if section is not simulator.dummy]:
-            section.__dict__.pop("rec", None)
-            h.delete_section(sec=section)
+        # NEURON's cells cannot be taken away.
+        from strop_backends.pynn.neuron import NeuronDialect
+
+        NeuronDialect._left.extend(sys.modules["neuron"].h.allsec())
