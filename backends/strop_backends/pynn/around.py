@@ -133,7 +133,8 @@ def used_brian2() -> Iterator[Any]:
     sim.setup(timestep=0.5)
     cells = sim.Population(3, sim.IF_curr_exp(i_offset=3.0))
     cells.record("spikes")
-    with quiet_brian2():
+    # Compiling would take longer than all the rest.
+    with quiet_brian2(), brian2_preference("codegen.target", "numpy"):
         sim.run(20.0)
         before = len(cells.get_data("spikes").segments[-1].spiketrains[0])
         try:
@@ -222,5 +223,3 @@ def around_neuron() -> Around:
             lambda h: h.ParallelContext().nthread(2), lambda h: h.ParallelContext().nthread(1)
         ),
     }
-
-

@@ -102,10 +102,10 @@ class Brian2Dialect(Dialect):
 
     def check_setup(self, longest_delay: int) -> None:
         """Refuse a device that does not run here and now, and a schedule in which spikes would be wrong."""
-        device = type(self.brian2.get_device()).__name__
-        if device != "RuntimeDevice":
+        wrong = self._wrong_device()
+        if wrong:
             raise BackendError(
-                f"{self.name} runs on Brian2's runtime device, this script has set another ({device}); call "
+                f"{self.name} runs on Brian2's runtime device, this script has {wrong}; call "
                 "brian2.set_device('runtime'), or use the backend 'brian2-standalone'"
             )
         self._seconds = float(self._network.clock.dt_)
@@ -114,6 +114,10 @@ class Brian2Dialect(Dialect):
     def check_surroundings(self) -> None:
         """Refuse another clock or schedule than those that the network was built for."""
         self.cells.require_surroundings(self._network, self._seconds)
+
+    def _wrong_device(self) -> str | None:
+        device = type(self.brian2.get_device()).__name__
+        return f"set another device ({device})" if device != "RuntimeDevice" else None
 
     @property
     def _network(self) -> Any:
@@ -137,7 +141,11 @@ class Brian2Dialect(Dialect):
         groups = len(self._network.objects) - len(operations)
         if groups:
             return f"{groups:,} groups and synapses in PyNN's Brian2 network"
-        return "set pyNN.brian2 up (sim.setup)" if settings and operations else None
+        if not settings:
+            return None
+        if operations:
+            return "set pyNN.brian2 up (sim.setup)"
+        return self.cells.wrong_schedule(self._network) or self._wrong_device()
 
     def release(self) -> None:
         """Leave PyNN with a network that has nothing in it."""

@@ -67,12 +67,20 @@ def require_surroundings(network: Any, dt: float) -> None:
             f"pynn-brian2: the clock's dt is {float(network.clock.dt_) * 1e3:g} ms now, the network was built for "
             f"{dt * 1e3:g} ms; set it before strop.build, with sim.setup(timestep=...)"
         )
+    wrong = wrong_schedule(network)
+    if wrong:
+        raise BackendError(f"pynn-brian2: spikes would be wrong, this script has {wrong}")
+
+
+def wrong_schedule(network: Any) -> str | None:
+    """Say in which order things are done within a tick, if it is not the one that spikes need; slots may be added."""
     order = [slot for slot in network.schedule if slot in SCHEDULE]
-    if tuple(order) != SCHEDULE:
-        raise BackendError(
-            f"pynn-brian2: the schedule of the network, or the preference core.network.default_schedule, is "
-            f"{', '.join(order)}; spikes are right only with {', '.join(SCHEDULE)} in this order"
-        )
+    if tuple(order) == SCHEDULE:
+        return None
+    return (
+        f"the schedule {', '.join(order)} (of the network, or the preference core.network.default_schedule), where it "
+        f"must be {', '.join(SCHEDULE)}"
+    )
 
 
 def independent(group: Any, check: Callable[[], None]) -> None:

@@ -116,7 +116,7 @@ def _pair(key: str) -> Pair:
 def send(stream: IO[bytes], header: Mapping[str, Any], arrays: Arrays) -> None:
     """Write a header and arrays."""
     body = io.BytesIO()
-    np.savez(body, **{str(n): array for n, array in enumerate(arrays.values())})
+    np.savez(body, *arrays.values())
     head = json.dumps({**header, "arrays": list(arrays), "bytes": len(body.getvalue())}).encode()
     stream.write(len(head).to_bytes(8, "little") + head + body.getvalue())
     stream.flush()
@@ -126,7 +126,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, npt.NDArray[An
     """Read a header and arrays; `EOFError` where there are no more."""
     header = json.loads(_exactly(stream, int.from_bytes(_exactly(stream, 8), "little")))
     with np.load(io.BytesIO(_exactly(stream, header["bytes"])), allow_pickle=False) as found:
-        return header, {name: found[str(n)] for n, name in enumerate(header["arrays"])}
+        return header, {name: found[f"arr_{n}"] for n, name in enumerate(header["arrays"])}
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

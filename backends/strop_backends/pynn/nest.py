@@ -246,12 +246,14 @@ class NestDialect(Dialect):
     @property
     def _offset(self) -> int:
         """Ticks that NEST had run when PyNN's time was set back to 0."""
-        return round(self.sim.simulator.state._time_offset / self.dt)
+        offset: float = self.sim.simulator.state._time_offset
+        return round(offset / self.dt)
 
     def first_free_tick(self) -> int:
         """A generator spikes one tick from now at the earliest, its parrot one tick later."""
         with quiet_nest():
-            return round(self.sim.simulator.state.t_kernel / self.dt) - self._offset + 1 + _PARROT
+            now: float = self.sim.simulator.state.t_kernel
+        return round(now / self.dt) - self._offset + 1 + _PARROT
 
     # Building
     # -----------------------------------------------------------------------------------------------------

@@ -86,7 +86,8 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
 
         def translate(self, parameters: Any, copy: bool = True) -> Any:
             """Let `v_reset` follow `v_thresh`, below which NEST wants it; nothing is left of it in the next step."""
-            if "v_thresh" in parameters.keys() and "v_reset" not in parameters.keys():
+            names = set(parameters.keys())
+            if "v_thresh" in names and "v_reset" not in names:
                 parameters.update(v_reset=np.minimum(parameters["v_thresh"].evaluate(), 0.0) - 1.0)
             return super().translate(parameters, copy)
 
@@ -161,7 +162,9 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
                         found.set({name: values.tolist()})
 
         def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
-            pre, post, *values = self._columns([n for n in names if n not in ("presynaptic_index", "postsynaptic_index")])
+            pre, post, *values = self._columns(
+                [n for n in names if n not in ("presynaptic_index", "postsynaptic_index")]
+            )
             order = iter(values)
             special = {"presynaptic_index": pre, "postsynaptic_index": post}
             columns = [special[n] if n in special else next(order) for n in names]

@@ -82,15 +82,29 @@ class PyNNNetwork:
         self._carried = [p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)]
         self._require_memory()
         longest = max((p.delay for p in self._carried), default=1)
-        if isinstance(sim, str):
-            self._set_up(longest, timestep, disposable, options)
-        elif options or timestep is not None:
-            given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
-            raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
+        if not isinstance(sim, str):
+            if options or timestep is not None:
+                given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
+                raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
+            self._build(longest)
+            return
+        self._set_up(longest, timestep, disposable, options)
+        try:
+            self._build(longest)
+        except BaseException:
+            # Half a network is nobody's.
+            self.dialect.release()
+            raise
+        self.dialect.claim(disposable)
+
+    # Building
+    # -----------------------------------------------------------------------------------------------------
+
+    def _build(self, longest: int) -> None:
         self.dialect.check_setup(self._ticks(longest))
         self._require_delays()
-        self.dialect.check_load(graph, self._carried)
-        self.kernel_mark = self.dialect.kernel_mark
+        self.dialect.check_load(self.graph, self._carried)
+        self.kernel_mark: object = self.dialect.kernel_mark
         self.populations: dict[str, Any] = {}
         self.projections: dict[tuple[str, str], Any] = {}
         self.drives: dict[str, Any] = {}
@@ -101,11 +115,6 @@ class PyNNNetwork:
         self._add_standing_input()
         self.start = self.count = 0
         self._waves = Waves(self.dialect)
-        if isinstance(sim, str):
-            self.dialect.claim(disposable)
-
-    # Building
-    # -----------------------------------------------------------------------------------------------------
 
     def _require_memory(self) -> None:
         largest = max(self._carried, key=lambda p: p.operator.synapse_count, default=None)
@@ -129,8 +138,8 @@ class PyNNNetwork:
         if found is not None:
             raise SimulatorInUseError(
                 f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
-                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of it first"
-                f"{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process of "
+                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of it "
+                f"first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process of "
                 "their own)"
             )
         dialect.setup(tick, longest, **options)

@@ -149,21 +149,23 @@ class NeuronDialect(Dialect):
             raise BackendError(f"{self.name}: present frames before the first sim.run(), or after sim.reset()")
 
     def _check_settings(self) -> None:
+        wrong = self._wrong(self._built_for)
+        if wrong:
+            raise BackendError(f"{self.name}: spikes would be wrong: {wrong}")
+
+    def _wrong(self, dt: float) -> str:
+        """Say what is set so that spikes would be wrong in a network built for steps of `dt` ms."""
         state, h = self.sim.simulator.state, self.h
-        processes = int(state.parallel_context.nhost())
+        processes, threads = int(state.parallel_context.nhost()), int(state.parallel_context.nthread())
         wrong = {
-            f"h.dt is {h.dt:g} ms, the network was built for {self._built_for:g} ms": h.dt != self._built_for,
+            f"h.dt is {h.dt:g} ms, the network was built for {dt:g} ms": h.dt != dt,
             f"h.secondorder is {h.secondorder:g}, it must be 0": h.secondorder != 0,
             "CVode is active (use_cvode), steps must have one length": bool(state.cvode.active()),
-            f"NEURON has {int(state.parallel_context.nthread())} threads, it must have 1 (ParallelContext.nthread)": (
-                state.parallel_context.nthread() != 1
-            ),
+            f"NEURON has {threads} threads, it must have 1 (ParallelContext.nthread)": threads != 1,
             f"NEURON was started in {processes} processes (MPI), it must be 1": processes != 1,
             "CoreNEURON is enabled": bool(getattr(sys.modules.get("neuron.coreneuron"), "enable", False)),
         }
-        found = [what for what, is_so in wrong.items() if is_so]
-        if found:
-            raise BackendError(f"{self.name}: spikes would be wrong: {'; '.join(found)}")
+        return "; ".join(what for what, is_so in wrong.items() if is_so)
 
     # Whose NEURON it is
     # ---------------------------------------------------------------------------------------------------
@@ -181,7 +183,10 @@ class NeuronDialect(Dialect):
             counts = self._foreign()
         if any(counts):
             return f"{counts[0]:,} sections and {counts[1]:,} connections in NEURON"
-        return "set NEURON's dt" if settings and (self.h.dt, self.h.steps_per_ms) != _STEP else None
+        if not settings:
+            return None
+        wrong = self._wrong(self.h.dt)
+        return wrong or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
 
     def _foreign(self) -> tuple[int, int]:
         """Count sections, and connections that lead somewhere, besides what runners have left."""

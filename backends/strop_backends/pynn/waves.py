@@ -68,10 +68,10 @@ class Waves:
                 f"can enter in tick {self._next}, or leave start out"
             )
         elif self._next is not None and start < self._end and (start - self._next) % interval:
+            before = start - (start - self._next) % interval
             raise BackendError(
                 f"{dialect.name}: a frame enters in every {interval}th tick, and frames that were presented before are "
-                f"under way until tick {self._end}; start in tick {self._next + (start - self._next) // interval * interval}"
-                f" or {self._next + ((start - self._next) // interval + 1) * interval}, or leave start out"
+                f"under way until tick {self._end}; start in tick {before} or {before + interval}, or leave start out"
             )
         self._next, self._end = start + count * interval, max(self._end, start + end)
         return start
