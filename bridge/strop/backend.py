@@ -7,7 +7,8 @@ stays light and a broken plug-in breaks nothing but itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sized
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from strop.errors import BackendError, BackendMissingError
 from strop.graph import Graph
 
 GROUP = "strop.backends"
+Pair = tuple[str, str]
 
 # Backends that strop ships with, and the extra that installs their simulator.
 EXTRAS = {
@@ -30,6 +32,13 @@ EXTRAS = {
     "pynn-neuron": "neuron",
     "pynn-spinnaker": "spinnaker",
 }
+
+
+class NotOfferedError(BackendError):
+    """A backend was asked for something that a backend need not offer, and this one does not."""
+
+    def __init__(self, kind: type, what: str) -> None:
+        super().__init__(f"{kind.__name__} does not offer {what}()")
 
 
 class Runner(ABC):
@@ -54,6 +63,77 @@ class Runner(ABC):
         """Release what the simulator holds. May be called more than once."""
         return None
 
+    # Optional: the conformance suite tests what a runner offers, and skips what it does not, with a reason. ----------
+
+    def reset(self) -> None:
+        """Go back to the state in which `Backend.prepare` returned the runner: step 0, no spike under way.
+
+        Weights that were changed stay as they are.
+        """
+        raise NotOfferedError(type(self), "reset")
+
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights that the simulator has now, in the graph's units (dimensionless, as in Keras).
+
+        They are read from the simulator, not from the graph: what a plasticity rule has changed is seen.
+
+        Returns
+        -------
+        dict of (source, target) to float64 array, shape (synapses,)
+            In the order of `strop.graph.synapses_of`. Projections that are not simulated, because the host evaluates
+            their target or sums up their values, are left out.
+        """
+        raise NotOfferedError(type(self), "weights")
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in the simulator, in place: what runs next gives the spikes of the graph with those weights.
+
+        Parameters
+        ----------
+        weights : mapping of (source, target) to array, shape (synapses,)
+            In the graph's units and the order of `strop.graph.synapses_of`. Projections that are not named keep theirs.
+
+        Raises
+        ------
+        BackendError
+            For a projection that is not simulated, another number of weights, values that are not finite, or a weight
+            that this simulator cannot take there (as one of the other sign); nothing has changed then.
+        """
+        raise NotOfferedError(type(self), "set_weights")
+
+
+def checked_weights(
+    given: Mapping[Pair, npt.NDArray[np.floating[Any]]], present: Mapping[Pair, Sized], name: str
+) -> dict[Pair, npt.NDArray[np.float64]]:
+    """Return weights that a backend was given, as new float64 arrays, or refuse them.
+
+    Parameters
+    ----------
+    given : mapping of (source, target) to array, shape (synapses,)
+    present : mapping of (source, target) to anything that has the length of that projection's weights
+        The projections that the simulator has.
+    name : str
+        The backend's name.
+
+    Raises
+    ------
+    BackendError
+        For a projection that is not among those `present`, another number of weights, or one that is not finite.
+    """
+    checked = {}
+    for (source, target), weights in given.items():
+        what = f"{name}: weights of {source} -> {target}"
+        if (source, target) not in present:
+            known = ", ".join(f"{a} -> {b}" for a, b in present)
+            raise BackendError(f"{what} cannot be set: no such synapses are simulated (there are: {known or 'none'})")
+        values = np.array(weights, dtype=np.float64).reshape(-1)
+        if len(values) != len(present[source, target]):
+            raise BackendError(f"{what}: {len(values):,} were given for {len(present[source, target]):,} synapses")
+        if not np.isfinite(values).all():
+            raise BackendError(f"{what} hold values that are not finite (NaN or infinity)")
+        checked[source, target] = values
+    return checked
+
 
 class Backend(ABC):
     """One simulator. Subclasses are registered under the entry-point group `strop.backends`.
@@ -75,6 +155,9 @@ class Backend(ABC):
         compared: one that is not below by more than `resolution * (sum |w||s| + |bias| + |threshold|)` may be taken for
         equal, and fire (a threshold of 0 counts as 1). 0 where nothing is rounded but the sums, in `precision`. A
         potential that is equal to its threshold fires on every backend.
+    weight_options : mapping
+        Options for `prepare` under which every single synapse has a weight that can be read and changed (see
+        `Runner.weights`); empty where that is always so.
     """
 
     name: ClassVar[str]
@@ -83,6 +166,7 @@ class Backend(ABC):
     frame_interval: ClassVar[int] = 1
     precision: ClassVar[str] = "float64"
     resolution: ClassVar[float] = 0.0
+    weight_options: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     @abstractmethod
@@ -121,6 +205,27 @@ class Backend(ABC):
         from strop.fidelity import fidelity_of
 
         return fidelity_of(graph, self.encodings, self.precision, self.name, self.resolution)
+
+    # Optional: what the conformance suite varies around a network. --------------------------------------------------
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return options for `prepare` under which no spike may change, each with a name.
+
+        >>> get_backend("brian2").variations()["a step of 0.1 ms"]
+        {'dt': 0.0001}
+
+        Other time steps before all, then threads, code-generation targets, and whatever else a user may choose.
+        """
+        return {}
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """Return what a user's script may have done before it comes to strop, each with a name.
+
+        A context manager brings it about (the simulator was used and is in use, a preference is set, a clock has run
+        far) and takes it back. In each of them a network gives the same spikes, or is refused with a `StropError`
+        that says why.
+        """
+        return {}
 
     def refuse_options(self, options: Mapping[str, Any]) -> None:
         """Raise `BackendError` if any option is left that the backend does not know."""

@@ -11,14 +11,12 @@ Numerical Algorithms" (2002), section 3.1. A simulator that cannot tell neighbou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from strop.graph import Composed, Convolution, Dense, Graph, Operator, Population, Scale, Sparse
-
-_DIGITS = {"float64": 53, "float32": 24}
+from strop.graph import Graph, Operator, Population, stages_of
+from strop.rounding import ARITHMETICS, Arithmetic, lowest_bit, weights_of
 
 
 def fidelity_of(
@@ -58,13 +56,14 @@ def _fidelity(
     if name in graph.host_populations:
         return "exact", "evaluated on the host, in float64"
     analogue = sorted(node.name for node in graph.inputs if node.name in fed_by and not node.spiking)
-    digits = _DIGITS[precision]
+    arithmetic = ARITHMETICS[precision]
     blur = resolution * float(compared(graph.population(name), _loudest(graph, name)).max())
-    unit = _unit(graph, name)
-    # Potentials and thresholds are whole numbers of units: what differs at all differs by one.
-    if not analogue and _sums_are_exact(graph, name, unit, digits) and (blur == 0.0 or np.log2(blur) < unit):
+    grid = _coarsest_grid(graph, name)
+    digits = arithmetic.digits
+    # Potentials and thresholds are whole multiples of 2^grid: what differs at all differs by one.
+    if not analogue and _sums_are_exact(graph, name, grid, digits) and (blur == 0.0 or np.log2(blur) < grid):
         return "exact", f"no sum of its weights and biases needs more than the {digits} bits of {precision}"
-    margin = _margin(graph, name, digits) + blur
+    margin = _margin(graph, name, arithmetic) + blur
     why = f"sums may be rounded in another order, in {precision}"
     if blur:
         why += f", and {backend} resolves {resolution:.1e} of what it compares"
@@ -80,50 +79,28 @@ def _loudest(graph: Graph, name: str) -> npt.NDArray[np.float64]:
     return total
 
 
-def _margin(graph: Graph, name: str, digits: int) -> float:
+def _margin(graph: Graph, name: str, arithmetic: Arithmetic) -> float:
     from strop.reference import gamma, terms
 
-    # The bound of `strop.verify.float64_bound`, with the numbers of this precision.
+    # The bound of `strop.bounds.SimulatorBound`, with the numbers of this precision.
     size = _loudest(graph, name) + np.abs(graph.population(name).bias)
-    return float(2.0 * gamma(terms(graph, name) + 4, 2.0**-digits) * size.max())
+    return float(2.0 * gamma(terms(graph, name) + 4, arithmetic.unit) * size.max())
 
 
-def _unit(graph: Graph, name: str) -> float:
+def _coarsest_grid(graph: Graph, name: str) -> float:
     """Return the exponent of a power of two that divides every weight, bias and threshold of a population."""
     population = graph.population(name)
     lowest = [_lowest_bit(p.operator) for p in graph.incoming(name)]
-    return min(*lowest, _lowest_bit_of(population.bias), _lowest_bit_of(population.threshold))
-
-
-def _sums_are_exact(graph: Graph, name: str, unit: float, digits: int) -> bool:
-    population = graph.population(name)
-    size = _loudest(graph, name) + np.abs(population.bias)
-    largest = max(float(size.max()), float(np.abs(population.threshold).max()))
-    return bool(largest <= 2.0 ** min(1023.0, unit + digits))
+    return min(*lowest, float(lowest_bit(population.bias).min()), float(lowest_bit(population.threshold).min()))
 
 
 def _lowest_bit(operator: Operator) -> float:
-    """Return the exponent of a power of two that divides every weight of an operator."""
-    match operator:
-        case Dense() | Sparse():
-            return _lowest_bit_of(operator.weight)
-        case Convolution():
-            return _lowest_bit_of(operator.kernel)
-        case Scale():
-            return _lowest_bit_of(operator.factor)
-        case Composed():
-            # A product of multiples is a multiple of the product.
-            return sum(min(_lowest_bit(stage), 0.0) for stage in operator.stages)
-        case _:
-            return 0.0
+    # A product of multiples is a multiple of the product.
+    return sum(min(float(lowest_bit(weights_of(stage)).min(initial=np.inf)), 0.0) for stage in stages_of(operator))
 
 
-def _lowest_bit_of(values: npt.NDArray[Any]) -> float:
-    """Return the exponent of the lowest bit that is set in any of `values`; infinity if all are zero."""
-    fraction, exponent = np.frexp(values[values != 0.0])
-    if fraction.size == 0:
-        return float("inf")
-    whole = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
-    # x & -x keeps the lowest bit that is set.
-    trailing = np.log2((whole & -whole).astype(np.float64))
-    return float((exponent - 53 + trailing).min())
+def _sums_are_exact(graph: Graph, name: str, grid: float, digits: int) -> bool:
+    population = graph.population(name)
+    size = _loudest(graph, name) + np.abs(population.bias)
+    largest = max(float(size.max()), float(np.abs(population.threshold).max()))
+    return bool(largest <= 2.0 ** min(1023.0, grid + digits))

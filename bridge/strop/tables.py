@@ -14,7 +14,7 @@ from strop.backend import BackendStatus
 from strop.capacity import as_size
 from strop.cost_tables import cost_lines
 from strop.inspection import Inspection
-from strop.report import LayerReport, Report
+from strop.report import BackendReport, KerasReport, LayerReport, OutputReport, Report
 
 _WIDTH = 110
 
@@ -45,20 +45,47 @@ def _verdict(faults: int, ties: int) -> str:
     return f"equal, {_count(ties)} ties" if ties else "[green]equal[/green]"
 
 
+def _share(part: int, whole: int) -> str:
+    """Return a share as a percentage that says 100 % and 0 % of nothing else."""
+    percent = 100 * part / whole if whole else 100.0
+    digits = 2
+    while digits < 6 and part not in (0, whole) and float(f"{percent:.{digits}f}") in (0.0, 100.0):
+        digits += 1
+    return f"{percent:.{digits}f} %"
+
+
 def render_report(report: Report) -> str:
     """Return the report as text: every layer under every comparison, the totals, and the verdict."""
     columns: list[tuple[str, Any]] = [] if report.keras is None else [("Keras", report.keras)]
     columns += list(report.backends.items())
     tables = _wide_table(report, columns) if len(columns) <= _MOST_COLUMNS else _long_tables(report, columns)
     graph = report.graph
-    verdict = "[green]PASSED[/green]: every spike is accounted for" if report.passed else "[red]FAILED[/red]"
     return to_text(
         *tables,
         f"{graph['populations']} populations, {_count(graph['neurons'])} neurons, "
         f"{_count(graph['synapses'])} synapses, depth {graph['depth']}, "
         f"{_count(graph['synaptic_events_per_frame'])} synaptic events per frame",
-        f"{verdict}. A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault.",
+        *(escape(note) for note in report.notes),
+        *_verdict_lines(report),
     )
+
+
+_VERDICTS = {
+    "passed": "[green]PASSED[/green]: every spike and every output is accounted for.",
+    "passed with reservations": "[yellow]PASSED, WITH RESERVATIONS[/yellow]: what was compared is accounted for.",
+    "failed": "[red]FAILED[/red].",
+}
+_WORDS = "A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault."
+
+
+def _verdict_lines(report: Report) -> list[str]:
+    lines = [f"{_VERDICTS[report.verdict]} {_WORDS}"]
+    lines += [f"  [red]{escape(problem)}[/red]" for problem in report.problems()]
+    if report.passed:
+        lines += [f"  [yellow]{escape(reservation)}[/yellow]" for reservation in report.reservations()]
+    if report.keras is None:
+        lines.append("  There is no Keras model to compare with: the graph itself was taken as it is.")
+    return lines
 
 
 def _title(report: Report) -> str:
@@ -76,6 +103,22 @@ def _speed(report: Report, column: Any) -> str:
     return f"{_count(report.frames / seconds)}/s" if seconds else "-"
 
 
+def _outputs(report: Report) -> list[OutputReport]:
+    return [] if report.keras is None else report.keras.outputs
+
+
+def _answers(column: BackendReport) -> str:
+    if column.unexplained:
+        return f"[red]{_count(column.unexplained)} differ[/red]"
+    return "[green]equal[/green]" if column.decoded_equal else "differs by ties"
+
+
+def _decided(column: KerasReport | BackendReport) -> str:
+    """Return the share of comparisons in which rounding can change nothing."""
+    compared = sum(layer.compared for layer in column.layers)
+    return _share(compared - sum(layer.undecided for layer in column.layers), compared)
+
+
 def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
     """One row per layer, one column per comparison."""
     table = Table(title=_title(report), title_justify="left")
@@ -87,6 +130,10 @@ def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
         cells = ["inside Keras's layer" if own is None else _verdict(own.faults, own.ties) for own in found]
         table.add_row(escape(layer.name), _count(layer.units), f"{layer.spikes / report.frames:,.1f}", *cells)
     table.add_section()
+    for output in _outputs(report):
+        others = (_answers(column) for _, column in columns[1:])
+        table.add_row(escape(f"output {output.name}"), "", "", _verdict(output.faults, output.ties), *others)
+    table.add_row("decided beyond doubt", "", "", *(_decided(column) for _, column in columns))
     table.add_row("accuracy", "", "", *(_percent(column.accuracy) for _, column in columns))
     table.add_row("frames per second", "", "", *(_speed(report, column) for _, column in columns))
     return [table]
@@ -101,9 +148,9 @@ def _long_tables(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
     for layer in _layers(columns):
         rate = f"{layer.spikes / report.frames:,.1f}"
         layers.add_row(escape(layer.name), _count(layer.units), rate, _count(layer.spikes))
-    runs = Table(title="held against the oracle, unit by unit and frame by frame", title_justify="left")
-    runs.add_column("who")
-    for heading in ("layers equal", "ties", "faults", "accuracy", "frames/s"):
+    runs = Table(title="compared with the oracle, neuron by neuron and frame by frame", title_justify="left")
+    runs.add_column("backend")
+    for heading in ("layers equal", "outputs", "decided", "ties", "faults", "accuracy", "frames/s"):
         runs.add_column(heading, justify="right")
     runs.add_column("where it differs")
     for name, column in columns:
@@ -112,6 +159,8 @@ def _long_tables(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
         runs.add_row(
             name,
             f"[{'red' if wrong else 'green'}]{equal} of {len(column.layers)}[/]",
+            _answers(column) if isinstance(column, BackendReport) else _keras_answers(column),
+            _decided(column),
             _count(column.ties),
             _count(column.faults),
             _percent(column.accuracy),
@@ -119,6 +168,10 @@ def _long_tables(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
             escape(", ".join(f"{layer.name} ({_count(layer.faults)})" for layer in wrong)),
         )
     return [layers, runs]
+
+
+def _keras_answers(column: KerasReport) -> str:
+    return _verdict(sum(output.faults for output in column.outputs), sum(output.ties for output in column.outputs))
 
 
 def render_inspection(inspection: Inspection) -> str:

@@ -7,35 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.activity import Activity
+from strop.answers import compare_answers, differing_frames
 from strop.backend import Backend, Runner, get_backend
+from strop.bounds import RoundingBound, SimulatorBound, graph_stages, undecided
+from strop.comparison import Comparison, Found
 from strop.decode import classes, decides, decode
 from strop.encode import FrameDict, Frames, as_frames, encode, keras_frames
 from strop.errors import BackendError, DataError
 from strop.evidence import Collector
-from strop.fidelity import compared
 from strop.graph import Graph
+from strop.judge import Judgement
 from strop.progress import Progress
-from strop.reference import (
-    FLOAT32_UNIT,
-    FLOAT64_UNIT,
-    BoolArray,
-    FloatArray,
-    Signals,
-    evaluate,
-    fan_in,
-    gamma,
-    magnitude,
-    potential,
-    terms,
-)
-from strop.report import BackendReport, KerasReport, LayerReport, Report
+from strop.reference import BoolArray, FloatArray, Signals, evaluate
+from strop.report import BackendReport, KerasReport, OutputReport, Report
+from strop.selfcheck import blind, check_outputs, check_spikes
 from strop.simulate import chunk_size, chunks
 
 if TYPE_CHECKING:
@@ -44,8 +35,8 @@ if TYPE_CHECKING:
     from strop.lowering.context import Lowering
     from strop.lowering.probe import KerasProbe
 
-# The bound on the rounding error of a population's potentials, given what its sources sent.
-Bound = Callable[[str, Signals], FloatArray]
+# Keras's own name among the comparisons; a backend cannot be registered under it.
+KERAS = "keras"
 
 
 def verify(
@@ -61,6 +52,7 @@ def verify(
     offset: float | Mapping[str, float] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: bool = False,
+    strict: bool = False,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
 
@@ -89,6 +81,14 @@ def verify(
     evidence : bool
         Also keep what a page shows (`strop.page.write_page`): chosen frames spike by spike, and the margins of all.
 
+    strict : bool
+        Fail on any tie, and where nothing was compared in some layer.
+
+    Returns
+    -------
+    Report
+        `report.passed`, `report.verdict`; `print(report)` shows a table.
+
     Raises
     ------
     StropError
@@ -111,7 +111,7 @@ def verify(
     engines = {b if isinstance(b, str) else b.name: get_backend(b) for b in dict.fromkeys(backends)}
     for engine in engines.values():
         engine.check(graph)
-    verification = _Verification(graph, probe, lowering, engines, options or {}, evidence)
+    verification = _Verification(graph, probe, lowering, engines, options or {}, evidence, strict)
     try:
         with Progress("verifying", count) as progress:
             start = 0
@@ -122,7 +122,7 @@ def verify(
                 progress.advance(size)
     finally:
         verification.close()
-    return verification.report(count)
+    return verification.report()
 
 
 def as_labels(labels: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64] | None:
@@ -138,90 +138,6 @@ def as_labels(labels: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]
     return array.astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a comparison found in one population, shapes `(n, *shape)`."""
-
-    faults: BoolArray
-    ties: BoolArray
-
-
-def judge(graph: Graph, signals: Signals, claimed: Mapping[str, BoolArray], bound: Bound) -> dict[str, Verdict]:
-    """Hold claimed spikes against the oracle, every population fed the claimed spikes of its sources.
-
-    A difference is a tie where `|a - threshold| <= bound`. A population that nobody claims anything about is evaluated;
-    where its own spikes are within the bound, both are possible, and that doubt is carried to what it feeds.
-    """
-    known: dict[str, npt.NDArray[Any]] = dict(signals)
-    doubt: dict[str, BoolArray] = {}
-    verdicts: dict[str, Verdict] = {}
-    for population in graph.populations:
-        name = population.name
-        a = potential(graph, name, known)
-        reach = bound(name, known)
-        for projection in graph.incoming(name):
-            if projection.source in doubt and doubt[projection.source].any():
-                reach = reach + projection.operator.absolute().apply(doubt[projection.source])
-        fired = a >= population.threshold
-        undecided = np.abs(a - population.threshold) <= reach
-        if name in claimed:
-            differ = fired != claimed[name]
-            verdicts[name] = Verdict(differ & ~undecided, differ & undecided)
-            known[name] = claimed[name]
-        else:
-            known[name], doubt[name] = fired, undecided
-    return verdicts
-
-
-def float32_bound(lowering: Lowering) -> Bound:
-    """Return the bound for Keras: `gamma_n (sum |w||s| + |b|)` with u = 2^-24.
-
-    n counts the summed terms and what Keras rounds besides; |b| is the sum of the absolute values that the folded
-    bias was added up from, because Keras adds them up in float32.
-    """
-
-    def bound(name: str, signals: Signals) -> FloatArray:
-        rounding = lowering.roundings[name]
-        n = terms(lowering.graph, name) + rounding.roundings
-        return gamma(n, FLOAT32_UNIT) * (magnitude(lowering.graph, name, signals) + rounding.offset_size)
-
-    return bound
-
-
-def graph_float32_bound(graph: Graph) -> Bound:
-    """Return the bound for somebody who sums a graph's own weights in float32; for graphs that come without Keras."""
-
-    def bound(name: str, signals: Signals) -> FloatArray:
-        summed = magnitude(graph, name, signals) + np.abs(graph.population(name).bias)
-        reach: FloatArray = gamma(terms(graph, name) + 1, FLOAT32_UNIT) * summed
-        return reach
-
-    return bound
-
-
-def float64_bound(graph: Graph, resolution: float = 0.0) -> Bound:
-    """Return the bound for a simulator that sums the same float64 weights in another order, synapse by synapse.
-
-    Parameters
-    ----------
-    resolution : float
-        `Backend.resolution` of a simulator that blurs what it compares; it comes on top of the roundings.
-    """
-    # Oracle (stage by stage) and simulator (expanded) may each be off; factors folded into weights round once more.
-    roundings = {name: terms(graph, name) + fan_in(graph, name) + 4 for name in graph.population_names}
-
-    def bound(name: str, signals: Signals) -> FloatArray:
-        population = graph.population(name)
-        summed = magnitude(graph, name, signals)
-        reach: FloatArray = 2.0 * gamma(roundings[name], FLOAT64_UNIT) * (summed + np.abs(population.bias))
-        # What is evaluated on the host never comes near the simulator.
-        if resolution and name not in graph.host_populations:
-            reach = reach + resolution * compared(population, summed)
-        return reach
-
-    return bound
-
-
 class _Verification:
     """The running totals of one verification."""
 
@@ -233,18 +149,21 @@ class _Verification:
         engines: Mapping[str, Backend],
         options: Mapping[str, Mapping[str, Any]],
         evidence: bool = False,
+        strict: bool = False,
     ) -> None:
-        self.graph, self.probe, self.lowering, self.engines = graph, probe, lowering, engines
+        self.graph, self.probe, self.strict = graph, probe, strict
         self.activity = Activity(graph)
-        self.keras_bound = None if lowering is None else float32_bound(lowering)
-        self.collector: Collector | None = None
-        if evidence:
-            self.collector = Collector(graph, self.keras_bound or graph_float32_bound(graph), probe is not None)
-        self.backend_bounds = {name: float64_bound(graph, engine.resolution) for name, engine in engines.items()}
-        self.labelled = 0
+        self.keras_bound = RoundingBound(graph, graph_stages(graph) if lowering is None else lowering.computed)
+        self.collector = Collector(graph, self.keras_bound.error, probe is not None) if evidence else None
+        self.keras = None if probe is None else KerasReport()
+        self.outputs: dict[str, OutputReport] = {}
+        self.comparisons = {
+            name: Comparison(graph, name, SimulatorBound(graph, engines[name].resolution)) for name in engines
+        }
+        if probe is not None:
+            self.comparisons[KERAS] = Comparison(graph, KERAS, self.keras_bound)
+        self.frames = self.labelled = 0
         self.correct: dict[str, int] = {}
-        self.keras = KerasReport() if probe is not None else None
-        self.totals: dict[str, dict[str, LayerReport]] = {}
         self.reports: dict[str, BackendReport] = {}
         self.runners: dict[str, Runner] = {}
         try:
@@ -265,33 +184,137 @@ class _Verification:
     def take(self, frames: FrameDict, truth: npt.NDArray[np.int64] | None) -> None:
         """Verify one chunk of frames."""
         signals = encode(self.graph, frames)
+        count = len(next(iter(frames.values())))
         if self.collector is not None:
-            self.collector.expect(len(next(iter(frames.values()))))
-        oracle = evaluate(self.graph, signals, None if self.collector is None else self.collector.watch)
+            self.collector.expect(count)
+        near = _Near(self.graph, self.keras_bound, signals, count) if self.probe is not None else None
+        oracle = evaluate(self.graph, signals, self._watch(near))
         self.activity.add(oracle, signals)
         if self.collector is not None:
             self.collector.begin(signals, oracle, truth)
         self.labelled += 0 if truth is None else len(truth)
-        if self.probe is not None and self.keras is not None and self.keras_bound is not None:
-            begin = time.perf_counter()
-            spikes, outputs = self.probe.run(keras_frames(self.graph, frames))
-            self.keras.seconds += time.perf_counter() - begin
-            self._compare("keras", spikes, oracle, signals, self.keras_bound)
-            if decides(self.graph):
-                self._score("keras", outputs[0].argmax(axis=-1), truth)
+        decided, accounted = None, np.zeros(count, dtype=bool)
+        if self.probe is not None and near is not None:
+            decided, accounted = self._take_keras(self.probe, frames, signals, oracle, near.frames, truth)
         expected = decode(self.graph, oracle)
-        for name, runner in self.runners.items():
-            report = self.reports[name]
-            begin = time.perf_counter()
-            spikes = runner.run(signals)
-            report.run_seconds += time.perf_counter() - begin
-            report.frames += len(next(iter(spikes.values())))
-            report.frames_with_faults += self._compare(name, spikes, oracle, signals, self.backend_bounds[name])
-            report.decoded_equal &= _answers_equal(self.graph, decode(self.graph, spikes), expected)
-            if decides(self.graph):
-                self._score(name, classes(self.graph, spikes), truth)
+        for name in self.runners:
+            self._take_backend(name, signals, oracle, expected, truth, decided, accounted)
         if self.collector is not None:
             self.collector.end(frames, oracle, truth)
+        self.frames += count
+
+    def _watch(self, near: _Near | None) -> Callable[[str, FloatArray], None]:
+        def watch(name: str, potentials: FloatArray) -> None:
+            if near is not None:
+                near.watch(name, potentials)
+            if self.collector is not None:
+                self.collector.watch(name, potentials)
+
+        return watch
+
+    def _take_keras(
+        self,
+        probe: KerasProbe,
+        frames: FrameDict,
+        signals: Signals,
+        oracle: Mapping[str, BoolArray],
+        near: BoolArray,
+        truth: npt.NDArray[np.int64] | None,
+    ) -> tuple[npt.NDArray[np.int64] | None, BoolArray]:
+        """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
+        assert self.keras is not None
+        begin = time.perf_counter()
+        spikes, outputs = probe.run(keras_frames(self.graph, frames))
+        self.keras.seconds += time.perf_counter() - begin
+        found = self._compare(KERAS, spikes, oracle, signals, near)
+        if self.frames == 0:
+            self._check_itself(spikes, outputs, oracle, signals, near)
+        tied = self._compare_outputs(found, oracle, signals, outputs, self.outputs)
+        decided = outputs[0].argmax(axis=-1) if decides(self.graph) else None
+        self._score(KERAS, decided, truth)
+        return decided, found.tied | found.faulty | tied
+
+    def _check_itself(
+        self,
+        spikes: Mapping[str, BoolArray],
+        outputs: list[npt.NDArray[Any]],
+        oracle: Mapping[str, BoolArray],
+        signals: Signals,
+        near: BoolArray,
+    ) -> None:
+        """See that wrong spikes and wrong outputs would fail this verification; see `strop.selfcheck`."""
+        planted = check_spikes(self.graph, KERAS, self.keras_bound, spikes, oracle, signals, near)
+        if any(layer.faults for layer in planted.layers.values()):
+            _must_fail(KERAS, self._assembled(KerasReport(layers=list(planted.layers.values()))))
+        comparison = Comparison(self.graph, KERAS, self.keras_bound)
+        found = comparison.compare(spikes, oracle, signals, near)
+
+        def compare(given: list[npt.NDArray[Any]]) -> dict[str, OutputReport]:
+            reports: dict[str, OutputReport] = {}
+            self._compare_outputs(found, oracle, signals, given, reports)
+            return reports
+
+        wrong = check_outputs(compare, outputs)
+        _must_fail(KERAS, self._assembled(KerasReport(outputs=list(wrong.values()))))
+
+    def _compare_outputs(
+        self,
+        found: Found,
+        oracle: Mapping[str, BoolArray],
+        signals: Signals,
+        outputs: list[npt.NDArray[Any]],
+        reports: dict[str, OutputReport],
+    ) -> BoolArray:
+        """Compare Keras's outputs with the read-outs of its own last spikes; return the frames with a tie."""
+        count = len(outputs[0])
+        rest = np.ones(count, dtype=bool)
+        for rows, _ in found.judged:
+            rest[rows] = False
+        # In all other frames Keras's spikes are the oracle's.
+        others = np.flatnonzero(rest)
+        known = {name: values[others] for name, values in (*signals.items(), *oracle.items())}
+        tied = np.zeros(count, dtype=bool)
+        for rows, judgement in (*found.judged, (others, Judgement({}, known, {}))):
+            if len(rows) == 0:
+                continue
+            given = [values[rows] for values in outputs]
+            for name, verdict in compare_answers(self.graph, judgement, self.keras_bound, given).items():
+                report = reports.setdefault(name, OutputReport(name))
+                report.add(verdict.faults, verdict.ties, verdict.difference)
+                tied[rows] |= verdict.ties
+        return tied
+
+    def _take_backend(
+        self,
+        name: str,
+        signals: Signals,
+        oracle: Mapping[str, BoolArray],
+        expected: list[npt.NDArray[Any]],
+        truth: npt.NDArray[np.int64] | None,
+        decided: npt.NDArray[np.int64] | None,
+        accounted: BoolArray,
+    ) -> None:
+        report, bound = self.reports[name], self.comparisons[name].bound
+        begin = time.perf_counter()
+        spikes = self.runners[name].run(signals)
+        report.run_seconds += time.perf_counter() - begin
+        missing = sorted(set(self.graph.population_names) - set(spikes))
+        if missing:
+            raise BackendError(f"{name} gave no spikes of {', '.join(missing)}")
+        found = self._compare(name, spikes, oracle, signals)
+        if self.frames == 0:
+            planted = check_spikes(self.graph, name, bound, spikes, oracle, signals)
+            layers = list(planted.layers.values())
+            if any(layer.faults for layer in layers):
+                _must_fail(name, self._assembled(None, {name: BackendReport(report.version, layers=layers)}))
+        answers = decode(self.graph, spikes)
+        other = differing_frames(self.graph, answers, expected)
+        report.decoded_equal &= not other.any()
+        chosen = classes(self.graph, spikes)
+        if decided is not None and chosen is not None:
+            other = np.where(accounted, other, other | (chosen != decided))
+        report.unexplained += int(np.count_nonzero(other & ~found.tied & ~found.faulty))
+        self._score(name, chosen, truth)
 
     def _score(self, who: str, chosen: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64] | None) -> None:
         if self.collector is not None:
@@ -305,61 +328,65 @@ class _Verification:
         claimed: Mapping[str, BoolArray],
         oracle: Mapping[str, BoolArray],
         signals: Signals,
-        bound: Bound,
-    ) -> int:
-        """Add a chunk's differences to the totals; return in how many frames there are faults."""
-        layers = self.totals.setdefault(
-            who,
-            {name: LayerReport(name, self.graph.population(name).size) for name in oracle if name in claimed},
-        )
-        frames = len(next(iter(oracle.values())))
-        # Where every claimed spike equals the oracle's own, feeding claimed spikes forward changes nothing: only the
-        # other frames need a second look, layer by layer.
-        differs = np.zeros(frames, dtype=bool)
-        for name, layer in layers.items():
-            if claimed[name].shape != oracle[name].shape:
-                raise DataError(f"{who} gave spikes of shape {claimed[name].shape} for {name!r}")
-            layer.spikes += int(np.count_nonzero(claimed[name]))
-            differs |= (claimed[name] != oracle[name]).reshape(frames, -1).any(axis=1)
-        rows = np.flatnonzero(differs)
-        if len(rows) == 0:
-            return 0
-        some = {name: claimed[name][rows] for name in layers}
-        verdicts = judge(self.graph, {name: values[rows] for name, values in signals.items()}, some, bound)
+        near: BoolArray | None = None,
+    ) -> Found:
+        found = self.comparisons[who].compare(claimed, oracle, signals, near)
         if self.collector is not None:
-            self.collector.differ(who, rows, verdicts)
-        faulty = np.zeros(len(rows), dtype=bool)
-        for name, layer in layers.items():
-            layer.faults += int(np.count_nonzero(verdicts[name].faults))
-            layer.ties += int(np.count_nonzero(verdicts[name].ties))
-            faulty |= verdicts[name].faults.reshape(len(rows), -1).any(axis=1)
-        return int(faulty.sum())
+            for rows, judgement in found.judged:
+                self.collector.differ(who, rows, judgement.verdicts)
+        return found
 
-    def report(self, count: int) -> Report:
+    def report(self) -> Report:
         """Return the finished report."""
-        graph = self.graph
-        for name, report in (("keras", self.keras), *self.reports.items()):
-            if report is not None:
-                report.layers = list(self.totals.get(name, {}).values())
-                if self.labelled and decides(graph):
-                    report.accuracy = self.correct.get(name, 0) / self.labelled
+        for name, report in (*((KERAS, self.keras),) * (self.keras is not None), *self.reports.items()):
+            assert report is not None
+            comparison = self.comparisons[name]
+            report.layers = list(comparison.layers.values())
+            if isinstance(report, BackendReport):
+                report.frames, report.frames_with_faults = comparison.frames, comparison.frames_with_faults
+            else:
+                report.outputs = list(self.outputs.values())
+            if self.labelled and decides(self.graph):
+                report.accuracy = self.correct.get(name, 0) / self.labelled
+        whole = self._assembled(self.keras, self.reports)
+        whole.evidence = None if self.collector is None else self.collector.finish(self.activity)
+        whole.graph["synaptic_events_per_frame"] = self.activity.events_per_frame()
+        return whole
+
+    def _assembled(self, keras: KerasReport | None, backends: dict[str, BackendReport] | None = None) -> Report:
+        graph, counts = self.graph, self.activity.spikes
+        populations = [(p.name, int(counts[p.name].sum()), p.size * self.activity.frames) for p in graph.populations]
         return Report(
             model=graph.name,
-            frames=count,
-            keras=self.keras,
-            backends=self.reports,
+            frames=self.activity.frames,
+            keras=keras,
+            backends=backends or {},
             graph={
                 "populations": len(graph.populations),
                 "neurons": graph.neurons,
                 "synapses": graph.synapses,
                 "depth": graph.total_depth,
-                "synaptic_events_per_frame": self.activity.events_per_frame(),
             },
-            evidence=None if self.collector is None else self.collector.finish(self.activity),
+            strict=self.strict,
+            silent=[name for name, spikes, _ in populations if spikes == 0],
+            saturated=[name for name, spikes, most in populations if spikes == most],
         )
 
 
-def _answers_equal(graph: Graph, ours: list[npt.NDArray[Any]], theirs: list[npt.NDArray[Any]]) -> bool:
-    if decides(graph):
-        return bool((ours[0].argmax(axis=-1) == theirs[0].argmax(axis=-1)).all())
-    return all(np.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
+class _Near:
+    """The frames in which some potential is so close to its threshold that float32 may matter."""
+
+    def __init__(self, graph: Graph, bound: RoundingBound, signals: Signals, count: int) -> None:
+        self.graph, self.ceilings = graph, bound.ceilings(signals)
+        self.frames = np.zeros(count, dtype=bool)
+
+    def watch(self, name: str, potentials: FloatArray) -> None:
+        """Take a population's potentials, shape `(n, *shape)`, as `strop.reference.evaluate` has them."""
+        margin = np.abs(potentials - self.graph.population(name).threshold)
+        self.frames |= undecided(margin, self.ceilings[name]).reshape(len(margin), -1).any(axis=1)
+
+
+def _must_fail(who: str, report: Report) -> None:
+    """Raise where a report that holds planted faults passes."""
+    if report.passed or report.verdict != "failed" or report.to_dict()["passed"]:
+        raise blind(who, "planted faults in its verdict")

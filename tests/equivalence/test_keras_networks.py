@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
 
+from corruption import corrupted_readout, lowered_as, with_readout  # noqa: E402
 from random_networks import random_frames, random_network  # noqa: E402
 
 import strop  # noqa: E402
 from strop.backend import get_backend  # noqa: E402
+from strop.decode import decode  # noqa: E402
 from strop.errors import StropError, UnsupportedLayerError  # noqa: E402
 
 
@@ -51,6 +53,40 @@ def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None
     assert report.keras is not None
     assert len(report.keras.layers) >= 1
     assert report.passed, f"seed {seed}, {encoding}: {report}"
+
+
+@settings(
+    max_examples=int(os.environ.get("STROP_EXAMPLES", "8")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_corrupted_readout_of_a_random_network_is_found(backend: str, seed: int) -> None:
+    model = random_network(seed, coarse=seed % 3 == 0)
+    rng = np.random.default_rng(seed)
+    frames = random_frames(model, rng, levels=255)
+    try:
+        graph = strop.lower(model)
+        right = strop.simulate(graph, frames, "reference")
+    except UnsupportedLayerError:
+        assume(False)
+    assume(graph.readouts and graph.readouts[0].kind != "spikes")
+    wrong = with_readout(graph, lambda readout: corrupted_readout(readout, rng))
+    # What the corruption changes, seen from outside: a weight of a neuron that never fires changes nothing.
+    place = graph.outputs.index(graph.readouts[0].name)
+    before, after = (answers_of(decode(own, right.spikes), place) for own in (graph, wrong))
+    assume(np.abs(after - before).max() > 1e-3)
+    with lowered_as(lambda _: wrong):
+        try:
+            report = strop.verify(model, frames, backends=["reference"])
+        except StropError as error:
+            assume("Keras itself fails" not in str(error) or _predicts(model, frames))
+            raise
+    assert not report.passed, f"seed {seed}: {report}"
+    assert report.keras is not None
+    assert report.keras.outputs[place].faults > 0
+
+
+def answers_of(answers: list[Any], place: int) -> np.ndarray:
+    return np.asarray(answers[place], dtype=np.float64)
 
 
 @pytest.mark.parametrize(

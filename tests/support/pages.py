@@ -62,20 +62,23 @@ def decoding_frames(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Liar(Runner):
-    """Flips one spike that nobody may flip, and one that lies exactly on its threshold."""
+    """Flips one spike that nobody may flip, and one whose potential the backend cannot tell from its threshold."""
 
     def __init__(self, honest: Runner, graph: Graph) -> None:
         self.honest, self.graph, self.seen = honest, graph, 0
 
     def run(self, signals: Any) -> Any:
+        from strop.bounds import SimulatorBound
         from strop.reference import potential
 
         spikes = {name: values.copy() for name, values in self.honest.run(signals).items()}
-        margin = np.abs(potential(self.graph, "code", {**signals, **spikes}) - 0.5)
-        for frame, exact in ((FAULTY_FRAME, False), (TIED_FRAME, True)):
+        sent = {**signals, **spikes}
+        margin = np.abs(potential(self.graph, "code", sent) - 0.5)
+        blurred = (margin > 0.0) & (margin <= SimulatorBound(self.graph, LyingBackend.resolution).blur("code", sent))
+        for frame, tied in ((FAULTY_FRAME, False), (TIED_FRAME, True)):
             row = frame - self.seen
             if 0 <= row < len(margin):
-                unit = int(np.flatnonzero((margin[row] == 0.0) == exact)[0])
+                unit = int(np.flatnonzero(blurred[row] == tied)[0])
                 spikes["code"][row, unit] ^= True
         self.seen += len(margin)
         return spikes
@@ -83,6 +86,7 @@ class _Liar(Runner):
 
 class LyingBackend(ReferenceBackend):
     name = "liar"
+    resolution = 2.0**-4
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         return _Liar(super().prepare(graph), graph)

@@ -199,6 +199,7 @@ def _chosen_backends(names: str | None) -> list[str]:
 @_limit
 @_encoding
 @_decision
+@click.option("--strict", is_flag=True, help="Fail on any tie, and where nothing was compared in some layer.")
 @_json
 @_report
 def verify(
@@ -209,10 +210,11 @@ def verify(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    strict: bool,
     json_file: Path | None,
     report_folder: Path | None,
 ) -> int:
-    """Hold every spike of every layer against Keras, on every backend. Ends with 1 if there is a fault."""
+    """Compare every spike of every layer, and every output, with Keras, on every backend. Ends with 1 if it fails."""
     from strop.data import read_data
     from strop.verify import verify as run
 
@@ -222,7 +224,7 @@ def verify(
     _check_planes(opened, planes)
     _check_decision(opened, decision)
     wanted = report_folder is not None
-    options = {"encoding": encoding, "decision": decision, "evidence": wanted, **planes}
+    options = {"encoding": encoding, "decision": decision, "evidence": wanted, "strict": strict, **planes}
     report = run(opened, frames, labels, backends=chosen, **options)
     report.model = str(model)
     _write_json(json_file, report.to_dict())

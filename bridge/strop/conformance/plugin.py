@@ -5,14 +5,16 @@ It is loaded in every pytest run where strop is installed, so it imports nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _NAMES: pytest.StashKey[list[str]] = pytest.StashKey()
+# Fixtures that each backend has its own values for, and the method that returns them by name.
+_AROUND = {"variation": "variations", "surrounding": "surroundings"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,8 +61,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from strop.backend import available_backends
 
         names: list[str] = metafunc.config.stash[_NAMES] or available_backends()
-        metafunc.parametrize("backend_name", names, scope="module")
+        around = next((fixture for fixture in _AROUND if fixture in metafunc.fixturenames), None)
+        if around is None:
+            metafunc.parametrize("backend_name", names, scope="module")
+        else:
+            metafunc.parametrize(("backend_name", around), list(_offered(names, _AROUND[around])), scope="module")
     if "golden_name" in metafunc.fixturenames:
         from strop.conformance.golden import golden_names
 
         metafunc.parametrize("golden_name", golden_names())
+
+
+def _offered(names: Sequence[str], method: str) -> Iterator[Any]:
+    """Yield what each backend states that may surround a network; one that states nothing is skipped, visibly."""
+    from strop.backend import get_backend
+
+    for name in names:
+        stated = getattr(get_backend(name), method)()
+        for what, value in stated.items():
+            yield pytest.param(name, value, id=f"{name}-{what.replace(' ', '_')}")
+        if not stated:
+            reason = pytest.mark.skip(reason=f"{name} states no {method}()")
+            yield pytest.param(name, None, id=f"{name}-none", marks=reason)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
 
 from strop.backend import Backend, Runner, get_backend
-from strop.conformance.golden import Case, golden_case
+from strop.conformance.checks import assert_equal, ready
+from strop.conformance.golden import Case
 from strop.encode import as_frames, encode
-from strop.reference import potential
 from strop.simulate import simulate
 
 
@@ -23,15 +22,6 @@ from strop.simulate import simulate
 def backend(backend_name: str) -> Backend:
     """The backend under test."""
     return get_backend(backend_name)
-
-
-def ready(name: str, backend: Backend) -> Case:
-    """Return a golden case, or skip the test and name what the backend cannot do."""
-    case = golden_case(name)
-    missing = case.missing(backend)
-    if missing:
-        pytest.skip(f"{backend.name} does not offer {'; '.join(missing)}")
-    return case
 
 
 @pytest.fixture
@@ -49,29 +39,6 @@ def runner(golden: Case, backend: Backend) -> Iterator[Runner]:
     built.close()
     # Closing twice is allowed: `with` blocks and error paths both do it.
     built.close()
-
-
-def assert_equal(case: Case, claimed: dict[str, Any], rows: slice = slice(None)) -> None:
-    """Compare the spikes of every population with the expected ones; say where they differ first."""
-    assert set(claimed) == set(case.graph.population_names), "a backend answers for every population, and no other"
-    signals: dict[str, Any] = encode(case.graph, as_frames(case.graph, case.frames))
-    known = {**signals, **case.spikes}
-    for population in case.graph.populations:
-        wanted, got = case.spikes[population.name][rows], claimed[population.name]
-        assert got.dtype == np.bool_, f"{population.name}: spikes must be bool, got {got.dtype}"
-        assert got.shape == wanted.shape, f"{population.name}: shape {got.shape}, expected {wanted.shape}"
-        if np.array_equal(got, wanted):
-            continue
-        frame, *unit = (int(n) for n in np.argwhere(got != wanted)[0])
-        place = (frame + (rows.start or 0), *unit)
-        a = potential(case.graph, population.name, known)[place]
-        did = "fired" if got[(frame, *unit)] else "stayed silent"
-        pytest.fail(
-            f"{case.name} ({case.says}) {int((got != wanted).sum())} of {wanted.size} spikes of population "
-            f"{population.name!r}, at depth {case.graph.depth(population.name)}, are wrong. First: in frame "
-            f"{place[0]}, unit {tuple(unit)} {did}; its potential is {float(a)!r}, its threshold "
-            f"{float(population.threshold[tuple(unit)])!r}"
-        )
 
 
 def test_every_spike(golden: Case, runner: Runner) -> None:

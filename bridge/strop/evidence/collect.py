@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.activity import Activity
+from strop.bounds import undecided
 from strop.decode import classes, decides, readout_logits
 from strop.evidence.records import Difference, Evidence, FrameEvidence, Margins
 from strop.evidence.views import BUDGET, View, views
@@ -179,12 +180,12 @@ class Collector:
         for name, near in self.near.items():
             bound = np.broadcast_to(self.bound(name, some), near.shape)
             margins = self.margins[name]
-            self.bounds[name] += _octaves(bound)
-            # Where nothing was summed, nothing was rounded: such bounds of 0 say nothing of the others.
+            self.bounds[name] += _octaves(bound[bound > 0])
+            # Where sums are exact nothing is rounded: such bounds of 0 say nothing of the others.
             self.medians[name].append(float(np.median(bound[bound > 0])) if (bound > 0).any() else 0.0)
             margins.bound_max = max(margins.bound_max, float(bound.max()))
             margins.sampled += near.size
-            margins.within += int(np.count_nonzero(near <= bound))
+            margins.within += int(np.count_nonzero(undecided(near, bound)))
 
     def _keep(
         self,

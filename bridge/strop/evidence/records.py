@@ -28,11 +28,11 @@ class Margins:
     smallest : float
         The smallest margin that is not 0; infinity if there is none.
     bound_octaves : dict of exponent to count
-        The float32 bounds of all units, over the sampled frames.
+        The float32 bounds of all units that are not 0, over the sampled frames.
     bound_median, bound_max : float
         The median of those that are not 0.
     sampled, within : int
-        Values for which the bound was computed, and those of them whose margin does not exceed it.
+        Values for which the bound was computed, and those of them that it leaves undecided.
     """
 
     name: str

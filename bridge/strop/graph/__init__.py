@@ -10,6 +10,7 @@ from strop.graph.equality import difference, graphs_equal
 from strop.graph.network import Graph
 from strop.graph.nodes import ENCODINGS, READOUT_KINDS, Input, Population, Projection, Readout
 from strop.graph.operators import Composed, Dense, Operator, Scale, Select, Sparse, stages_of, structure
+from strop.graph.weights import pairs_of, synapses_of, weights_of, with_weights
 
 __all__ = [
     "ENCODINGS",
@@ -34,6 +35,10 @@ __all__ = [
     "fan_in",
     "fan_out",
     "graphs_equal",
+    "pairs_of",
     "stages_of",
     "structure",
+    "synapses_of",
+    "weights_of",
+    "with_weights",
 ]

@@ -1,4 +1,4 @@
-"""Whether two graphs are the same: every node, every shape, every weight, bit for bit."""
+"""Where two graphs differ: node by node, shape by shape, value by value. Whether they do, `==` says sooner."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from strop.graph.content import Content
 from strop.graph.network import Graph
 
 
@@ -23,26 +24,28 @@ def difference(a: Graph, b: Graph) -> str | None:
 
 
 def graphs_equal(a: Graph, b: Graph) -> bool:
-    """Whether `a` and `b` are equal in every node, shape and value; see `difference`."""
-    return difference(a, b) is None
+    """Whether `a` and `b` are equal in every node, shape and value: `a == b`; see `difference`."""
+    return a == b
 
 
 def _differ(where: str, a: Any, b: Any) -> str | None:
-    if type(a) is not type(b):
-        return f"{where}: {type(a).__name__} and {type(b).__name__}"
-    if isinstance(a, np.ndarray):
+    if isinstance(a, Content) and isinstance(b, Content):
+        if type(a) is not type(b):
+            return f"{where}: {type(a).__name__} and {type(b).__name__}"
+        if a == b:
+            return None
+        # What a class computes from its fields follows from the rest.
+        names = [field.name for field in fields(a) if field.init]
+        return next((d for n in names if (d := _differ(f"{where}.{n}", getattr(a, n), getattr(b, n)))), None)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if a.dtype != b.dtype or a.shape != b.shape:
             return f"{where}: {a.dtype} {a.shape} and {b.dtype} {b.shape}"
         if np.array_equal(a, b):
             return None
         return f"{where}: {int(np.count_nonzero(a != b)):,} of {a.size:,} values differ"
-    if isinstance(a, tuple):
+    if isinstance(a, tuple) and isinstance(b, tuple):
         if len(a) != len(b):
             return f"{where}: {len(a)} and {len(b)} entries"
         pairs = enumerate(zip(a, b, strict=True))
         return next((found for n, (x, y) in pairs if (found := _differ(f"{where}[{n}]", x, y))), None)
-    if hasattr(a, "__dataclass_fields__"):
-        # Depths follow from the rest.
-        names = [field.name for field in fields(a) if field.init]
-        return next((d for n in names if (d := _differ(f"{where}.{n}", getattr(a, n), getattr(b, n)))), None)
     return None if a == b else f"{where}: {a!r} and {b!r}"

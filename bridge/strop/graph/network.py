@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from strop.errors import GraphError
+from strop.graph.content import Content
 from strop.graph.nodes import Input, Population, Projection, Readout
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class Graph(Content):
     """A feed-forward network of threshold populations.
 
     Parameters

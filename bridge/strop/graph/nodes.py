@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import GraphError
+from strop.graph.content import Content
 from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
@@ -33,7 +34,7 @@ def _broadcast(what: str, values: Any, shape: Shape) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Input:
+class Input(Content):
     """Where frames enter.
 
     Parameters
@@ -95,7 +96,7 @@ class Input:
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Population(Content):
     """Memoryless binary threshold units: a spike iff `bias + input >= threshold`, then all is forgotten.
 
     Unit j spikes at step t iff `a_j(t) >= threshold_j` with
@@ -130,7 +131,7 @@ class Population:
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(Content):
     """All synapses from one node to one population.
 
     Parameters
@@ -153,7 +154,7 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
-class Readout:
+class Readout(Content):
     """The decode behind the last spikes, done off the simulator: `logits = bias + sum_k operators[k](sources[k])`.
 
     Parameters

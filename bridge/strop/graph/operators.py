@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import GraphError
+from strop.graph.content import Content
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -53,7 +54,7 @@ def as_shape(what: str, shape: Any) -> Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class Operator(ABC):
+class Operator(Content, ABC):
     """A linear map from frames of `shape_in` to frames of `shape_out`.
 
     Attributes

@@ -9,6 +9,7 @@ import numpy as np
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index, total
+from strop.rounding import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,28 +37,20 @@ class Observation:
 
 
 @dataclass(frozen=True, eq=False)
-class Rounding:
-    """What the float32 bound of a population needs besides its operators.
+class Lowering:
+    """A graph, and how it relates to the Keras model that it was lowered from.
 
     Attributes
     ----------
-    offset_size : array that broadcasts to the population's shape
-        Sum of the absolute values that the bias was added up from.
-    roundings : int
-        Roundings on top of the summed terms.
+    graph : Graph
+    observations : tuple of Observation
+    computed : dict of population or read-out name to Stage
+        How Keras computes what the population compares with its threshold, and the read-out's logits, in float32.
     """
-
-    offset_size: FloatArray
-    roundings: int
-
-
-@dataclass(frozen=True, eq=False)
-class Lowering:
-    """A graph, and how it relates to the Keras model that it was lowered from."""
 
     graph: Graph
     observations: tuple[Observation, ...]
-    roundings: dict[str, Rounding]
+    computed: dict[str, Stage]
 
 
 @dataclass
@@ -72,7 +65,7 @@ class Context:
     readouts: list[Readout] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
-    roundings: dict[str, Rounding] = field(default_factory=dict)
+    computed: dict[str, Stage] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
 
     def unique(self, name: str) -> str:
@@ -96,7 +89,7 @@ class Context:
             spikes = self.populate(self.path, signal, np.asarray(threshold))
         scale, shift = np.asarray(high - low), np.asarray(low)
         self._observe(spikes.terms[0].source, signal.channels_first, scale, shift)
-        return spikes if (low, high) == (0.0, 1.0) else spikes.scaled(scale, shift)
+        return spikes if (low, high) == (0.0, 1.0) else spikes.recoded(scale, shift)
 
     def populate(self, name: str, signal: Signal, threshold: FloatArray) -> Signal:
         """Add a population for an affine signal; return its spikes as a signal. Nothing is said of what Keras shows."""
@@ -105,7 +98,7 @@ class Context:
         identity = Select(signal.shape, flat_index(signal.shape))
         for term in signal.terms:
             self.connections.append((term.source, name, term.operator or identity))
-        self.roundings[name] = Rounding(signal.offset_size, signal.roundings)
+        self.computed[name] = signal.stage
         return bits((Term(name),), signal.shape, signal.channels_first)
 
     def _observe(
@@ -124,7 +117,7 @@ class Context:
         if scale.all():
             self._observe(result.terms[0].source, result.channels_first, scale, shift)
         plain = bool((scale == 1.0).all()) and not shift.any()
-        return result if plain else result.scaled(scale, shift)
+        return result if plain else result.recoded(scale, shift)
 
     # Max pooling ------------------------------------------------------------------------------------------------
     #
@@ -148,7 +141,7 @@ class Context:
         # Where the scale is zero both values are the same and Keras shows nothing of the bit.
         if scale.all():
             self._observe(name, signal.channels_first, scale, shift)
-        return result if levels.plain else result.scaled(scale, shift)
+        return result if levels.plain else result.recoded(scale, shift)
 
     def _pooled_spikes(self, signal: Signal, pooled: Pooled, threshold: float) -> Signal:
         """Carry the threshold to the far side of a max pool: threshold first, then OR (AND where the scale is < 0)."""
@@ -164,10 +157,9 @@ class Context:
         size = _spread(pooled.windows, pooled.shift_size)
         before = pooled.base
         if not (scale == 1.0).all() or shift.any():
-            before = before.scaled(scale, shift, np.abs(shift) if size is None else size)
+            size = np.abs(shift) if size is None else size
+            before = before.scaled(scale, shift, size, roundings=pooled.roundings, plain=pooled.plain)
         before_pool = self.populate(f"{self.path}/before_pool", before, np.asarray(threshold))
-        roundings = self.roundings[name := before_pool.terms[0].source]
-        self.roundings[name] = Rounding(roundings.offset_size, roundings.roundings + pooled.roundings)
         signs = np.broadcast_to(pooled.scale, signal.shape)
         result = self._combine(self.path, before_pool, pooled.windows, signs)
         return replace_order(result, signal.channels_first)
@@ -211,6 +203,7 @@ class Context:
             signal.offset,
         )
         self.readouts.append(readout)
+        self.computed[readout.name] = signal.stage
         self.outputs.append(readout.name)
 
     def lowering(self, name: str) -> Lowering:
@@ -223,7 +216,7 @@ class Context:
             self.outputs,
             "_".join(name.split()),
         )
-        return Lowering(graph, tuple(self.observations), dict(self.roundings))
+        return Lowering(graph, tuple(self.observations), dict(self.computed))
 
 
 def bits(terms: tuple[Term, ...], shape: Shape, channels_first: bool) -> Signal:

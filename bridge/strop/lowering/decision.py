@@ -8,6 +8,8 @@ zero and the smallest positive difference that there can be.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from strop.graph import Dense, Operator, Scale, Sparse, stages_of
@@ -34,7 +36,7 @@ def decide(context: Context, path: str, signal: Signal) -> Signal:
     pairs = np.arange(len(first))
     compare = np.zeros((classes, len(pairs)))
     compare[first, pairs], compare[second, pairs] = 1.0, -1.0
-    logits = Signal(signal.shape, signal.terms, signal.offset, signal.offset_size, signal.roundings)
+    logits = replace(signal, levels=None, decoded=None)
     threshold = np.where(first < second, 0.0, _least_difference(logits) / 2.0)
     beats = context.populate(f"{path}/beats", logits.linear(Dense(compare)), threshold)
     count = Dense((first[:, None] == np.arange(classes)).astype(np.float64))

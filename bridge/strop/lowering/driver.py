@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,7 @@ from strop.lowering.refusal import Refusal
 from strop.lowering.rules import lower_call
 from strop.lowering.signal import ZERO, Signal, Term
 from strop.lowering.walk import walk
+from strop.rounding import Planes, Source
 
 
 def trace_model(
@@ -110,9 +112,11 @@ def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Ma
     node = Input(context.unique(name), shape, encoding, **planes[name])
     context.inputs.append(node)
     if encoding == "bitplane":
-        bits = Signal(node.signal_shape, (Term(node.name),), roundings=2)
-        values = bits.linear(plane_weights(shape, node.bits, node.step))
-        return values.biased(np.full(shape, node.offset)) if node.offset else values
+        bits, weights = Signal(node.signal_shape, (Term(node.name),)), plane_weights(shape, node.bits, node.step)
+        values = bits.linear(weights)
+        values = values.biased(np.full(shape, node.offset)) if node.offset else values
+        # Keras is given the values themselves: it does not add them up from planes.
+        return replace(values, computed=Planes(Source(node.name), weights, node.offset))
     return Signal(shape, (Term(node.name),), ZERO)
 
 

@@ -18,14 +18,22 @@ import numpy.typing as npt
 
 from strop.graph import Operator, Scale, Select, compose
 from strop.lowering.refusal import Refusal
+from strop.rounding import Affine, Join, Linear, Recoded, Stage, Sum, biased, of_terms
 
 FloatArray = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
 ZERO = np.zeros(())
 ONE = np.ones(())
 
-# Roundings that Keras spends on a batch normalisation, a division or a scaling, on top of the sums.
-ELEMENTWISE_ROUNDINGS = 6
+# Roundings of an elementwise product with a factor, and of the addition of a shift, that Keras has as they are.
+PLAIN_ROUNDINGS = 2
+
+# Roundings on the longest way through Keras's batch normalisation, which makes factor and shift in float32:
+# `x * (rsqrt(variance + epsilon) * gamma) + (beta - mean * rsqrt(variance + epsilon) * gamma)` (keras 3.15,
+# src/backend/tensorflow/nn.py, batch_normalization; tensorflow 2.21, python/ops/nn_impl.py, batch_normalization).
+# An addition below the root, a reciprocal root of up to two units in the last place (four roundings), a product with
+# gamma, one with the mean, a difference, a product and a sum: nine, and one to spare.
+NORMALISATION_ROUNDINGS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +67,7 @@ class Pooled:
     """Says that a signal is `shift + scale * max over windows of base`.
 
     `windows` maps a frame of the base's shape to the signal's shape, with a weight of one for each member of a window.
+    `shift_size`, `roundings` and `plain` are those of `Signal.scaled`.
     """
 
     base: Signal
@@ -67,6 +76,7 @@ class Pooled:
     shift: FloatArray = field(default_factory=lambda: ZERO)
     shift_size: FloatArray = field(default_factory=lambda: ZERO)
     roundings: int = 0
+    plain: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +89,9 @@ class Signal:
         Channels last, also where Keras sees channels first.
     terms : tuple of Term
     offset : float64 array that broadcasts to `shape`
-    offset_size : float64 array
-        Sum of the absolute values that `offset` was added up from: what float32 may have cancelled.
-    roundings : int
-        Roundings that Keras spends on elementwise steps and biases, for the float32 bound.
+    computed : Stage or None
+        The stages by which Keras computes the tensor in float32; None stands for single bits that are only moved
+        about, and for what waits for its activation behind a max pool.
     channels_first : bool
         Whether Keras's tensor has its channels on the first axis.
     levels : Levels or None
@@ -94,12 +103,18 @@ class Signal:
     shape: Shape
     terms: tuple[Term, ...]
     offset: FloatArray = field(default_factory=lambda: ZERO)
-    offset_size: FloatArray = field(default_factory=lambda: ZERO)
-    roundings: int = 0
+    computed: Stage | None = None
     channels_first: bool = False
     levels: Levels | None = None
     pooled: Pooled | None = None
     decoded: str | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """The stages by which Keras computes the tensor."""
+        if self.computed is not None:
+            return self.computed
+        return of_terms([(term.source, term.operator) for term in self.terms])
 
     @property
     def keras_shape(self) -> Shape:
@@ -127,9 +142,7 @@ class Signal:
             shape=operator.shape_out,
             terms=tuple(term.then(operator) for term in self.terms),
             offset=_mapped(operator, self.offset),
-            offset_size=_mapped(operator.absolute(), self.offset_size),
-            # Sums over spikes are counted from the operators of the graph; an offset is summed on top of them.
-            roundings=self.roundings + (operator.terms if self.offset.any() else 0),
+            computed=Linear(self.stage, operator),
             levels=None,
         )
 
@@ -165,33 +178,60 @@ class Signal:
             shape=operator.shape_out,
             terms=tuple(term.then(operator) for term in self.terms),
             offset=_mapped(operator, self.offset),
-            offset_size=_mapped(operator, self.offset_size),
+            computed=None if self.computed is None else Linear(self.computed, operator),
             levels=levels,
             pooled=pooled,
         )
 
-    def scaled(self, scale: FloatArray, shift: FloatArray = ZERO, shift_size: FloatArray | None = None) -> Signal:
-        """Return `scale * self + shift`, elementwise; `shift_size` as `offset_size`."""
+    def scaled(
+        self,
+        scale: FloatArray,
+        shift: FloatArray = ZERO,
+        shift_size: FloatArray | None = None,
+        *,
+        roundings: int = PLAIN_ROUNDINGS,
+        plain: bool = True,
+    ) -> Signal:
+        """Return `scale * self + shift`, elementwise, which Keras computes in float32.
+
+        Parameters
+        ----------
+        scale, shift : arrays that broadcast to the signal's shape
+        shift_size : array, optional
+            Sum of the absolute values that `shift` is added up from; by default its own.
+        roundings : int
+            How many Keras spends on it, those in making `scale` and `shift` counted.
+        plain : bool
+            Whether Keras multiplies by `scale` and adds `shift` as they stand here.
+        """
         size = np.abs(shift) if shift_size is None else shift_size
-        levels, pooled = self.levels, self.pooled
-        if levels is not None:
-            levels = Levels(levels.terms, levels.scale * scale, levels.shift * scale + shift)
-        if pooled is not None:
+        if self.pooled is not None:
             pooled = replace(
-                pooled,
-                scale=pooled.scale * scale,
-                shift=pooled.shift * scale + shift,
-                shift_size=pooled.shift_size * np.abs(scale) + size,
-                roundings=pooled.roundings + ELEMENTWISE_ROUNDINGS,
+                self.pooled,
+                scale=self.pooled.scale * scale,
+                shift=self.pooled.shift * scale + shift,
+                shift_size=self.pooled.shift_size * np.abs(scale) + size,
+                roundings=self.pooled.roundings + roundings,
+                plain=plain and _is_one(self.pooled.scale) and not self.pooled.shift.any(),
             )
             return replace(self, pooled=pooled)
-        operator = Scale(self.shape, scale)
+        return replace(self._rescaled(scale, shift), computed=Affine(self.stage, scale, shift, size, roundings, plain))
+
+    def recoded(self, scale: FloatArray, shift: FloatArray = ZERO) -> Signal:
+        """Return single bits as the two values `scale * bit + shift` that Keras has for them.
+
+        A change of variable, not a computation: nothing is rounded.
+        """
+        return replace(self._rescaled(scale, shift), computed=Recoded(self.stage, scale, shift))
+
+    def _rescaled(self, scale: FloatArray, shift: FloatArray) -> Signal:
+        levels, operator = self.levels, Scale(self.shape, scale)
+        if levels is not None:
+            levels = Levels(levels.terms, levels.scale * scale, levels.shift * scale + shift)
         return replace(
             self,
             terms=tuple(term.then(operator) for term in self.terms),
             offset=self.offset * scale + shift,
-            offset_size=self.offset_size * np.abs(scale) + size,
-            roundings=self.roundings + ELEMENTWISE_ROUNDINGS,
             levels=levels,
         )
 
@@ -202,8 +242,7 @@ class Signal:
         return replace(
             self,
             offset=self.offset + bias,
-            offset_size=self.offset_size + np.abs(bias),
-            roundings=self.roundings + 1,
+            computed=biased(self.stage, bias),
             levels=None,
         )
 
@@ -247,12 +286,24 @@ def rearrange(signal: Signal, change: Callable[[npt.NDArray[np.int64]], npt.NDAr
 
 def total(signals: Sequence[Signal]) -> Signal:
     """Return the sum of signals of one shape."""
+    return _together(signals, Sum(tuple(signal.stage for signal in signals)))
+
+
+def disjoint(signals: Sequence[Signal]) -> Signal:
+    """Return the sum of signals of one shape no two of which fill the same place: nothing is added up."""
+    return _together(signals, Join(tuple(signal.stage for signal in signals)))
+
+
+def _together(signals: Sequence[Signal], computed: Stage) -> Signal:
     first = signals[0]
     return Signal(
         shape=first.shape,
         terms=tuple(term for signal in signals for term in signal.terms),
         offset=sum((signal.offset for signal in signals), start=ZERO),
-        offset_size=sum((signal.offset_size for signal in signals), start=ZERO),
-        roundings=sum(signal.roundings for signal in signals) + len(signals),
+        computed=computed,
         channels_first=first.channels_first,
     )
+
+
+def _is_one(values: FloatArray) -> bool:
+    return bool((values == 1.0).all())

@@ -65,6 +65,8 @@ def margin_sentence(own: Margins) -> str:
     """Return in words what a histogram shows."""
     closest = "none apart from 0" if own.smallest == inf else power_of_ten(own.smallest)
     exact = f", {count(own.exact)} exactly on the threshold" if own.exact else ""
+    if own.sampled and not own.bound_max:
+        return f"Closest {closest}{exact}; float32 rounds no sum here, so every decision is exact."
     return (
         f"Closest {closest}{exact}; bound at most {power_of_ten(own.bound_max)}, "
         f"median {power_of_ten(own.bound_median)}; {count(own.within)} of {count(own.sampled)} sampled within it."

@@ -27,7 +27,7 @@ from strop.page.markup import (
     tiles,
 )
 from strop.page.wave import payload, still_wave
-from strop.report import LayerReport, Report
+from strop.report import LayerReport, OutputReport, Report
 
 # Rows of a table, and histograms, that fit on a page of less than 5 MB with any number of layers.
 _MOST_ROWS, _MOST_HISTOGRAMS = 1000, 60
@@ -74,9 +74,9 @@ def _header(report: Report) -> str:
     compared = sum(layer.units for _, column in columns for layer in column.layers) * report.frames
     faults, ties = (sum(getattr(column, kind) for _, column in columns) for kind in ("faults", "ties"))
     who = [*(["Keras"] if report.keras is not None else []), plural(len(report.backends), "backend")]
-    word = "Passed: every spike is accounted for" if report.passed else "Failed: there are faults"
     sentence = (
-        f"{' and '.join(who)} held against the float64 oracle, unit by unit, over {plural(report.frames, 'frame')}: "
+        f"{' and '.join(who)} compared with the float64 oracle, neuron by neuron, over "
+        f"{plural(report.frames, 'frame')}: "
         f"{count(compared)} comparisons, {plural(faults, 'fault')}, {plural(ties, 'tie')}."
     )
     accuracies = {name: column.accuracy for name, column in columns if column.accuracy is not None}
@@ -101,9 +101,22 @@ def _header(report: Report) -> str:
     return (
         f'<header>\n<p class="eyebrow">strop verification</p>\n<h1>{escape(report.model)}</h1>\n'
         f'<div class="verdict {"passed" if report.passed else "failed"}" id="verdict">'
-        f'{_PASSED if report.passed else _FAILED}<div><p class="word">{word}</p><p>{sentence}</p></div></div>\n'
+        f'{_PASSED if report.passed else _FAILED}<div><p class="word">{_WORDS[report.verdict]}</p><p>{sentence}</p>'
+        f"{_listed(report.problems() or report.reservations())}</div></div>\n{_listed(report.notes)}"
         f'{tiles(figures)}\n<nav aria-label="Sections"><ul>{menu}</ul></nav>\n</header>'
     )
+
+
+_WORDS = {
+    "passed": "Passed: every spike and every output is accounted for",
+    "passed with reservations": "Passed, with reservations",
+    "failed": "Failed",
+}
+
+
+def _listed(clauses: list[str]) -> str:
+    items = "".join(f"<li>{prose(clause)}</li>" for clause in clauses)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _layers(report: Report) -> str:
@@ -117,6 +130,7 @@ def _layers(report: Report) -> str:
     ]
     foot = [
         ["all layers", "", "", *(_cell(LayerReport("", 0, 0, column.faults, column.ties)) for _, column in columns)],
+        *(_output_row(output, columns) for output in ([] if report.keras is None else report.keras.outputs)),
         ["accuracy", "", "", *(percent(column.accuracy) for _, column in columns)],
     ]
     head = ["layer", "neurons", "spikes/<wbr>frame", *(escape(name) for name, _ in columns)]
@@ -129,6 +143,14 @@ def _layers(report: Report) -> str:
         table(head, rows, caption="Faults and ties by layer and comparison", foot=foot, name="layer-table"),
         less if len(shown) < len(layers) else "",
     )
+
+
+def _output_row(output: OutputReport, columns: list[tuple[str, Any]]) -> list[str]:
+    """Keras's own outputs against the read-out; a backend's answers against the oracle's."""
+    cells = [_cell(LayerReport("", 0, 0, output.faults, output.ties))]
+    for _, column in columns[1:]:
+        cells.append(_cell(LayerReport("", 0, 0, column.unexplained, 0 if column.decoded_equal else 1)))
+    return [f"output {breakable(output.name)}", "", "", *cells]
 
 
 def _cell(layer: LayerReport | None) -> str:

@@ -15,7 +15,7 @@ import strop.reference
 from strop.backend import get_backend
 from strop.conformance import exact, golden_case, golden_names
 from strop.conformance.cases import RECIPES
-from strop.conformance.test_golden import assert_equal
+from strop.conformance.checks import assert_equal
 from strop.encode import as_frames, encode
 from strop.graph import Dense, Operator, difference
 from strop.reference import evaluate

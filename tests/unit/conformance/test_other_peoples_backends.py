@@ -44,6 +44,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert strict.count("current > threshold") == 1
     install(folder, "strop-toy-strict", "strop_toy_strict", strict, {"toy-strict": "strop_toy_strict:ToyBackend"})
     late = source.replace("trace[source][now - delay]", "trace[source][now - 1]").replace('"toy"', '"toy-late"')
+    deaf = source.replace("self.network.weights |= ", "").replace('"toy"', '"toy-deaf"')
+    assert "weights |=" not in deaf
+    install(folder, "strop-toy-deaf", "strop_toy_deaf", deaf, {"toy-deaf": "strop_toy_deaf:ToyBackend"})
     install(folder, "strop-toy-late", "strop_toy_late", late, {"toy-late": "strop_toy_late:ToyBackend"})
     install(
         folder,
@@ -65,9 +68,14 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return site
 
 
+def python_path(*folders: Path) -> str:
+    """Return PYTHONPATH with more folders in front; the strop that is tested may be found by it, too."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def suite(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the conformance suite as a user does, in another process."""
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    environment = {**os.environ, "PYTHONPATH": python_path(site)}
     command = [
         sys.executable,
         "-m",
@@ -120,7 +128,9 @@ def test_the_pages_example_passes_the_suite_and_skips_what_it_does_not_offer(sit
     assert result.returncode == 0, result.stdout
     passed, skipped = (int(re.search(rf"(\d+) {word}", result.stdout)[1]) for word in ("passed", "skipped"))  # type: ignore[index]
     assert passed > 50
-    assert skipped == 4  # cases with the encoding 'current'
+    # Four cases with the encoding 'current', and four times each that no options and no surroundings are stated.
+    assert skipped == 12
+    assert "toy states no variations()" in result.stdout
     assert "toy does not offer the encoding 'current'" in result.stdout
 
 
@@ -144,6 +154,12 @@ def test_delays_that_are_ignored_fail_the_skip_cases(site: Path) -> None:
     assert "2 failed, 3 passed" in result.stdout
 
 
+def test_weights_that_are_set_and_not_taken_fail_the_suite(site: Path) -> None:
+    result = suite(site, "--strop-backend", "toy-deaf", "-k", "weights or reset")
+    failed = set(re.findall(r"FAILED \S*::(test_\w+)\[", result.stdout))
+    assert failed == {"test_weights_changed_in_place", "test_weights_of_the_other_sign"}
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [("toy-broken", "the chip is on fire"), ("nobody", "there is no backend 'nobody'; known are: ")],
@@ -160,7 +176,7 @@ def test_suite_needs_neither_keras_nor_tensorflow(site: Path) -> None:
     (site / "blocked").mkdir()
     for name in ("keras", "tensorflow"):
         (site / "blocked" / f"{name}.py").write_text("raise ImportError('not here')\n")
-    environment = f"{site / 'blocked'}{os.pathsep}{site}"
+    environment = python_path(site / "blocked", site)
     program = (
         "import sys, pytest\n"
         "code = pytest.main(['-q', '-p', 'no:nengo', '-p', 'no:nengo_options', '-p', 'no:cacheprovider', '--pyargs',"

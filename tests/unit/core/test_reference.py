@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop import simulate
+from strop.bounds import Bound, SimulatorBound
 from strop.graph import Dense, Graph, Input, Population, Readout, Scale
+from strop.judge import judge
 from strop.reference import FLOAT32_UNIT, evaluate, fan_in, gamma, magnitude, potential, terms
-from strop.verify import float64_bound, judge, verify
+from strop.verify import verify
 
 
 def chain(threshold: float, bias: float, weight: float = 1.0) -> Graph:
@@ -101,6 +103,11 @@ def test_fan_in_counts_expanded_synapses() -> None:
     assert fan_in(graph, "a") == 5
 
 
+class Generous(Bound):
+    def error(self, name: str, signals: object) -> np.ndarray:
+        return np.full((3, 1), 0.6)
+
+
 def test_judge_tells_ties_from_faults_and_blames_the_layer_that_did_it() -> None:
     graph = delayed_skip()
     signals = {"x": np.array([[1.0], [1.0], [0.0]])}
@@ -108,19 +115,19 @@ def test_judge_tells_ties_from_faults_and_blames_the_layer_that_did_it() -> None
     claimed["a"] = claimed["a"].copy()
     claimed["a"][0] = False  # a lies; b and c then answer a's lie correctly with silence
     claimed["b"], claimed["c"] = claimed["a"], claimed["a"]
-    verdicts = judge(graph, signals, claimed, float64_bound(graph))
+    verdicts = judge(graph, signals, claimed, SimulatorBound(graph)).verdicts
     assert {name: int(v.faults.sum()) for name, v in verdicts.items()} == {"a": 1, "b": 0, "c": 0}
     assert not any(v.ties.any() for v in verdicts.values())
-    generous = judge(graph, signals, claimed, lambda name, known: np.full((3, 1), 0.6))
+    generous = judge(graph, signals, claimed, Generous()).verdicts
     assert {name: int(v.ties.sum()) for name, v in generous.items()} == {"a": 1, "b": 0, "c": 0}
     assert not any(v.faults.any() for v in generous.values())
 
 
 def test_doubt_about_a_hidden_population_reaches_what_it_feeds() -> None:
-    graph = chain(0.5, 0.0)
-    signals = {"x": np.array([[0.5], [0.9]])}
+    graph = chain(0.5, 0.0, weight=0.1)  # no float64 is a tenth: the product is rounded to the threshold
+    signals = {"x": np.array([[5.0], [9.0]])}
     claimed = {"b": np.array([[False], [False]])}  # nobody shows a, which lies on its threshold in frame 0 only
-    verdicts = judge(graph, signals, claimed, float64_bound(graph))
+    verdicts = judge(graph, signals, claimed, SimulatorBound(graph)).verdicts
     assert verdicts["b"].ties.reshape(-1).tolist() == [True, False]
     assert verdicts["b"].faults.reshape(-1).tolist() == [False, True]
 
@@ -145,6 +152,8 @@ def test_a_saved_graph_is_verified_without_keras_and_scored() -> None:
         "spikes": 4,
         "faults": 0,
         "ties": 0,
+        "compared": 6,
+        "undecided": 0,
     }
     assert found["graph"] == {
         "populations": 1,

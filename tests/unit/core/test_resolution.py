@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from strop.bounds import SimulatorBound
 from strop.conformance import golden_case
 from strop.fidelity import compared, fidelity_of
 from strop.graph import Dense, Graph, Input, Population
+from strop.judge import judge
 from strop.reference import ReferenceBackend
-from strop.verify import float64_bound, judge
 
 RESOLUTION = 2.0**-30
 
@@ -33,7 +34,7 @@ def gap_graph(gap: float, threshold: float = 0.5, bias: float = 0.0) -> Graph:
 
 def verdict_on(graph: Graph, fired: bool, resolution: float) -> tuple[int, int]:
     claimed = {"y": np.array([[fired]])}
-    found = judge(graph, {"x": np.array([[True]])}, claimed, float64_bound(graph, resolution))["y"]
+    found = judge(graph, {"x": np.array([[True]])}, claimed, SimulatorBound(graph, resolution)).verdicts["y"]
     return int(found.faults.sum()), int(found.ties.sum())
 
 
@@ -64,10 +65,11 @@ def test_what_the_host_evaluates_has_no_blur() -> None:
         [("x", "y", Dense(np.array([[0.5 - RESOLUTION / 2]]))), ("y", "z", Dense(np.array([[0.5 - RESOLUTION / 2]])))],
         outputs=["z"],
     )
-    bound = float64_bound(graph, RESOLUTION)
+    bound = SimulatorBound(graph, RESOLUTION)
     ones: dict[str, Any] = {"x": np.ones((1, 1)), "y": np.ones((1, 1), dtype=bool)}
-    assert bound("y", ones)[0, 0] < 1e-13
-    assert bound("z", ones)[0, 0] > RESOLUTION * 0.99
+    assert bound.blur("y", ones).max() == 0.0
+    assert bound.error("y", ones).max() < 1e-13
+    assert bound.blur("z", ones)[0, 0] > RESOLUTION * 0.99
 
 
 def test_fidelity_is_exact_while_neighbouring_potentials_are_further_apart_than_the_blur() -> None:

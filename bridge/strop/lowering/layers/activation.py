@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -68,7 +69,7 @@ def softmax(signal: Signal, axis: int) -> Signal:
         raise Refusal(f"its softmax runs over axis {axis}", "use axis=-1")
     if signal.pooled is not None:
         raise Refusal("its input was max-pooled before any activation", "put the activation before the pooling")
-    return Signal(signal.shape, signal.terms, signal.offset, signal.offset_size, signal.roundings, decoded="softmax")
+    return replace(signal, channels_first=False, levels=None, decoded="softmax")
 
 
 @handles(SoftmaxDecode)
@@ -82,4 +83,4 @@ def _softmax_decode(layer: Any, context: Context, signal: Signal) -> Signal:
     if signal.shape[-1] != len(rescaled):
         raise Refusal(f"its key has {len(rescaled)} neurons, its input {signal.shape[-1]}")
     decoded = signal.linear(Dense(2.0 * rescaled, signal.shape[:-1])).biased(-rescaled.sum(axis=0))
-    return Signal(decoded.shape, decoded.terms, decoded.offset, decoded.offset_size, decoded.roundings, decoded="key")
+    return replace(decoded, decoded="key")

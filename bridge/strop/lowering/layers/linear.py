@@ -14,7 +14,7 @@ from strop.lowering.context import Context
 from strop.lowering.layers.activation import activate
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
-from strop.lowering.signal import FloatArray, Signal
+from strop.lowering.signal import NORMALISATION_ROUNDINGS, FloatArray, Signal
 
 
 def weights(variable: Any) -> FloatArray:
@@ -100,7 +100,8 @@ def _normalization(layer: Any, context: Context, signal: Signal) -> Signal:
     mean, variance = weights(layer.mean), weights(layer.variance)
     scale = 1.0 / np.maximum(np.sqrt(variance), keras.config.epsilon())
     scale, shift = (values.reshape(values.shape[1:]) for values in (scale, -mean * scale))
-    return signal.scaled(scale, shift)
+    # A difference, a root and a quotient, and one to spare.
+    return signal.scaled(scale, shift, roundings=4, plain=False)
 
 
 @handles(keras.layers.BatchNormalization)
@@ -119,7 +120,8 @@ def _batch_normalization(layer: Any, context: Context, signal: Signal) -> Signal
         size = size + np.abs(weights(layer.beta))
     extents = [1] * len(signal.shape)
     extents[axis] = -1
-    return signal.scaled(scale.reshape(extents), shift.reshape(extents), size.reshape(extents))
+    scale, shift, size = (values.reshape(extents) for values in (scale, shift, size))
+    return signal.scaled(scale, shift, size, roundings=NORMALISATION_ROUNDINGS, plain=False)
 
 
 _TRAINING_ALONE = (

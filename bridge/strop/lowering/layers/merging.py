@@ -15,7 +15,7 @@ from strop.graph import Select, Sparse
 from strop.lowering.context import Context, bits
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
-from strop.lowering.signal import ZERO, FloatArray, Levels, Pooled, Signal, flat_index, rearrange, total
+from strop.lowering.signal import ZERO, FloatArray, Levels, Pooled, Signal, disjoint, flat_index, rearrange, total
 
 
 def _listed(signals: Any) -> list[Signal]:
@@ -203,19 +203,19 @@ def _joined_maxima(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
     base = joined(bases, 0, np.asarray(sizes[1:]))
     members = np.concatenate(pre), np.concatenate(post)
     windows = Sparse(base.shape, tuple(shape), *members, np.ones(len(members[0])))
-    roundings = max(signal.pooled.roundings for signal in signals if signal.pooled is not None)
+    waiting = [signal.pooled for signal in signals if signal.pooled is not None]
+    roundings, plain = max(pooled.roundings for pooled in waiting), all(pooled.plain for pooled in waiting)
     return Signal(
         tuple(shape),
         (),
         channels_first=signals[0].channels_first,
-        roundings=base.roundings,
-        pooled=Pooled(base, windows, scale, shift, shift_size, roundings),
+        pooled=Pooled(base, windows, scale, shift, shift_size, roundings, plain),
     )
 
 
 def merged(placed: Sequence[Signal]) -> Signal:
     """Return the sum of signals no two of which fill the same place."""
-    return replace(total(placed), roundings=max(signal.roundings for signal in placed), levels=_joined_levels(placed))
+    return replace(disjoint(placed), levels=_joined_levels(placed))
 
 
 def _joined_levels(placed: Sequence[Signal]) -> Levels | None:

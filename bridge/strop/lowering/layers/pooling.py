@@ -55,7 +55,6 @@ def _pooled(base: Signal, windows: Operator, channels_first: bool) -> Signal:
         windows.shape_out,
         (),
         channels_first=channels_first,
-        roundings=base.roundings,
         pooled=Pooled(base, windows),
     )
 

@@ -1,0 +1,123 @@
+"""A verification that checks itself: faults are planted in copies of what is compared, and must be found.
+
+A comparison that has gone blind (a mask turned round, a last frame left out, totals that are not added up) would
+pass everything. So each verification first shows, on its own first chunk, that it finds a wrong spike in every layer
+and a wrong value in every output, the first and the last frame among them, and that its verdict is then "failed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.bounds import Bound
+from strop.comparison import Comparison, Found
+from strop.errors import StropError
+from strop.graph import Graph
+from strop.reference import BoolArray, Signals, potential
+from strop.report import OutputReport
+
+# A planted fault lies so many bounds away from the threshold.
+_SAFETY = 4.0
+# How many frames are tried for a neuron whose spike is beyond doubt.
+_TRIED = 8
+
+
+def plant_spikes(
+    graph: Graph,
+    bound: Bound,
+    claimed: Mapping[str, BoolArray],
+    oracle: Mapping[str, BoolArray],
+    signals: Signals,
+) -> tuple[dict[str, BoolArray], dict[str, npt.NDArray[np.int64]]]:
+    """Return copies of claimed spikes with one wrong spike in every layer, and the frame that it is in.
+
+    A spike is flipped where the potential is far enough from its threshold that nothing excuses the other answer. The
+    frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is (and its
+    share of undecided comparisons is in the report).
+    """
+    frames = len(next(iter(claimed.values())))
+    ends = [n // 2 if n % 2 == 0 else frames - 1 - n // 2 for n in range(min(frames, _TRIED))]
+    rows = np.asarray(list(dict.fromkeys(ends)))
+    known: dict[str, npt.NDArray[Any]] = {name: values[rows] for name, values in (*signals.items(), *oracle.items())}
+    known |= {name: values[rows] for name, values in claimed.items()}
+    planted, places = dict(claimed), {}
+    for number, name in enumerate(name for name in graph.population_names if name in claimed):
+        # Worked out here, and not by what is being tested.
+        population, a = graph.population(name), potential(graph, name, known)
+        reach = _SAFETY * (bound.error(name, known) + bound.blur(name, known))
+        certain = (np.abs(a - population.threshold) > reach) & ((a >= population.threshold) == known[name])
+        order = np.roll(np.arange(len(rows)), -number)
+        place = next((int(row) for row in order if certain[row].any()), None)
+        if place is None:
+            continue
+        unit = np.unravel_index(int(certain[place].argmax()), certain[place].shape)
+        planted[name] = claimed[name].copy()
+        planted[name][(rows[place], *unit)] ^= True
+        places[name] = rows[place]
+    return planted, places
+
+
+def check_spikes(
+    graph: Graph,
+    who: str,
+    bound: Bound,
+    claimed: Mapping[str, BoolArray],
+    oracle: Mapping[str, BoolArray],
+    signals: Signals,
+    near: BoolArray | None = None,
+) -> Comparison:
+    """Compare planted spikes; return the comparison, all of whose layers have faults.
+
+    Raises
+    ------
+    StropError
+        If a planted fault is not found.
+    """
+    planted, places = plant_spikes(graph, bound, claimed, oracle, signals)
+    comparison = Comparison(graph, who, bound)
+    found: Found = comparison.compare(planted, oracle, signals, near)
+    for name, row in places.items():
+        if comparison.layers[name].faults == 0 or not found.faulty[row]:
+            raise blind(who, f"a spike that was flipped in layer {name!r}, frame {int(row)}")
+    return comparison
+
+
+def check_outputs(
+    compare: Callable[[list[npt.NDArray[Any]]], Mapping[str, OutputReport]],
+    outputs: list[npt.NDArray[Any]],
+) -> Mapping[str, OutputReport]:
+    """Compare outputs with a wrong value in the first and the last frame of each.
+
+    Raises
+    ------
+    StropError
+        If one of them is not found.
+    """
+    reports: Mapping[str, OutputReport] = {}
+    for frame in (0, -1):
+        planted = [_disturbed(values, frame) for values in outputs]
+        reports = compare(planted)
+        for report in reports.values():
+            if report.faults == 0 or report.frames_with_faults == 0:
+                raise blind("Keras", f"a wrong value in output {report.name!r}")
+    return reports
+
+
+def _disturbed(values: npt.NDArray[Any], frame: int) -> npt.NDArray[Any]:
+    """Return a copy in which another place of one frame is the largest, by far."""
+    copy = np.array(values, dtype=np.float64)
+    row = copy[frame].reshape(-1)
+    row[int(row.argmin())] = row.max() + 1.0 + np.abs(row).max()
+    return copy
+
+
+def blind(who: str, what: str) -> StropError:
+    """Return the error of a comparison that misses what was planted."""
+    return StropError(
+        f"the comparison with {who} is broken: it missed {what}, which was planted to test it. Do not trust the "
+        "verdicts of this installation, and please report it"
+    )
