@@ -88,8 +88,10 @@ class Activity:
         )
 
     def _of(self, projection: Projection) -> int:
-        """Events of one projection; none where the source sends values and not spikes."""
-        return self.events(projection.source, projection.operator) if projection.source in self.spikes else 0
+        """Events of one projection; none where the source sends values, or the host evaluates what it feeds."""
+        if projection.source not in self.spikes or projection.target in self.graph.host_populations:
+            return 0
+        return self.events(projection.source, projection.operator)
 
     def _per_frame(self, count: int) -> float:
         return count / self.frames if self.frames else 0.0

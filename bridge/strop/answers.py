@@ -7,6 +7,7 @@ fault. Classes are compared by argmax: two answers whose intervals overlap may w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.bounds import Bound
-from strop.decode import readout_logits
-from strop.graph import Graph, Readout
+from strop.decode import FUNCTIONS, answered_classes, class_scores, classes_of, readout_logits
+from strop.graph import ELEMENTWISE_KINDS, Graph, Readout
 from strop.judge import Judgement
 from strop.reference import BoolArray, FloatArray
 from strop.rounding import FLOAT32
 
-# Roundings of an exponential or logarithm in float32, besides that of its argument: up to four units in the last place.
-_FUNCTION_ROUNDINGS = 8
+# Roundings of an exponential, a logarithm or a rational approximation in float32, besides that of its argument: up to
+# eight units in the last place (Eigen's float functions, as TensorFlow 2.21 has them, stay within seven).
+_FUNCTION_ROUNDINGS = 16
+# Elementwise functions of Keras that add or divide before they cut off: their rounding is that of their argument.
+_HARD = ("hard_sigmoid", "hard_tanh", "relu", "relu6", "softsign")
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,35 @@ class AnswerVerdict:
         Values that float32 cannot explain.
     ties : bool array, shape (n,)
         Frames in which another class wins, by less than float32 can tell.
+    undecided : bool array, shape (n,)
+        Frames in which nothing could be a fault.
     difference : float
         The largest difference of values.
     """
 
     faults: BoolArray
     ties: BoolArray
+    undecided: BoolArray
     difference: float
+
+    @property
+    def faulty(self) -> BoolArray:
+        """Frames with a fault, shape (n,)."""
+        return any_in_frame(self.faults)
+
+
+def any_in_frame(values: BoolArray) -> BoolArray:
+    """Return in which frames any of `values`, shape (n, ...), holds."""
+    found: BoolArray = np.any(values.reshape(len(values), -1), axis=1)
+    return found
+
+
+def joined(parts: Sequence[AnswerVerdict], order: npt.NDArray[np.int64]) -> AnswerVerdict:
+    """Return verdicts on parts of a chunk as one; row k of it is row `order[k]` of the parts one behind the other."""
+    faults, ties, undecided = (
+        np.concatenate([getattr(part, kind) for part in parts])[order] for kind in ("faults", "ties", "undecided")
+    )
+    return AnswerVerdict(faults, ties, undecided, max(part.difference for part in parts))
 
 
 def compare_answers(
@@ -62,26 +88,32 @@ def compare_answers(
 
 
 def _compare_spikes(judgement: Judgement, name: str, values: npt.NDArray[Any]) -> AnswerVerdict:
-    spikes = np.asarray(judgement.known[name])
-    faults = _shaped(values, spikes.shape) != spikes
-    if name in judgement.doubt:
-        faults = faults & ~judgement.doubt[name]
-    return AnswerVerdict(faults, np.zeros(len(spikes), bool), float(np.abs(values - spikes).max(initial=0.0)))
+    spikes, none = np.asarray(judgement.known[name]), np.zeros(len(values), bool)
+    values = _shaped(values, spikes.shape)
+    open_ = judgement.doubt.get(name, np.zeros(spikes.shape, bool))
+    faults = (values != spikes) & ~open_
+    difference = float(np.abs(values - spikes.astype(np.float64)).max(initial=0.0))
+    return AnswerVerdict(faults, none, ~any_in_frame(~open_), difference)
 
 
 def _compare_winner(judgement: Judgement, readout: Readout, values: npt.NDArray[Any]) -> AnswerVerdict:
     """The winner is a spike, and Keras gives values: only who wins can be compared."""
     winner = readout_logits(readout, judgement.known).argmax(axis=-1)
-    chosen = values.argmax(axis=-1)
-    frames = np.arange(len(values))
+    chosen = answered_classes(readout, values)
+    frames, open_ = np.arange(len(values)), np.zeros(len(values), bool)
+    for doubt in judgement.doubt.values():
+        open_ |= any_in_frame(doubt)
+    if not readout.argmax:
+        # Keras's softmax may round two different logits to one probability, or the other way round.
+        rows = values.reshape(len(values), -1).astype(np.float64)
+        rows = np.concatenate([1.0 - rows, rows], axis=1) if rows.shape[1] == 1 else rows
+        best, ours = rows[frames, chosen], rows[frames, winner]
+        argument = -np.log(np.maximum(np.abs(best), 2.0**FLOAT32.least))
+        open_ |= (chosen != winner) & (best - ours <= 2.0 * _function_error(rows.shape[-1], best, argument))
     differ = winner != chosen
-    # Keras's softmax may round two different logits to one probability, or the other way round.
-    best, ours = values[frames, chosen].astype(np.float64), values[frames, winner].astype(np.float64)
-    near = best - ours <= 2.0 * _function_error(values.shape[-1], best, -np.log(np.maximum(np.abs(best), 1e-30)))
-    open_ = near | np.any([judgement.doubt[s].reshape(len(values), -1).any(axis=1) for s in judgement.doubt], axis=0)
-    faults = np.zeros(values.shape, bool)
-    faults[frames, winner] = differ & ~open_
-    return AnswerVerdict(faults, differ & open_, 0.0)
+    faults = np.zeros((len(values), 1), bool)
+    faults[:, 0] = differ & ~open_
+    return AnswerVerdict(faults, differ & open_, open_, 0.0)
 
 
 def _compare_values(judgement: Judgement, readout: Readout, bound: Bound, values: npt.NDArray[Any]) -> AnswerVerdict:
@@ -90,20 +122,35 @@ def _compare_values(judgement: Judgement, readout: Readout, bound: Bound, values
     for source, operator in zip(readout.sources, readout.operators, strict=True):
         if source in judgement.doubt and judgement.doubt[source].any():
             error = error + operator.absolute().apply(judgement.doubt[source])
-    low, high = answer_range(readout, logits, np.broadcast_to(error, logits.shape))
-    values = _shaped(values, logits.shape).astype(np.float64)
+    middle, radius = answer_range(readout, logits, np.broadcast_to(error, logits.shape))
+    if readout.argmax:
+        return _compare_class_numbers(middle, radius, values)
+    values = _shaped(values, middle.shape).astype(np.float64)
     # Written so that a NaN is a fault.
-    faults = ~((values >= low) & (values <= high))
+    verdict_on = np.abs(values - middle)
+    faults = ~(verdict_on <= radius)
     ties = np.zeros(len(values), bool)
-    middle = (low + high) / 2.0
-    if decides_by(readout):
-        ties = (values.argmax(axis=-1) != logits.argmax(axis=-1)) & ~faults.any(axis=-1)
-    return AnswerVerdict(faults, ties, float(np.abs(values - middle).max(initial=0.0)))
+    if classes_of(readout) is not None:
+        ours = class_scores(readout, logits).argmax(axis=-1)
+        ties = (answered_classes(readout, values) != ours) & ~any_in_frame(faults)
+    undecided = any_in_frame(~np.isfinite(radius))
+    return AnswerVerdict(faults, ties, undecided, float(verdict_on.max(initial=0.0)))
 
 
-def decides_by(readout: Readout) -> bool:
-    """Whether a read-out's answer is a decision between classes: a vector of two or more values per frame."""
-    return readout.kind != "spikes" and len(readout.shape) == 1 and readout.shape[0] > 1
+def _compare_class_numbers(middle: FloatArray, radius: FloatArray, values: npt.NDArray[Any]) -> AnswerVerdict:
+    """The argmax of values: another one is a tie where the two intervals overlap."""
+    ours = middle.argmax(axis=-1)
+    given = _shaped(values, ours.shape)
+    # What is no class at all is as good as one that is certainly another.
+    valid = (given >= 0) & (given < middle.shape[-1])
+    theirs = np.where(valid, given, 0).astype(np.int64)[..., None]
+    ahead = np.take_along_axis(middle - radius, ours[..., None], -1)
+    behind = np.take_along_axis(middle + radius, theirs, -1)
+    differ = given != ours
+    faults = differ & ~(valid & (behind >= ahead)[..., 0])
+    ties = any_in_frame(differ & ~faults)
+    difference = float(np.abs(given.astype(np.float64) - ours).max(initial=0.0))
+    return AnswerVerdict(faults, ties, np.zeros(len(values), bool), difference)
 
 
 def _shaped(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -112,41 +159,78 @@ def _shaped(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any
 
 
 def answer_range(readout: Readout, logits: FloatArray, error: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the least and the largest value that Keras may give for logits that are known up to `error`.
+    """Return what Keras may give for logits that are known up to `error`, before any argmax: middle and radius.
+
+    Parameters
+    ----------
+    logits, error : arrays, shape (n, *readout.logits_shape)
+
+    Returns
+    -------
+    middle, radius : arrays, shape (n, *readout.value_shape)
 
     Raises
     ------
     TypeError
         If nothing is known of the read-out's kind.
     """
-    if readout.kind in ("linear", "spikes"):
-        return logits - error, logits + error
-    if readout.kind in ("key", "softmax"):
-        return _softmax_range(logits, error)
-    raise TypeError(f"no bound is known for read-outs of kind {readout.kind!r}")
+    low, high, slack = _function_range(readout.kind, logits - error, logits + error)
+    middle, radius = (low + high) / 2.0, (high - low) / 2.0 + slack
+    if readout.after is None:
+        return middle, radius
+    absolute = readout.after.absolute()
+    moved = readout.after.apply(middle)
+    # A mean of several: each product and each sum is rounded once more.
+    rounded = FLOAT32.gamma(readout.after.terms + 2) * absolute.apply(np.abs(middle))
+    return moved, absolute.apply(radius) + rounded * (readout.after.terms > 1)
 
 
-def _softmax_range(logits: FloatArray, error: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _function_range(kind: str, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the least and largest exact value of a function of logits between `low` and `high`, and its rounding."""
+    size = np.maximum(np.abs(low), np.abs(high))
+    if kind in ("linear", "spikes"):
+        return low, high, np.zeros(low.shape)
+    if kind in ("key", "softmax", "log_softmax"):
+        return _softmax_range(low, high, logarithm=kind == "log_softmax")
+    if kind in ELEMENTWISE_KINDS:
+        # All of them rise.
+        function = FUNCTIONS[kind]
+        least, most = function(low), function(high)
+        rounded = FLOAT32.gamma(_FUNCTION_ROUNDINGS) * np.maximum(np.abs(least), np.abs(most))
+        if kind in _HARD:
+            rounded = FLOAT32.gamma(4) * (size + 3.0) if kind != "relu" else np.zeros(low.shape)
+        # An exponential of a large argument, and what lies below the least normal number.
+        return least, most, rounded + 2.0 * FLOAT32.unit * size * np.maximum(np.abs(least), np.abs(most)) + _FLUSHED
+    raise TypeError(f"no bound is known for read-outs of kind {kind!r}")
+
+
+# Absolutely, what lies below the least normal number may be flushed to zero.
+_FLUSHED = 2.0**FLOAT32.least
+
+
+def _softmax_range(low: FloatArray, high: FloatArray, *, logarithm: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`p_i = e^l_i / sum_j e^l_j` is least where l_i is least and all others are largest, and the other way round."""
-    low, high = logits - error, logits + error
     top = high.max(axis=-1, keepdims=True)
     least, most = np.exp(low - top), np.exp(high - top)
-    others_most = most.sum(axis=-1, keepdims=True) - most
-    others_least = least.sum(axis=-1, keepdims=True) - least
     # What is left of a difference of sums must not become negative.
-    p_low = least / (least + np.maximum(others_most, 0.0))
-    p_high = most / np.maximum(most + np.maximum(others_least, 0.0), np.finfo(np.float64).tiny)
-    slack = _function_error(logits.shape[-1], p_high, top - logits)
-    return p_low - slack, p_high + slack
+    others_most = np.maximum(most.sum(axis=-1, keepdims=True) - most, 0.0)
+    others_least = np.maximum(least.sum(axis=-1, keepdims=True) - least, 0.0)
+    tiny = np.finfo(np.float64).tiny
+    argument = np.maximum(top - low, 0.0)
+    if logarithm:
+        # log p_i = l_i - top - log(...), so that nothing is lost where p_i is small.
+        l_low = (low - top) - np.log(np.maximum(least + others_most, tiny))
+        l_high = (high - top) - np.log(np.maximum(most + others_least, tiny))
+        slack = FLOAT32.gamma(low.shape[-1] + _FUNCTION_ROUNDINGS) * (1.0 + argument)
+        return l_low, np.minimum(l_high, 0.0), slack
+    p_low, p_high = least / np.maximum(least + others_most, tiny), most / np.maximum(most + others_least, tiny)
+    return p_low, p_high, _function_error(low.shape[-1], p_high, argument)
 
 
 def _function_error(classes: int, values: FloatArray, argument: FloatArray) -> FloatArray:
-    """Return what float32 adds to a softmax: the argument's rounding, the exponential, a sum and a quotient.
-
-    Absolutely, what lies below the least normal number may be flushed to zero.
-    """
+    """Return what float32 adds to a softmax: the argument's rounding, the exponential, a sum and a quotient."""
     relative = FLOAT32.gamma(classes + _FUNCTION_ROUNDINGS) + 2.0 * FLOAT32.unit * np.abs(argument)
-    slack: FloatArray = relative * np.abs(values) + 2.0**FLOAT32.least
+    slack: FloatArray = relative * np.abs(values) + _FLUSHED
     return slack
 
 
@@ -163,8 +247,8 @@ def differing_frames(
     readouts = {readout.name: readout for readout in graph.readouts}
     differ = np.zeros(len(ours[0]), dtype=bool)
     for name, a, b in zip(graph.outputs, ours, theirs, strict=True):
-        if name in readouts and decides_by(readouts[name]):
-            differ |= a.argmax(axis=-1) != b.argmax(axis=-1)
+        if name in readouts and classes_of(readouts[name]) is not None:
+            differ |= answered_classes(readouts[name], a) != answered_classes(readouts[name], b)
         else:
-            differ |= ~np.isclose(a, b, rtol=1e-9, atol=1e-12).reshape(len(a), -1).all(axis=1)
+            differ |= any_in_frame(~np.isclose(a, b, rtol=1e-9, atol=1e-12))
     return differ

@@ -71,26 +71,32 @@ def graph_arithmetic(graph: Graph) -> list[Arithmetic]:
 
 def readout_arithmetic(graph: Graph) -> list[Arithmetic]:
     """Return the dense operations of the read-outs, which the host does; those that only rearrange spikes cost none."""
-    return [
-        _added("Readout", readout.name, [operator_arithmetic(o) for o in readout.operators], math.prod(readout.shape))
-        for readout in graph.readouts
-        if readout.kind not in ("spikes", "winner")
-    ]
+    found = []
+    for readout in graph.readouts:
+        if readout.kind in ("spikes", "winner"):
+            continue
+        parts = [operator_arithmetic(operator) for operator in readout.operators]
+        summed = _added("Readout", readout.name, parts, math.prod(readout.logits_shape))
+        macs, additions = (0, 0) if readout.after is None else operator_arithmetic(readout.after)
+        found.append(Arithmetic(readout.name, "Readout", summed.macs + macs, summed.additions + additions))
+    return found
 
 
 def host_arithmetic(graph: Graph) -> list[Arithmetic]:
     """Return what is evaluated off the simulator before the first spike: every operator that takes analogue frames.
 
-    Under the `host` encoding that is the first layer up to its spikes, under `current` up to the drive of its units;
-    under `bitplane` and `binary` there is nothing of the kind.
+    Under the `host` encoding that is the first layer up to its spikes (and more where an input meets spikes, see
+    `Graph.host_populations`), under `current` up to the drive of its units; under `bitplane` and `binary` there is
+    nothing of the kind.
     """
     values = {node.name for node in graph.inputs if not node.spiking}
     found = []
     for population in graph.populations:
-        parts = [operator_arithmetic(p.operator) for p in graph.incoming(population.name) if p.source in values]
+        host = population.name in graph.host_populations
+        parts = [operator_arithmetic(p.operator) for p in graph.incoming(population.name) if host or p.source in values]
         if parts:
             # The bias and the comparison with the threshold belong to the units, wherever those are.
-            own = population.size if population.name in graph.host_populations else 0
+            own = population.size if host else 0
             found.append(_added("Population", population.name, parts, own))
     return found
 

@@ -7,7 +7,7 @@ stays light and a broken plug-in breaks nothing but itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import BackendError, BackendMissingError
+from strop.errors import BackendError, BackendMissingError, did_you_mean
 from strop.graph import Graph
 
 GROUP = "strop.backends"
@@ -275,10 +275,18 @@ def get_backend(name: str | Backend) -> Backend:
     """
     if isinstance(name, Backend):
         return name
+    if not isinstance(name, str):
+        raise BackendError(
+            f"a backend must be a name, or an instance of strop.backend.Backend; got {name!r}. `strop backends` shows "
+            "what there is"
+        )
     entries = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not entries:
         known = ", ".join(backend_names())
-        raise BackendMissingError(f"there is no backend {name!r}; known are: {known}" + _install_advice(name))
+        raise BackendMissingError(
+            f"there is no backend {name!r}; known are: {known}"
+            + (did_you_mean(name, backend_names()) or _install_advice(name))
+        )
     distributions = {entry.value for entry in entries}
     if len(distributions) > 1:
         raise BackendError(f"the backend name {name!r} is registered twice: {', '.join(sorted(distributions))}")
@@ -293,6 +301,34 @@ def get_backend(name: str | Backend) -> Backend:
     if not isinstance(backend, Backend):
         raise BackendMissingError(f"the backend {name!r} is broken: {entries[0].value} is no strop.backend.Backend")
     return backend
+
+
+def named_backends(backends: str | Backend | Iterable[str | Backend] | None) -> list[str | Backend]:
+    """Return the backends that somebody asked for, each once; None: all that are installed and simulate.
+
+    >>> named_backends("brian2"), named_backends("brian2,nengo")
+    (['brian2'], ['brian2', 'nengo'])
+
+    Raises
+    ------
+    BackendError
+        If it is no name, no `Backend`, and no sequence of them.
+    """
+    if backends is None:
+        return [name for name in available_backends() if runnable(name)]
+    if isinstance(backends, str):
+        named: list[Any] = [name.strip() for name in backends.split(",") if name.strip()]
+        if not named:
+            raise BackendError("backends name no backend: give a name, or None for all that are installed")
+    elif isinstance(backends, Backend):
+        named = [backends]
+    else:
+        try:
+            named = list(backends)
+        except TypeError:
+            named = [backends]
+    # What is neither a name nor a backend is refused before it need be hashed.
+    return list(dict.fromkeys(backend if isinstance(backend, str) else get_backend(backend) for backend in named))
 
 
 def _install_advice(name: str) -> str:

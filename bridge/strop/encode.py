@@ -1,17 +1,22 @@
-"""From the user's frames to what enters a graph: checks, scaling, and the four input encodings (DESIGN section 6)."""
+"""From the user's frames to what enters a graph: checks, scaling, and the four input encodings (DESIGN section 6).
+
+What Keras is shown of the same frames is made elsewhere, by other code: `strop.lowering.shown`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.errors import DataError
+from strop.frame_notes import frame_notes
+from strop.given import Frames, fits, take_apart
 from strop.graph import Dense, Graph, Input
 
-Frames = npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | Mapping[str, npt.NDArray[Any]]
+__all__ = ["FrameDict", "Frames", "SignalDict", "as_frames", "encode", "frame_notes", "plane_weights"]
+
 FrameDict = dict[str, npt.NDArray[np.float32]]
 SignalDict = dict[str, npt.NDArray[Any]]
 
@@ -21,29 +26,20 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
 
     Parameters
     ----------
-    frames : array, or sequence or mapping of arrays
-        Frames first; one array for a graph with one input, else one per input, in the graph's order or by name.
-        uint8 is divided by 255, bool becomes 0 and 1, floats are used as they are. A frame may also be given flat,
-        or without a last axis of one channel.
+    frames : array, or sequence or mapping of arrays, or a stream of them
+        Frames first; one array for a graph with one input, else one per input, in the graph's order or by name. See
+        `strop.given.take_apart` for all that is taken; labels that come along are left aside.
+        uint8 is divided by 255, unless the model takes whole numbers (`Input.whole_numbers`); every other type is used
+        as it is, bool as 0 and 1. A frame may also be given flat, or without a last axis of one channel.
 
     Raises
     ------
     DataError
-        If an array is missing, empty, of a wrong shape or dtype, not finite, or the numbers of frames differ.
+        If an array is missing, empty, of a wrong shape or dtype, not finite, or holds what the model's input or float32
+        cannot hold, or the numbers of frames differ.
     """
-    names = [node.name for node in graph.inputs]
-    if isinstance(frames, Mapping):
-        missing = [name for name in names if name not in frames]
-        if missing or len(frames) != len(names):
-            raise DataError(f"frames must be given for the inputs {', '.join(names)}; got {', '.join(frames)}")
-        arrays = [np.asarray(frames[name]) for name in names]
-    elif len(names) > 1:
-        if len(frames) != len(names):
-            raise DataError(f"the network has {len(names)} inputs ({', '.join(names)}); give one array for each")
-        arrays = [np.asarray(array) for array in frames]
-    else:
-        arrays = [np.asarray(frames)]
-    result = {node.name: _as_float32(node, array) for node, array in zip(graph.inputs, arrays, strict=True)}
+    arrays = take_apart(graph, frames).frames
+    result = {node.name: _as_float32(node, arrays[node.name]) for node in graph.inputs}
     counts = {name: len(array) for name, array in result.items()}
     if len(set(counts.values())) != 1:
         raise DataError(f"the inputs have different numbers of frames: {counts}")
@@ -53,45 +49,58 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
 def _as_float32(node: Input, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     where = f"frames for input {node.name!r}"
     if array.ndim == 0 or len(array) == 0:
-        raise DataError(f"{where} are empty; give an array of shape (n, {', '.join(map(str, node.shape))})")
-    size = int(np.prod(node.shape, dtype=np.int64))
-    same = array.shape[1:] == node.shape
-    flat = array.shape[1:] == (size,)
-    one_channel = node.shape[-1] == 1 and array.shape[1:] == node.shape[:-1]
-    flattened = node.shape == (int(np.prod(array.shape[1:], dtype=np.int64)),)
-    if not (same or flat or one_channel or flattened):
+        raise DataError(f"{where} are empty; give an array of shape (n, {_extents(node.shape)})")
+    if not fits(node, array.shape[1:]):
         raise DataError(f"{where} have the shape {array.shape}, the network takes (n, {_extents(node.shape)})")
     array = array.reshape(len(array), *node.shape)
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and not node.whole_numbers:
         return array.astype(np.float32) / np.float32(255)
-    if array.dtype == np.bool_:
-        return array.astype(np.float32)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise DataError(f"{where} have dtype {array.dtype}; give uint8 (scaled by 1/255), bool or floats")
-    result = array.astype(np.float32, copy=False)
-    if not np.isfinite(result).all():
-        raise DataError(f"{where} hold values that are not finite (NaN or infinity)")
+    if array.dtype.kind in "iub":  # not np.integer: NumPy counts lengths of time among those
+        result = _of_integers(array, where)
+    elif array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+            result = array.astype(np.float32, copy=False)
+        if not np.isfinite(result).all():
+            raise DataError(f"{where} hold values that are not finite in float32 (NaN, infinity, or beyond 3.4e38)")
+    else:
+        raise DataError(f"{where} have dtype {array.dtype}; give whole numbers, bool or floats")
+    _refuse_what_the_input_cannot_hold(node, result, where)
     return result
+
+
+def _of_integers(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.float32]:
+    """Return whole numbers as float32, which holds all up to 2^24 in size, and of the larger ones not each."""
+    result = array.astype(np.float32)
+    if array.dtype.itemsize > 2:
+        # Of the most negative number there is no absolute value in its own type, but its bits are right.
+        size = np.abs(array).astype(np.uint64)
+        last = np.maximum(size & (~size + np.uint64(1)), np.uint64(1))
+        wide = size // last >= np.uint64(1 << 24)
+        if wide.any():
+            value = int(array[wide].reshape(-1)[0])
+            raise DataError(
+                f"{where} hold {value}, which float32 does not: Keras would round it. Give numbers of at most 24 bits, "
+                "or scale them first"
+            )
+    return result
+
+
+def _refuse_what_the_input_cannot_hold(node: Input, frames: npt.NDArray[np.float32], where: str) -> None:
+    """Refuse fractions, and numbers out of range, where the model's input takes integers: Keras would change them."""
+    if node.dtype == "float32":
+        return
+    least, most = (0, 1) if node.dtype == "bool" else (int(np.iinfo(node.dtype).min), int(np.iinfo(node.dtype).max))
+    # Not `<= most`: float32 rounds the largest numbers of the wide types up, to what they cannot hold.
+    right = (frames == np.floor(frames)) & (frames >= least) & (frames < most + 1)
+    if not right.all():
+        value = float(frames[~right].reshape(-1)[0])
+        raise DataError(
+            f"{where} hold {value!r}, and the model's input takes {node.dtype}: whole numbers from {least} to {most}"
+        )
 
 
 def _extents(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
-
-
-def keras_frames(graph: Graph, frames: FrameDict) -> FrameDict:
-    """Return the frames that Keras must see for a fair comparison.
-
-    Under `binary` they are binarised; under `bitplane` they are the float32 nearest to what the planes stand for.
-    """
-    return {node.name: _keras_frame(node, frames[node.name]) for node in graph.inputs}
-
-
-def _keras_frame(node: Input, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if node.encoding == "binary":
-        return (frames >= node.level).astype(np.float32)
-    if node.encoding == "bitplane":
-        return node.plane_values(_plane_numbers(node, frames)[0]).astype(np.float32)
-    return frames
 
 
 def encode(graph: Graph, frames: FrameDict) -> SignalDict:

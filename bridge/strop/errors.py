@@ -6,6 +6,10 @@ any `StropError` into one line on standard error and the exit code of its class.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
 
 class StropError(Exception):
     """Base of all errors that strop raises on purpose; `exit_code` is what the command line ends with."""
@@ -53,3 +57,25 @@ class BackendMissingError(BackendError):
     """A backend is unknown, not installed or broken; names the extra to install."""
 
     exit_code = 3
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Return `". Did you mean 'brian2'?"` for the nearest known name, or the empty string where none is near.
+
+    >>> did_you_mean("Brian", ["brian2", "nengo"])
+    ". Did you mean 'brian2'?"
+
+    Parameters
+    ----------
+    name : str
+        As it was given; anything else is like nothing.
+    known : iterable of str
+    """
+    if not isinstance(name, str):
+        return ""
+    names = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(name.lower(), names, n=1)
+    # "nest" for "pynn-nest": a part of a name, where it is a part of one alone.
+    inside = [candidate for candidate in names if name and name.lower() in candidate]
+    best = near or (inside if len(inside) == 1 else [])
+    return f". Did you mean {names[best[0]]!r}?" if best else ""

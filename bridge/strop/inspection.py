@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,11 @@ import numpy.typing as npt
 from strop.activity import Activity, count_activity
 from strop.arithmetic import Arithmetic, graph_arithmetic, host_arithmetic, readout_arithmetic, total
 from strop.backend import get_backend
-from strop.encode import Frames
+from strop.encode import Frames, frame_notes
 from strop.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT, float32_energy
+from strop.given import take_apart
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
-
-if TYPE_CHECKING:
-    import keras
+from strop.opening import ModelOrGraph, keys_of, model_or_graph
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
 COO_BYTES = 24
@@ -97,6 +96,8 @@ class Inspection:
         Where the winning class is found, and what that costs: see `strop.lower`.
     activity : dict or None
         Spikes and synaptic events per frame, of every population and in total, if there were frames to count.
+    notes : list of str
+        What was done with the frames, in plain sentences.
     energy : dict or None
         Estimates per frame in picojoules, each with its source; with frames only.
     """
@@ -126,6 +127,7 @@ class Inspection:
             "decision": self.decision,
             "activity": self.activity,
             "energy": self.energy,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
@@ -135,7 +137,7 @@ class Inspection:
 
 
 def inspect(
-    model: keras.Model | Graph,
+    model: ModelOrGraph,
     frames: Frames | None = None,
     *,
     encoding: str = "host",
@@ -153,10 +155,10 @@ def inspect(
 
     Parameters
     ----------
-    model : keras.Model or Graph
+    model : keras.Model, Graph or path
         A sharpened model, or a graph; of a graph, the dense arithmetic is that of its operators.
-    frames : array, shape (n, *input_shape), uint8, bool or float, optional
-        See `strop.encode.as_frames`.
+    frames : array, shape (n, *input_shape), optional
+        Or several, or a stream of them, as for `strop.verify`; see `strop.encode.as_frames`.
     encoding, decision, bits, step, offset
         For a Keras model; see `strop.lower`.
     target : str, optional
@@ -167,12 +169,15 @@ def inspect(
     StropError
         If the model cannot be lowered, the frames do not fit, or the backend is missing.
     """
+    model = model_or_graph(model, "strop.inspect")
     if isinstance(model, Graph):
         return inspect_graph(model, target, frames)
     from strop.lowering import lower
     from strop.lowering.arithmetic import model_arithmetic
 
     graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset)
+    if frames is not None:
+        frames = take_apart(graph, frames, keys=keys_of(model, graph)[0]).frames
     return inspect_graph(graph, target, frames, model_arithmetic(model))
 
 
@@ -198,6 +203,8 @@ def inspect_graph(
     DataError
         If the frames do not fit.
     """
+    if frames is not None:
+        frames = take_apart(graph, frames).frames
     rows = [_population_cost(graph, name) for name in graph.population_names]
     synapses = sum(row.synapses for row in rows)
     totals = {
@@ -215,6 +222,7 @@ def inspect_graph(
         {
             "name": name,
             "kind": readouts[name].kind if name in readouts else "spikes",
+            "argmax": name in readouts and readouts[name].argmax,
             "shape": list(readouts[name].shape if name in readouts else graph.population(name).shape),
         }
         for name in graph.outputs
@@ -232,7 +240,22 @@ def inspect_graph(
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
+        notes=[*_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
     )
+
+
+def _notes(graph: Graph) -> list[str]:
+    """Say what the host evaluates besides the first layers, because an input meets spikes."""
+    analogue = {node.name for node in graph.inputs if not node.spiking}
+    host = [name for name in graph.population_names if name in graph.host_populations]
+    sources = {name: {p.source for p in graph.incoming(name)} for name in host}
+    mixed = [name for name in host if sources[name] & analogue and sources[name] - analogue]
+    if not mixed:
+        return []
+    return [
+        f"{', '.join(mixed)}: an input meets spikes there, so the host evaluates {', '.join(host)}, and a chip none of "
+        "them; under the encodings bitplane, binary and current a chip does"
+    ]
 
 
 def _population_cost(graph: Graph, name: str) -> PopulationCost:

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.capacity import require_memory
-from strop.decode import decides
+from strop.decode import RISING, decides, is_binary, keeps_order, readout_of
 from strop.encode import FrameDict, encode
 from strop.errors import BackendError
-from strop.graph import Graph, Projection
+from strop.graph import Graph, Input, Operator, Projection
 from strop.reference import evaluate
 
 # Pairs of indices and a weight, once as they are expanded and once on their way to the file.
@@ -38,7 +38,8 @@ lists its options.
 |---|---|
 | `run.py` | the script |
 | `network.json` | populations (name, shape, size, depth) and projections (source, target, delay in steps) |
-| `network.npz` | `threshold:P`, `bias:P`; `pre:A->B`, `post:A->B`, `weight:A->B`; `readout:P` and `readout:bias` |
+| `network.npz` | `threshold:P`, `bias:P`; `pre:A->B`, `post:A->B`, `weight:A->B`; `readout:P`, `readout:bias` \
+and `readout_after` |
 | `frames.npz` | `played:P`, `expected:P`: spikes, one row per frame; `driven:P`: what the frames add to each unit of \
 populations that are driven by values; `labels` where they are known |
 
@@ -118,7 +119,9 @@ def write_portable(
         arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
         arrays[f"weight:{key}"] = weight
         projections.append({"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key})
-    readout = _write_readout(graph, arrays)
+    readout = describe_decision(graph)
+    if readout is not None:
+        arrays |= readout_arrays(graph)
     network = {
         "name": graph.name,
         "depth": graph.total_depth,
@@ -205,28 +208,66 @@ def _analogue(graph: Graph) -> set[str]:
     return {node.name for node in graph.inputs if not node.spiking}
 
 
-def _write_readout(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any] | None:
-    """Add the first read-out as a matrix for each of its sources, if it decides between classes."""
-    if not decides(graph):
+# Functions that the scripts know, for read-outs that average several of them.
+_FUNCTIONS = ("key", "softmax", "log_softmax", "sigmoid")
+
+
+def describe_decision(graph: Graph) -> dict[str, Any] | None:
+    """Return how a script gets from the first read-out to classes (see `strop.decode.class_scores`), as JSON values.
+
+    `scores = bias + sum of spikes @ matrix`, one matrix for each source; then `clip`, or a `function` of each `group`;
+    then the matrix `readout_after`, if there is one. The largest score wins, the lower of equals; a single score stands
+    for class 1, which wins where it is greater than `above`. None where nothing is decided, or by a mean of functions
+    that the scripts do not know.
+    """
+    readout = readout_of(graph)
+    if readout is None or not decides(graph):
         return None
-    readout = next(r for r in graph.readouts if r.name == graph.outputs[0])
-    for source, operator in zip(readout.sources, readout.operators, strict=True):
-        pre, post, weight = operator.to_coo()
-        matrix = np.zeros((operator.size_in, operator.size_out))
-        matrix[pre, post] = weight
-        arrays[f"readout:{source}"] = matrix
+    ordered, binary = keeps_order(readout), is_binary(readout)
+    if not ordered and readout.kind not in _FUNCTIONS:
+        return None
+    return {
+        "sources": list(readout.sources),
+        "classes": 2 if binary else int(np.prod(readout.value_shape)),
+        "above": (0.0 if ordered else 0.5) if binary else None,
+        "clip": [None if np.isinf(end) else end for end in RISING.get(readout.kind, ())] if ordered else [],
+        "function": None if ordered else {"key": "softmax"}.get(readout.kind, readout.kind),
+        "group": int(readout.logits_shape[-1]) if readout.logits_shape else 1,
+    }
+
+
+def readout_arrays(graph: Graph) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the first read-out's arrays: a matrix for each source, the bias, and what comes after the function."""
+    readout = readout_of(graph)
+    assert readout is not None
+    pairs = zip(readout.sources, readout.operators, strict=True)
+    arrays = {f"readout:{source}": _matrix(operator) for source, operator in pairs}
     arrays["readout:bias"] = readout.bias.reshape(-1)
-    return {"sources": list(readout.sources), "classes": int(readout.shape[0])}
+    if readout.after is not None:
+        arrays["readout_after"] = _matrix(readout.after)
+    return arrays
+
+
+def _matrix(operator: Operator) -> npt.NDArray[np.float64]:
+    """Return an operator as a matrix of shape (inputs, outputs)."""
+    pre, post, weight = operator.to_coo()
+    matrix = np.zeros((operator.size_in, operator.size_out))
+    matrix[pre, post] = weight
+    return matrix
 
 
 def sample_frames(graph: Graph) -> FrameDict:
-    """Return a few random frames: whole numbers of a 255th, as an 8-bit camera gives them, or what the planes of an
-    input stand for."""
+    """Return a few random frames, as an 8-bit camera gives them: 255ths, or whole numbers where the model takes those;
+    or what the planes of an input stand for."""
     rng = np.random.default_rng(0)
-    return {
-        node.name: node.plane_values(rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape))).astype(np.float32)
-        for node in graph.inputs
-    }
+
+    def sample(node: Input) -> npt.NDArray[np.float32]:
+        if node.whole_numbers and node.encoding != "bitplane":
+            most = {"bool": 1, "int8": 127}.get(node.dtype, 255)
+            return rng.integers(0, most + 1, (_SAMPLE_FRAMES, *node.shape)).astype(np.float32)
+        return node.plane_values(rng.integers(0, 1 << node.bits, (_SAMPLE_FRAMES, *node.shape))).astype(np.float32)
+
+    return {node.name: sample(node) for node in graph.inputs}
 
 
 def _frame_arrays(

@@ -96,11 +96,14 @@ def evaluate(
 
 def host_spikes(graph: Graph, signals: Signals) -> dict[str, BoolArray]:
     """Return the spikes of the populations that the `host` encoding evaluates off the simulator."""
-    return {
-        population.name: fires(population, potential(graph, population.name, signals))
-        for population in graph.populations
-        if population.name in graph.host_populations
-    }
+    known: dict[str, npt.NDArray[Any]] = dict(signals)
+    found: dict[str, BoolArray] = {}
+    for population in graph.populations:
+        if population.name in graph.host_populations:
+            known[population.name] = found[population.name] = fires(
+                population, potential(graph, population.name, known)
+            )
+    return found
 
 
 class _ReferenceRunner(Runner):

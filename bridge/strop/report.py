@@ -137,12 +137,15 @@ class KerasReport:
     layers : list of LayerReport
         The populations whose spikes Keras shows.
     outputs : list of OutputReport
+    accuracies : dict of output name to float or None
+        Of every output, if any has labels; `accuracy` is that of the first.
     """
 
     accuracy: float | None = None
     seconds: float = 0.0
     layers: list[LayerReport] = field(default_factory=list)
     outputs: list[OutputReport] = field(default_factory=list)
+    accuracies: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
@@ -175,6 +178,7 @@ class KerasReport:
         return {
             "passed": self.passed,
             "accuracy": self.accuracy,
+            "accuracies": self.accuracies,
             "ties": self.ties,
             "faults": self.faults,
             "seconds": self.seconds,
@@ -199,6 +203,8 @@ class BackendReport:
     layers : list of LayerReport
     unexplained : int
         Frames that were answered otherwise than by the oracle, or decided otherwise than by Keras, without a tie.
+    accuracies : dict of output name to float or None
+        Of every output, if any has labels; `accuracy` is that of the first.
     """
 
     version: str
@@ -210,6 +216,7 @@ class BackendReport:
     frames: int = 0
     layers: list[LayerReport] = field(default_factory=list)
     unexplained: int = 0
+    accuracies: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
@@ -248,6 +255,7 @@ class BackendReport:
             "decoded_equal": self.decoded_equal,
             "unexplained": self.unexplained,
             "accuracy": self.accuracy,
+            "accuracies": self.accuracies,
             "build_seconds": self.build_seconds,
             "run_seconds": self.run_seconds,
             "frames_per_second": self.frames_per_second,
@@ -285,10 +293,10 @@ class Report:
         Whether a tie, or a reservation, fails the verification.
     silent, saturated : list of str
         Populations no neuron of which fired in any frame; all neurons of which fired in every frame.
-    notes : list of str
-        What was done with the frames, a sentence each.
     evidence : Evidence or None
         What `strop.page` shows beside the numbers, where `strop.verify` was asked for it.
+    notes : list of str
+        What was done with the frames and labels, in plain sentences.
     """
 
     model: str
@@ -299,8 +307,8 @@ class Report:
     strict: bool = False
     silent: list[str] = field(default_factory=list)
     saturated: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:

@@ -268,24 +268,31 @@ class Source(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Recoded(Stage):
-    """Single bits b as the two values that the activation gives for them, `shift + scale * b`; nothing is computed."""
+    """Single bits b as the two values that the activation gives for them, `shift + scale * b`; nothing is computed.
+
+    Parameters
+    ----------
+    off : array
+        How far Keras's own values may be from these, where they come out of values that were rounded.
+    """
 
     of: Stage
     scale: FloatArray
     shift: FloatArray
+    off: FloatArray = field(default_factory=lambda: np.zeros(()))
 
     def evaluate(self, at: Evaluation) -> Computed:
         bits = at.of(self.of)
         high = self.shift + self.scale
         grid = np.minimum(lowest_bit(self.shift), lowest_bit(high))
-        exact = at.arithmetic.holds(self.shift) & at.arithmetic.holds(high)
+        exact = at.arithmetic.holds(self.shift) & at.arithmetic.holds(high) & (self.off == 0.0)
         # Keras holds the float32 nearest to each of the two values, or adds them up from two that it holds.
         blur = np.where(exact, 0.0, 4.0 * at.arithmetic.unit * (np.abs(self.shift) + np.abs(self.scale)))
         if at.ceiling:
             value = np.broadcast_to(np.maximum(np.abs(self.shift), np.abs(high)), bits.value.shape)
         else:
             value = self.shift + self.scale * bits.value
-        return Computed(value, blur + np.abs(self.scale) * bits.error, np.where(exact, grid, _UNKNOWN))
+        return Computed(value, blur + self.off + np.abs(self.scale) * bits.error, np.where(exact, grid, _UNKNOWN))
 
 
 @dataclass(frozen=True, eq=False)

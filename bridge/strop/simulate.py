@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from strop.backend import Backend, get_backend
 from strop.decode import classes, decode
-from strop.encode import FrameDict, Frames, as_frames, encode
+from strop.encode import FrameDict, Frames, as_frames, encode, frame_notes
+from strop.given import take_apart
 from strop.graph import Graph
+from strop.opening import ModelOrGraph, as_graph, keys_of, model_or_graph
 from strop.progress import Progress
 
 # A chunk holds about this many values of the widest node, so that memory does not grow with the number of frames.
@@ -34,6 +36,8 @@ class Result:
     backend : str
     version : str
         Simulator and version.
+    notes : tuple of str
+        What was done with the frames, in plain sentences.
     """
 
     spikes: dict[str, npt.NDArray[np.bool_]] = field(repr=False)
@@ -41,13 +45,22 @@ class Result:
     classes: npt.NDArray[np.int64] | None = field(repr=False)
     backend: str
     version: str
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
 
-def build(graph: Graph, backend: str | ModuleType, **options: Any) -> Any:
+def build(graph: ModelOrGraph, backend: str | ModuleType, **options: Any) -> Any:
     """Return the native objects of `backend` for `graph`, for the user's own script.
 
     >>> network = strop.build(graph, "brian2")  # a brian2.Network, its groups named as in the graph
     >>> network = strop.build(graph, sim)  # sim is a PyNN module, after sim.setup()
+
+    Parameters
+    ----------
+    graph : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
+    backend : str or PyNN module
+    options
+        Passed on to the backend.
 
     Raises
     ------
@@ -62,6 +75,7 @@ def build(graph: Graph, backend: str | ModuleType, **options: Any) -> Any:
         name = backend.__name__.replace("spynnaker.pyNN", "pyNN.spiNNaker", 1)
         backend = name.replace("pyNN.", "pynn-", 1).lower() if name.startswith("pyNN.") else name
     engine = get_backend(backend)
+    graph = as_graph(graph, "strop.build")
     engine.check(graph)
     return engine.build(graph, **options)
 
@@ -79,7 +93,7 @@ def chunks(frames: FrameDict, size: int) -> Iterator[FrameDict]:
         yield {name: array[start : start + size] for name, array in frames.items()}
 
 
-def simulate(graph: Graph, frames: Frames, backend: str | Backend, **options: Any) -> Result:
+def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **options: Any) -> Result:
     """Stream `frames` through `graph` on `backend`, one frame per time step.
 
     >>> result = strop.simulate(graph, frames, "brian2")
@@ -87,8 +101,10 @@ def simulate(graph: Graph, frames: Frames, backend: str | Backend, **options: An
 
     Parameters
     ----------
-    frames : array, shape (n, *input_shape), uint8, bool or float
-        See `strop.encode.as_frames`.
+    graph : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
+    frames : array, shape (n, *input_shape)
+        Or several, or a stream of them, as for `strop.verify`; see `strop.encode.as_frames`.
     backend : str or Backend
         For example "reference", "brian2"; see `strop backends`. Or one of your own that is not registered.
     options
@@ -100,8 +116,11 @@ def simulate(graph: Graph, frames: Frames, backend: str | Backend, **options: An
     """
     engine = get_backend(backend)
     name = backend if isinstance(backend, str) else backend.name
+    model = model_or_graph(graph, "strop.simulate")
+    graph = as_graph(model, "strop.simulate")
     engine.check(graph)
-    ready = as_frames(graph, frames)
+    given = take_apart(graph, frames, keys=keys_of(model, graph)[0])
+    ready = as_frames(graph, given.frames)
     size = chunk_size(graph)
     parts: list[dict[str, npt.NDArray[np.bool_]]] = []
     count = len(next(iter(ready.values())))
@@ -116,4 +135,5 @@ def simulate(graph: Graph, frames: Frames, backend: str | Backend, **options: An
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    return Result(spikes, output, classes(graph, spikes), name, engine.version())
+    notes = tuple(frame_notes(graph, given.frames))
+    return Result(spikes, output, classes(graph, spikes), name, engine.version(), notes)

@@ -135,6 +135,9 @@ def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
         table.add_row(escape(f"output {output.name}"), "", "", _verdict(output.faults, output.ties), *others)
     table.add_row("decided beyond doubt", "", "", *(_decided(column) for _, column in columns))
     table.add_row("accuracy", "", "", *(_percent(column.accuracy) for _, column in columns))
+    for output in columns[0][1].accuracies if len(columns[0][1].accuracies) > 1 else ():
+        each = (_percent(column.accuracies.get(output)) for _, column in columns)
+        table.add_row(escape(f"accuracy of {output}"), "", "", *each)
     table.add_row("frames per second", "", "", *(_speed(report, column) for _, column in columns))
     return [table]
 
@@ -190,8 +193,11 @@ def render_inspection(inspection: Inspection) -> str:
         table.add_row(escape(row.name), shape, neurons, synapses, *fans, stored, depth, escape(fed))
     totals = inspection.totals
     inputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['encoding']})" for n in inspection.inputs)
-    outputs = ", ".join(f"{n['name']} {'x'.join(map(str, n['shape']))} ({n['kind']})" for n in inspection.outputs)
-    lines = [
+    outputs = ", ".join(
+        f"{n['name']} {'x'.join(map(str, n['shape'])) or 'a class'} ({n['kind']}{', argmax' if n['argmax'] else ''})"
+        for n in inspection.outputs
+    )
+    lines: list[Any] = [
         table,
         f"input: {inputs}; output: {outputs}",
         f"{totals['populations']} populations, {_count(totals['neurons'])} neurons, "
@@ -200,6 +206,7 @@ def render_inspection(inspection: Inspection) -> str:
         "expanded (24 bytes each, before a simulator adds its own)",
         *cost_lines(inspection),
     ]
+    lines += [escape(note) for note in inspection.notes]
     if not totals.get("counts_exact", True):
         lines.append("synapses and fans are upper bounds where a pool overlaps a convolution: too many to expand")
     if inspection.target is not None:

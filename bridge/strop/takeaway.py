@@ -15,12 +15,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from strop.encode import FrameDict, Frames, as_frames
-from strop.errors import BackendError, BackendMissingError, DataError
-from strop.graph import Graph
-from strop.verify import as_labels
+from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
+from strop.given import take_apart
+from strop.labels import labels_by_output
+from strop.opening import ModelOrGraph, as_graph
 
 GROUP = "strop.targets"
 
@@ -46,7 +45,10 @@ def get_target(name: str) -> Writer:
     """
     entries = {entry.value: entry for entry in entry_points(group=GROUP) if entry.name == name}
     if not entries:
-        raise BackendMissingError(f"there is no target {name!r} to export for; known are: {', '.join(target_names())}")
+        known = target_names()
+        raise BackendMissingError(
+            f"there is no target {name!r} to export for; known are: {', '.join(known)}{did_you_mean(name, known)}"
+        )
     if len(entries) > 1:
         raise BackendError(f"the target name {name!r} is registered twice: {', '.join(sorted(entries))}")
     try:
@@ -57,12 +59,12 @@ def get_target(name: str) -> Writer:
 
 
 def export(
-    graph: Graph,
+    graph: ModelOrGraph,
     target: str,
     out: str | os.PathLike[str],
     *,
     frames: Frames | None = None,
-    labels: npt.ArrayLike | None = None,
+    labels: Any = None,
     **options: Any,
 ) -> Path:
     """Write a folder that runs `graph` on `target` without strop, and return its path.
@@ -71,15 +73,16 @@ def export(
 
     Parameters
     ----------
-    graph : Graph
+    graph : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
     target : {"brian2", "pynn", "spinnaker", "nengo", "nir"}, or another that is registered
     out : path
         Folder to write; it must not exist, or be empty.
     frames : array, shape (n, *input_shape), optional
         Frames to take along, as for `strop.simulate`; the folder then holds the spikes that are expected of
         them.
-    labels : int array, shape (n,), optional
-        Their classes.
+    labels : array of class numbers, shape (n,), or one-hot rows, optional
+        Their classes, of the first output; see `strop.labels`.
     options
         Passed on to the target.
 
@@ -94,10 +97,16 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already and is no empty folder; nothing was written")
     writer = get_target(target)
-    ready: FrameDict | None = None if frames is None else as_frames(graph, frames)
-    if ready is None and labels is not None:
+    graph = as_graph(graph, "strop.export")
+    if frames is None and labels is not None:
         raise DataError("labels were given without frames")
-    truth = as_labels(labels, len(next(iter(ready.values())))) if ready is not None else None
+    ready: FrameDict | None = None
+    truth = None
+    if frames is not None:
+        given = take_apart(graph, frames, labels)
+        ready = as_frames(graph, given.frames)
+        truths, _ = labels_by_output(graph, given.labels, given.count)
+        truth = None if truths is None else truths[0]
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder, so that the last step is one rename within a file system.

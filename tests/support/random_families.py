@@ -174,9 +174,73 @@ def distributed(draw: Any) -> tuple[Any, Any]:
     return inputs, ending(draw, x)
 
 
+def revalued(draw: Any, x: Any) -> Any:
+    """A function of each value of a two-valued signal: other values, and no unit."""
+    change = draw.pick(
+        L.ReLU(),
+        L.LeakyReLU(0.25),
+        L.Activation("tanh"),
+        L.PReLU(),
+        lambda y: ops.abs(y - 0.25),
+        lambda y: (ops.sign(y) + 1.0) / 2.0,
+        lambda y: ops.clip(y, -0.5, 0.75),
+        lambda y: ops.maximum(y, 0.5),
+        lambda y: ops.sigmoid(y),
+    )
+    return change(x)
+
+
+def ternary(draw: Any, x: Any) -> Any:
+    """Signs with a zero, alone or summed."""
+    x = L.Flatten()(x) if len(x.shape) > 2 else x
+    signs_of = L.Dense(5, activation=ops.sign)(x)
+    return signs_of if draw.chance(0.5) else signs_of + ops.sign(L.Dense(5)(x))
+
+
+def padded(draw: Any, x: Any) -> Any:
+    """A frame with a constant at the margins of its first axis."""
+    margins = [(0, 0), (draw.pick(0, 1), 1), *[(0, 0)] * (len(x.shape) - 2)]
+    return ops.pad(x, margins, constant_values=draw.pick(1.0, -0.5))
+
+
+def read_out(draw: Any, x: Any) -> Any:
+    """A read-out of one of the kinds, and what may follow it."""
+    kind = draw.pick(
+        *(
+            "sigmoid",
+            "sigmoid",
+            "hard_sigmoid",
+            "tanh",
+            "relu",
+            "softplus",
+            "log_softmax",
+            "argmax",
+            "ensemble",
+            "axis",
+        ),
+        *("softsign", "hard_tanh", "relu6", "log_sigmoid"),
+    )
+    if kind == "argmax":
+        return ops.argmax(L.Dense(4, activation=draw.pick(None, "softmax"))(x), axis=-1)
+    if kind == "ensemble":
+        function = draw.pick("softmax", "sigmoid")
+        units = draw.pick(1, 4) if function == "sigmoid" else 4
+        heads = [L.Dense(units, activation=function)(x) for _ in range(draw.pick(2, 3))]
+        return draw.pick(L.Average(), lambda all_: ops.mean(ops.stack(all_, axis=1), axis=1), L.Concatenate())(heads)
+    if kind == "axis":
+        return L.Softmax(axis=draw.pick(1, 2, -2))(L.Reshape((3, 4))(L.Dense(12)(x)))
+    x = L.Dense(1 if kind == "sigmoid" else draw.pick(1, 3), activation=kind)(x)
+    behind = draw.pick(None, None, L.Dropout(0.3), L.Flatten(), L.Reshape((-1, 1)), L.RepeatVector(2))
+    return x if behind is None else behind(x)
+
+
 def ending(draw: Any, x: Any) -> Any:
     """Spikes, or a read-out of one of the kinds."""
-    kind = draw.pick("spikes", "moved", "dense", "softmax", "key", "average")
+    kind = draw.pick("spikes", "moved", "dense", "softmax", "key", "average", "read-out", "read-out")
+    if draw.chance(0.15):
+        x = draw.activation()(L.Dense(6)(revalued(draw, draw.activation()(L.Dense(7)(padded(draw, x))))))
+    elif draw.chance(0.15):
+        x = draw.activation()(L.Dense(6)(ternary(draw, x)))
     if kind == "average" and len(x.shape) > 2:
         return ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
     if kind in ("spikes", "average"):
@@ -184,10 +248,41 @@ def ending(draw: Any, x: Any) -> Any:
     x = L.Flatten()(x) if len(x.shape) > 2 else x
     if kind == "moved":
         return x
+    if kind == "read-out":
+        return read_out(draw, draw.activation()(L.Dense(9)(x)))
     if kind == "key":
         x = draw.activation()(L.Dense(12)(x))
         return SoftmaxDecode(key_generator(4, 12, seed=1))(x)
     return L.Dense(4, activation="softmax" if kind == "softmax" else None)(x)
+
+
+def whole_numbers(draw: Any) -> tuple[Any, Any]:
+    """Frames of uint8, cast by the first layer that calculates."""
+    x = inputs = keras.Input((draw.pick(4, 5), draw.pick(4, 6), draw.pick(1, 2)), dtype="uint8")
+    if draw.chance(0.3):
+        x = L.ZeroPadding2D(1)(x)
+    x = draw.pick(
+        L.Rescaling(1 / 255),
+        L.Rescaling(1 / 127.5, -1.0),
+        L.BatchNormalization(),
+        lambda y: ops.cast(y, "float32") / 255.0,
+        lambda y: y / 255,
+    )(x)
+    x = draw.activation()(L.Conv2D(draw.pick(2, 3), 2)(x))
+    return inputs, ending(draw, revalued(draw, x) if draw.chance(0.5) else x)
+
+
+def beside_spikes(draw: Any) -> tuple[Any, Any]:
+    """The input itself beside spikes, once or at two depths."""
+    x = inputs = keras.Input((draw.pick(4, 5), draw.pick(4, 6), draw.pick(1, 2)))
+    for _ in range(draw.pick(1, 2)):
+        y = draw.activation()(L.Conv2D(draw.pick(2, 3), 3, padding="same")(x))
+        x = L.Concatenate()([inputs, y])
+        if draw.chance(0.5):
+            x = L.Add()([L.Conv2D(3, 2, padding="same")(inputs), L.Conv2D(3, 2, padding="same")(y)])
+            x = draw.activation()(x)
+    x = draw.activation()(L.Conv2D(2, 2)(x))
+    return inputs, ending(draw, draw.activation()(L.Conv2D(2, 2)(x)))
 
 
 FAMILIES: tuple[Callable[[Any], tuple[Any, Any]], ...] = (
@@ -197,4 +292,6 @@ FAMILIES: tuple[Callable[[Any], tuple[Any, Any]], ...] = (
     several,
     autoencoders,
     distributed,
+    whole_numbers,
+    beside_spikes,
 )

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from strop.graph import (
+    READOUT_KINDS,
     Composed,
     Convolution,
     Dense,
@@ -83,6 +84,14 @@ def random_operator(rng: np.random.Generator, shape: tuple[int, ...], depth: int
     return choices[int(rng.integers(len(choices)))](rng, shape)
 
 
+def random_after(rng: np.random.Generator, shape: tuple[int, ...]) -> Operator:
+    """What may come after a read-out's function: an index map, or the list of its weights."""
+    operator = random_select(rng, shape) if rng.random() < 0.5 else random_dense(rng, shape)
+    if isinstance(operator, Select):
+        return operator
+    return Sparse(operator.shape_in, operator.shape_out, *operator.to_coo())
+
+
 def random_graph(seed: int, encoding: str | None = None) -> Graph:
     rng = np.random.default_rng(seed)
     chosen = encoding or str(rng.choice(["host", "bitplane", "binary", "current"]))
@@ -112,7 +121,15 @@ def random_graph(seed: int, encoding: str | None = None) -> Graph:
         flat = Select(last.shape, np.arange(last.size))
         decode = Composed((flat, Dense(quarters(rng, (last.size, classes)))))
         kind = str(rng.choice(["key", "softmax", "linear"]))
-        readouts.append(Readout("out", kind, (last.name,), (decode,), quarters(rng, (classes,))))
+        bias = quarters(rng, (classes,))
+        # Drawn apart, so that what a seed meant before it still means.
+        more = np.random.default_rng((seed, 1))
+        after, argmax = None, False
+        if more.random() < 0.5:
+            kind = str(more.choice([kind for kind in READOUT_KINDS if kind not in ("spikes", "winner")]))
+            after = random_after(more, (classes,)) if more.random() < 0.5 else None
+            argmax = bool(more.random() < 0.2 and (after is None or after.shape_out))
+        readouts.append(Readout("out", kind, (last.name,), (decode,), bias, after, argmax))
         outputs = ["out"]
     return Graph.from_nodes((node,), populations, connections, readouts, outputs, name=f"random {seed}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from random_families import FAMILIES, merged, signs
+from random_families import FAMILIES, merged, read_out, revalued, signs
 
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator
 
@@ -31,11 +31,15 @@ def randomise(model: keras.Model, rng: np.random.Generator, *, coarse: bool = Fa
 
 
 def random_frames(model: keras.Model, rng: np.random.Generator, count: int = 12, *, levels: int = 255) -> Any:
-    """Return float32 frames in [0, 1] that are multiples of 1/levels, one array or one per input."""
+    """Return float32 frames in [0, 1] that are multiples of 1/levels, one array or one per input.
+
+    An input of whole numbers gets whole numbers up to `levels`, as float32 too.
+    """
     arrays = []
     for tensor in model.inputs:
         shape = (count, *tensor.shape[1:])
-        arrays.append(rng.integers(0, levels + 1, shape).astype(np.float32) / np.float32(levels))
+        numbers = rng.integers(0, levels + 1, shape).astype(np.float32)
+        arrays.append(numbers if "int" in str(tensor.dtype) else numbers / np.float32(levels))
     return arrays[0] if len(arrays) == 1 else arrays
 
 
@@ -225,8 +229,10 @@ def _image_network(draw: _Draw, seed: int) -> tuple[Any, Any]:
             if draw.chance(0.4):
                 x = draw.normalisation(x)
         x = L.Dense(12, activation=draw.activation())(x)
-        decoder = draw.pick("key", "softmax", "linear")
-        if decoder == "key":
+        decoder = draw.pick("key", "softmax", "linear", "read-out")
+        if decoder == "read-out":
+            outputs = read_out(draw, revalued(draw, x) if draw.chance(0.3) else x)
+        elif decoder == "key":
             outputs = SoftmaxDecode(key_generator(4, 12, seed=seed))(x)
         else:
             outputs = L.Dense(4, activation=None if decoder == "linear" else "softmax")(x)

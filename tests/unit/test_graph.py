@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from strop.errors import GraphError
-from strop.graph import Dense, Graph, Input, Population, Projection, Readout
+from strop.graph import Dense, Graph, Input, Population, Projection, Readout, Select
 
 EYE = Dense(np.eye(2))
 
@@ -35,6 +35,35 @@ def test_delays_are_differences_of_depths() -> None:
 
 def test_only_populations_that_inputs_alone_feed_are_evaluated_by_the_host() -> None:
     assert skip_graph().host_populations == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("connections", "host"),
+    [
+        ([("x", "a"), ("a", "b"), ("b", "c"), ("x", "c")], {"a", "b", "c"}),
+        ([("x", "a"), ("a", "b"), ("x", "b"), ("b", "c")], {"a", "b"}),
+        ([("x", "a"), ("x", "b"), ("b", "c"), ("a", "c")], {"a", "b"}),
+        ([("x", "a"), ("x", "b"), ("x", "c"), ("a", "c")], {"a", "b", "c"}),
+        ([("x", "a"), ("a", "b"), ("x", "c"), ("a", "c")], {"a", "c"}),
+        ([("x", "a"), ("y", "b"), ("a", "b"), ("b", "c")], {"a"}),
+        ([("y", "a"), ("a", "b"), ("x", "b"), ("b", "c")], {"a", "b"}),
+    ],
+)
+def test_where_an_input_meets_spikes_the_host_evaluates_all_that_leads_there(
+    connections: list[tuple[str, str]], host: set[str]
+) -> None:
+    """Whatever feeds a population on the host is on the host too; `y` is an input that spikes."""
+    inputs = [Input("x", (2,)), Input("y", (2,), "binary")]
+    used = {source for source, _ in connections}
+    graph = Graph.from_nodes(
+        [node for node in inputs if node.name in used],
+        [units("a"), units("b"), units("c")],
+        [(source, target, EYE) for source, target in connections],
+        outputs=["c"],
+    )
+    assert graph.host_populations == host
+    for name in host:
+        assert {p.source for p in graph.incoming(name)} <= host | {"x", "y"}
 
 
 def test_thresholds_and_biases_broadcast_and_are_read_only() -> None:
@@ -99,6 +128,11 @@ def test_malformed_graphs_are_refused(change: dict[str, object], message: str) -
         (lambda: Input("x", (2,), bits=0), "bits"),
         (lambda: Readout("r", "argmin", ("a",), (EYE,)), "kind"),
         (lambda: Readout("r", "linear", ("a", "b"), (EYE,)), "one operator"),
+        (lambda: Readout("r", "softmax", ("a",), (EYE,), after=Dense(np.ones((3, 1)))), "what comes after"),
+        (
+            lambda: Readout("r", "softmax", ("a",), (EYE,), after=Select((2,), np.array(1)), argmax=True),
+            "no largest among several",
+        ),
         (lambda: Readout("r", "linear", ("a", "b"), (EYE, Dense(np.ones((2, 3))))), "differ"),
         (lambda: skip_graph().population("nope"), "there are: a, b, c"),
     ],

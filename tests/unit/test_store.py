@@ -16,7 +16,19 @@ from random_graphs import graphs, quarters, random_graph
 from strop import Graph
 from strop.encode import as_frames, encode
 from strop.errors import CapacityError, ModelFileError, StropError
-from strop.graph import Convolution, Dense, Input, Operator, Population, difference, graphs_equal
+from strop.graph import (
+    READOUT_KINDS,
+    Convolution,
+    Dense,
+    Input,
+    Operator,
+    Population,
+    Readout,
+    Select,
+    Sparse,
+    difference,
+    graphs_equal,
+)
 from strop.reference import evaluate
 from strop.store import is_graph_file, load_graph, save_graph
 
@@ -208,10 +220,48 @@ def test_what_planes_stand_for_is_kept_and_older_strops_read_the_rest(
     assert again.inputs[0].offset == fields.get("offset", 0.0)
 
 
+def test_read_outs_are_kept_and_older_strops_read_those_that_they_know(tmp_path: Path) -> None:
+    path, versions = tmp_path / "net.strop", set()
+    eye = Dense(np.eye(3))
+    afters = [None, Select((3,), np.array([[2, -1], [0, 1]])), Sparse((3,), (2,), [0, 1], [0, 0], [0.25, 0.75])]
+    for kind in READOUT_KINDS:
+        for after in afters:
+            for argmax in (False, True):
+                readout = Readout("out", kind, ("a",), (eye,), [0.0, 0.5, 1.0], after, argmax)
+                units = Population("a", (3,), 0.5, 0.0)
+                graph = Graph.from_nodes([Input("x", (3,))], [units], [("x", "a", eye)], [readout], ["out"])
+                graph.save(path)
+                assert difference(graph, Graph.load(path)) is None
+                known = kind in ("key", "softmax", "linear", "spikes", "winner") and after is None and not argmax
+                with h5py.File(path) as file:
+                    assert file.attrs["version"] == (1 if known else 3)
+                    versions.add(int(file.attrs["version"]))
+    assert versions == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"argmax": 1}, "'argmax' of 'out' must be bool"),
+        ({"after": []}, "'after' of 'out' must be dict"),
+        ({"after": {"type": "Select", "shape_in": [4], "index": "readouts.0.after.index"}}, "what comes after"),
+    ],
+)
+def test_a_read_out_that_is_none_is_refused(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    eye = Dense(np.eye(3))
+    readout = Readout("out", "sigmoid", ("a",), (eye,), 0.0, Select((3,), np.array([2, 0])), True)
+    units = Population("a", (3,), 0.5, 0.0)
+    graph = Graph.from_nodes([Input("x", (3,))], [units], [("x", "a", eye)], [readout], ["out"])
+    graph.save(tmp_path / "net.strop")
+    edit(tmp_path / "net.strop", lambda document: document["readouts"][0].update(change))
+    with pytest.raises(ModelFileError, match=says):
+        load_graph(tmp_path / "net.strop")
+
+
 def test_newer_version_says_to_upgrade(saved: Path) -> None:
     with h5py.File(saved, "a") as file:
-        file.attrs["version"] = 3
-    with pytest.raises(ModelFileError, match=r"version 3 .* up to version 2; upgrade strop"):
+        file.attrs["version"] = 4
+    with pytest.raises(ModelFileError, match=r"version 4 .* up to version 3; upgrade strop"):
         load_graph(saved)
     assert is_graph_file(saved)
 

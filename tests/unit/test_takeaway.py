@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pynn_graphs import branched_graph, require
+from third_party import BRIAN2_IMPORT, NENGO_IMPORT
 
 import strop
 from strop import takeaway
+from strop.decode import readout_logits
 from strop.errors import BackendError, BackendMissingError, DataError
-from strop.graph import Dense, Graph, Input, Population, Readout
+from strop.graph import Composed, Dense, Graph, Input, Population, Readout, Select, Sparse
 from strop.reference import evaluate, potential
 
 # Runs a script as if strop were not installed: any import of it fails.
@@ -23,6 +26,7 @@ WITHOUT_STROP = (
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 
+BACKENDS = Path(__file__).resolve().parents[2] / "backends" / "strop_backends"
 RUNS = [
     pytest.param("brian2", [], "brian2", id="brian2"),
     pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
@@ -81,6 +85,84 @@ def test_a_folder_runs_without_strop_and_agrees(
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("b "))
     assert 0 < int(row[2]) == int(row[3])
     assert row[4] == "0"
+
+
+def binary() -> Readout:
+    rng = np.random.default_rng(8)
+    return Readout("out", "sigmoid", ("b",), (Dense(rng.integers(-4, 5, (12, 1)) / 4),), [0.25])
+
+
+def averaged(kind: str, classes: int) -> Readout:
+    """The mean of three heads."""
+    rng = np.random.default_rng(8)
+    heads = Composed((Dense(rng.integers(-4, 5, (12, 3 * classes)) / 4), Select((3 * classes,), flat(3, classes))))
+    mean = Sparse(
+        (3, classes), (classes,), np.arange(3 * classes), np.tile(np.arange(classes), 3), [1 / 3] * 3 * classes
+    )
+    return Readout("out", kind, ("b",), (heads,), rng.integers(-2, 3, (3, classes)) / 4, mean)
+
+
+def flat(*shape: int) -> np.ndarray:
+    return np.arange(np.prod(shape)).reshape(shape)
+
+
+def other(kind: str, after: Select | None = None, argmax: bool = False) -> Readout:
+    weight = np.random.default_rng(8).integers(-4, 5, (12, 3)) / 4
+    return Readout("out", kind, ("b",), (Dense(weight),), [0.25, 0.0, -0.5], after, argmax)
+
+
+READOUTS = {
+    "binary": binary(),
+    "mean of softmaxes": averaged("softmax", 4),
+    "mean of logarithms": averaged("log_softmax", 4),
+    "mean of probabilities": averaged("sigmoid", 1),
+    "clipped": other("hard_tanh"),
+    "half clipped": other("relu"),
+    "turned round": other("softmax", Select((3,), np.array([2, 1, 0]))),
+    "argmax": other("linear", argmax=True),
+}
+
+
+@BRIAN2_IMPORT
+@NENGO_IMPORT
+@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("target", ["brian2", "pynn", "nengo", "nir"])
+def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) -> None:
+    """The `decide` of each script, on the spikes that are expected."""
+    pytest.importorskip({"pynn": "numpy"}.get(target, target))
+    script = runpy.run_path(str(BACKENDS / target / "takeaway_run.py"), run_name="read")
+    base = deciding_graph()
+    connections = [(p.source, p.target, p.operator) for p in base.projections]
+    graph = Graph.from_nodes(base.inputs, base.populations, connections, [READOUTS[name]], ["out"], "small")
+    frames = np.random.default_rng(0).random((200, 6)).astype(np.float32)
+    found = strop.simulate(graph, frames, "reference")
+    assert found.classes is not None
+    assert len(set(found.classes.tolist())) > 1
+    folder = strop.export(graph, target, tmp_path / "out", frames=frames, labels=found.classes)
+    with np.load(folder / "frames.npz", allow_pickle=False) as saved:
+        arrays = dict(saved)
+    if target == "nir":
+        readout = json.loads(str(arrays["readout"]))
+        logits = readout_logits(READOUTS[name], found.spikes).reshape(len(frames), -1)
+        decided = script["decide"](readout, arrays, logits)
+    else:
+        network = json.loads((folder / "network.json").read_text())
+        with np.load(folder / "network.npz", allow_pickle=False) as saved:
+            decided = script["decide"](network, dict(saved), found.spikes)
+    np.testing.assert_array_equal(decided, found.classes)
+
+
+def test_a_nir_folder_with_a_sigmoid_says_the_accuracy(tmp_path: Path) -> None:
+    pytest.importorskip("nir")
+    base = deciding_graph()
+    connections = [(p.source, p.target, p.operator) for p in base.projections]
+    graph = Graph.from_nodes(base.inputs, base.populations, connections, [binary()], ["out"], "small")
+    frames = np.random.default_rng(0).random((50, 6)).astype(np.float32)
+    labels = strop.simulate(graph, frames, "reference").classes
+    folder = strop.export(graph, "nir", tmp_path / "out", frames=frames, labels=labels)
+    done = run_script(folder)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy 100.00 %" in done.stdout
 
 
 @pytest.mark.parametrize(("target", "arguments", "backend"), RUNS)

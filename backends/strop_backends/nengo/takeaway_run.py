@@ -82,11 +82,23 @@ def build(network: dict[str, Any], data: Any, frames: Any, count: int) -> tuple[
 
 
 def decide(network: dict[str, Any], data: Any, spikes: dict[str, Any]) -> Any:
-    """Return the class of each frame: the largest value of the read-out."""
-    logits = data["readout:bias"] + sum(
-        spikes[name].astype(float) @ data[f"readout:{name}"] for name in network["readout"]["sources"]
+    """Return the class of each frame: the one with the largest score, the lower of equals."""
+    readout = network["readout"]
+    scores = data["readout:bias"] + sum(
+        spikes[name].astype(float) @ data[f"readout:{name}"] for name in readout["sources"]
     )
-    return logits.argmax(axis=1)
+    if readout["clip"]:
+        scores = np.clip(scores, *readout["clip"])
+    if readout["function"] == "sigmoid":
+        scores = 1.0 / (1.0 + np.exp(-scores))
+    elif readout["function"]:
+        groups = scores.reshape(len(scores), -1, readout["group"])
+        groups = groups - groups.max(axis=2, keepdims=True)
+        groups = groups - np.log(np.exp(groups).sum(axis=2, keepdims=True))
+        scores = (groups if readout["function"] == "log_softmax" else np.exp(groups)).reshape(len(scores), -1)
+    if "readout_after" in data:
+        scores = scores @ data["readout_after"]
+    return scores[:, 0] > readout["above"] if readout["above"] is not None else scores.argmax(axis=1)
 
 
 def main() -> int:

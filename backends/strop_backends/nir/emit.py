@@ -62,6 +62,15 @@ def hint(**values: Any) -> dict[str, str]:
     return {"strop": json.dumps(values)}
 
 
+def describe(operator: Operator) -> dict[str, Any]:
+    """Return what comes after a read-out's function, as JSON values: an index map, or the list of its weights."""
+    if isinstance(operator, Select):
+        return {"shape_in": operator.shape_in, "index": operator.index.tolist()}
+    pre, post, weight = operator.to_coo()
+    shapes = {"shape_in": operator.shape_in, "shape_out": operator.shape_out}
+    return {**shapes, "pre": pre.tolist(), "post": post.tolist(), "weight": weight.tolist()}
+
+
 def emit(operator: Operator, place: Place, where: str, flat: bool = False) -> tuple[list[Any], Place]:
     """Return the NIR nodes of an operator, in a row, and where its output lies in the last one's tensor.
 

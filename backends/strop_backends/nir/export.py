@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from strop.decode import decides
 from strop.encode import FrameDict, encode
 from strop.errors import BackendError
 from strop.graph import Graph
+from strop.portable import describe_decision, readout_arrays
 from strop.reference import evaluate
 from strop_backends.nir.emit import natural
 from strop_backends.nir.writing import graph_hint, to_nir
@@ -32,7 +33,8 @@ A network of {neurons:,} threshold units, written by strop in the Neuromorphic I
 Tensors have their channels first. What enters an input node is a frame as the network sees it ({encodings}). A unit
 fires where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the
 network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any
-softmax; the largest wins.
+softmax or sigmoid; the largest wins, and a single one that is greater than 0 is class 1. Where more is done with them,
+the node's metadata say what.
 
 | node | what it is |
 |---|---|
@@ -61,7 +63,9 @@ def write_nir(
         neurons=graph.neurons,
         encodings=", ".join(f"`{node.name}`: {node.encoding}" for node in graph.inputs),
         precision=options.get("precision", "float64"),
-        frames="" if frames is None else "| `frames.npz` | `input:NODE`, `expected:NODE`, `labels` |\n",
+        frames=""
+        if frames is None
+        else "| `frames.npz` | `input:NODE`, `expected:NODE`, `labels`, and how they are decided |\n",
         nodes=rows,
     )
     (out / "README.md").write_text(text, encoding="utf-8")
@@ -85,6 +89,9 @@ def _frames(
             flat = node.threshold.ndim == 1
             place = np.arange(values[0].size) if flat else natural(values.shape[1:])
             arrays[f"expected:{name}"] = values.reshape(len(values), -1)[:, place]
-    if labels is not None and decides(graph):
-        arrays["labels"] = labels
+    decision = describe_decision(graph)
+    if labels is not None and decision is not None:
+        decision["output"] = graph_hint(written.metadata)["outputs"][0]
+        arrays |= {"labels": labels, "readout": np.array(json.dumps(decision))}
+        arrays |= {key: values for key, values in readout_arrays(graph).items() if key == "readout_after"}
     return arrays

@@ -32,6 +32,7 @@ from strop.graph import (
 )
 from strop_backends.nir.emit import Place, image, natural
 from strop_backends.nir.linear import through_node
+from strop_backends.nir.restore import described
 from strop_backends.nir.signals import FloatArray, Signal, channels_last, sum_is_exact
 from strop_backends.nir.writing import graph_hint
 
@@ -202,6 +203,8 @@ class _Reader:
                     about["level"],
                     about.get("step"),
                     about.get("offset", 0.0),
+                    about.get("dtype", "float32"),
+                    about.get("scaled_by", ""),
                 )
             except (GraphError, KeyError, TypeError):
                 made = None
@@ -253,7 +256,15 @@ class _Reader:
         sources = tuple(source for source, _ in signal.parts)
         operators = tuple(_operator(stages, shape) for _, stages in signal.parts)
         bias = np.zeros(()) if signal.bias is None else signal.bias
-        self.readouts.append(Readout(title, str(about.get("kind", "linear")), sources, operators, bias))
+        try:
+            after = described(about["after"]) if "after" in about else None
+            kind, argmax = str(about.get("kind", "linear")), about.get("argmax") is True
+            self.readouts.append(Readout(title, kind, sources, operators, bias, after, argmax))
+        except (GraphError, KeyError, TypeError, ValueError) as error:
+            raise UnsupportedLayerError(
+                f"{where} says in its metadata what is no read-out of strop ({error}); leave the metadata out, to have "
+                "it read as the affine map that it is"
+            ) from error
         self.outputs[name] = title
 
 

@@ -19,6 +19,21 @@ from strop_backends.nir.emit import _square, native
 FloatArray = npt.NDArray[np.float64]
 
 
+def described(about: dict[str, Any]) -> Operator:
+    """Return the operator of `strop_backends.nir.emit.describe`.
+
+    Raises
+    ------
+    GraphError, KeyError, TypeError, ValueError
+        If it describes none.
+    """
+    shape_in = tuple(about["shape_in"])
+    if "index" in about:
+        return Select(shape_in, np.array(about["index"], dtype=np.int64))
+    pre, post = (np.array(about[key], dtype=np.int64) for key in ("pre", "post"))
+    return Sparse(shape_in, tuple(about["shape_out"]), pre, post, np.array(about["weight"], dtype=np.float64))
+
+
 def from_matrix(stage: dict[str, Any], matrix: FloatArray, shape_in: tuple[int, ...]) -> Operator | None:
     """Return the operator that a hint proposes for a matrix of shape (size_out, size_in), if it says the same."""
     try:

@@ -17,6 +17,7 @@ It ends with 0 if every spike is as expected, with 1 if one is not.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,22 @@ def evaluate(graph: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     return values, times
 
 
+def decide(readout: dict[str, Any], data: Any, scores: Any) -> Any:
+    """Return the class of each frame: the one with the largest score, the lower of equals."""
+    if readout["clip"]:
+        scores = np.clip(scores, *readout["clip"])
+    if readout["function"] == "sigmoid":
+        scores = 1.0 / (1.0 + np.exp(-scores))
+    elif readout["function"]:
+        groups = scores.reshape(len(scores), -1, readout["group"])
+        groups = groups - groups.max(axis=2, keepdims=True)
+        groups = groups - np.log(np.exp(groups).sum(axis=2, keepdims=True))
+        scores = (groups if readout["function"] == "log_softmax" else np.exp(groups)).reshape(len(scores), -1)
+    if "readout_after" in data:
+        scores = scores @ data["readout_after"]
+    return scores[:, 0] > readout["above"] if readout["above"] is not None else scores.argmax(axis=1)
+
+
 def main() -> int:
     """Evaluate, compare."""
     parser = argparse.ArgumentParser(description="Evaluate the graph, and compare every spike with what is expected.")
@@ -130,8 +147,9 @@ def main() -> int:
             different += wrong
             print(f"{name:40s} {expected[0].size:8d} {expected.sum():10d} {found.sum():10d} {wrong:10d}")
     if "labels" in frames.files:
-        (out,) = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)][:1]
-        classes = values[out][times[out] : times[out] + count].reshape(count, -1).argmax(axis=1)
+        readout = json.loads(str(frames["readout"]))
+        out = readout["output"]
+        classes = decide(readout, frames, values[out][times[out] : times[out] + count].reshape(count, -1))
         print(f"accuracy {100 * (classes == frames['labels'][:limit]).mean():.2f} %")
     print("every spike is as expected" if different == 0 else f"{different} spikes DIFFER")
     return 0 if different == 0 else 1

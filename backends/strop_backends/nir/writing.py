@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Readout
-from strop_backends.nir.emit import Place, emit, hint, image, is_flat, is_image, natural
+from strop_backends.nir.emit import Place, describe, emit, hint, image, is_flat, is_image, natural
 
 PRECISIONS = ("float64", "float32")
 DELAYS = ("auto", "always", "never")
@@ -30,7 +30,8 @@ def to_nir(graph: Graph, precision: str = "float64", delays: str = "auto", dt: f
     >>> nir.write("net.nir", to_nir(graph))
 
     What enters a NIR input is what leaves strop's: the frame, or its binary values or bit planes as channels
-    (see `strop.encode.encode`), channels first. Read-outs become affine maps: the logits, without softmax.
+    (see `strop.encode.encode`), channels first. Read-outs become affine maps: the logits. What a host makes of them (a
+    softmax, a sigmoid, a mean of several) stands in the metadata of the output node.
 
     Parameters
     ----------
@@ -88,6 +89,7 @@ class _Writer:
             about |= {"level": float(node.level), "offset": float(node.offset)}
             # None has no place in NIR's metadata.
             about |= {} if node.step is None else {"step": float(node.step)}
+            about |= {"dtype": node.dtype, "scaled_by": node.scaled_by} if node.whole_numbers else {}
             metadata = hint(**about)
             self.ids[node.name] = self._add(node.name, nir.Input(input_type={"input": shape}, metadata=metadata))
         for population in graph.populations:
@@ -163,14 +165,16 @@ class _Writer:
             emit(op, self.places[source], f"{source} -> {readout.name}", flat=True)[0]
             for source, op in zip(readout.sources, readout.operators, strict=True)
         ]
-        size = int(np.prod(readout.shape))
+        size = int(np.prod(readout.logits_shape))
         for nodes in chains:
             # The decode is an affine map in any case, so that consumers find one.
             if not nodes or not isinstance(nodes[-1], nir.Linear):
                 nodes.append(nir.Linear(weight=np.eye(size), metadata=hint(stage={"type": "Bias"})))
         chains[0][-1] = _with_bias(chains[0][-1], readout.bias)
-        about = hint(name=name, kind=readout.kind, shape=readout.shape)
-        node = nir.Output(output_type={"output": np.array([size])}, metadata=about)
+        said: dict[str, Any] = {"name": name, "kind": readout.kind, "shape": readout.logits_shape}
+        said |= {} if readout.after is None else {"after": describe(readout.after)}
+        said |= {"argmax": True} if readout.argmax else {}
+        node = nir.Output(output_type={"output": np.array([size])}, metadata=hint(**said))
         self.ids[f"output {name}"] = self._add(name, node)
         last = max(self.graph.depth(source) for source in readout.sources)
         for source, nodes in zip(readout.sources, chains, strict=True):

@@ -180,13 +180,9 @@ def _write_json(path: Path | None, content: Any) -> None:
 
 def _chosen_backends(names: str | None) -> list[str]:
     """Return the backends named by the user, or all that can run here; unknown ones are refused before any work."""
-    from strop.backend import available_backends, get_backend, runnable
+    from strop.backend import get_backend, named_backends
 
-    if names is None:
-        return [name for name in available_backends() if runnable(name)]
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    if not chosen:
-        raise DataError("--backends names no backend")
+    chosen = [str(name) for name in named_backends(names)]
     for name in chosen:
         get_backend(name)
     return chosen
@@ -225,7 +221,8 @@ def verify(
     _check_decision(opened, decision)
     wanted = report_folder is not None
     options = {"encoding": encoding, "decision": decision, "evidence": wanted, "strict": strict, **planes}
-    report = run(opened, frames, labels, backends=chosen, **options)
+    # Of all that are installed, those that cannot run this graph are left out, and the report says so.
+    report = run(opened, frames, labels, backends=None if backends is None else chosen, **options)
     report.model = str(model)
     _write_json(json_file, report.to_dict())
     if report_folder is not None:
@@ -265,7 +262,8 @@ def predict(
 
     get_backend(backend)
     frames, labels = read_data(data, limit)
-    result = simulate(_graph_of(open_model(model), encoding, planes, decision), frames, backend)
+    graph = _graph_of(open_model(model), encoding, planes, decision)
+    result = simulate(graph, frames, backend)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):
@@ -273,14 +271,26 @@ def predict(
     if result.classes is not None:
         arrays["classes"] = result.classes
     write_npz(out, **arrays)
-    summary = f"{len(frames)} frames on {result.version}, written to {out}"
-    if result.classes is not None and labels is not None:
-        from strop.verify import as_labels
-
-        correct = float((result.classes == as_labels(labels, len(frames))).mean())
-        summary += f"; accuracy {100 * correct:.2f} %"
-    click.echo(summary)
+    count = len(next(iter(result.spikes.values())))
+    accuracies, notes = _accuracies(graph, result.spikes, labels, count)
+    for note in (*result.notes, *notes):
+        click.echo(note)
+    said = [
+        f"{'accuracy' if len(graph.outputs) == 1 else f'accuracy of {name}'} {100 * a:.2f} %" for name, a in accuracies
+    ]
+    click.echo("; ".join([f"{count} frames on {result.version}, written to {out}", *said]))
     return 0
+
+
+def _accuracies(graph: Graph, spikes: Any, labels: Any, count: int) -> tuple[list[tuple[str, float]], list[str]]:
+    """Return the accuracy of every output that has labels, and what to say of the labels."""
+    from strop.decode import classes
+    from strop.labels import Scores, labels_by_output
+
+    truths, notes = labels_by_output(graph, labels, count)
+    scores = Scores(graph)
+    scores.add("it", [classes(graph, spikes, name) for name in graph.outputs], truths)
+    return [(name, found) for name, found in scores.accuracies("it").items() if found is not None], notes
 
 
 @app.command()

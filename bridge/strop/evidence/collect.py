@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from strop.activity import Activity
 from strop.bounds import undecided
-from strop.decode import classes, decides, readout_logits
+from strop.decode import class_scores, classes, decides, readout_logits
 from strop.evidence.records import Difference, Evidence, FrameEvidence, Margins
 from strop.evidence.views import BUDGET, View, views
 from strop.graph import Graph
@@ -212,7 +212,8 @@ class Collector:
         if not decides(self.graph):
             return []
         readout = next(r for r in self.graph.readouts if r.name == self.graph.outputs[0])
-        values = readout_logits(readout, {name: oracle[name][row : row + 1] for name in readout.sources})[0]
+        sent = {name: oracle[name][row : row + 1] for name in readout.sources}
+        values = class_scores(readout, readout_logits(readout, sent))[0]
         # argmax takes the lower index among equals: a stable sort does, too.
         best = [int(place) for place in np.argsort(-values, kind="stable")[:_MOST_SCORES]]
         if truth is not None and int(truth[row]) not in best and 0 <= int(truth[row]) < len(values):

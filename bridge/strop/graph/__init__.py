@@ -8,13 +8,24 @@ from strop.graph.convolution import Convolution, SumPool, Window
 from strop.graph.degrees import counts_are_exact, fan_in, fan_out
 from strop.graph.equality import difference, graphs_equal
 from strop.graph.network import Graph
-from strop.graph.nodes import ENCODINGS, READOUT_KINDS, Input, Population, Projection, Readout
+from strop.graph.nodes import (
+    ELEMENTWISE_KINDS,
+    ENCODINGS,
+    READOUT_KINDS,
+    WHOLE_TYPES,
+    Input,
+    Population,
+    Projection,
+    Readout,
+)
 from strop.graph.operators import Composed, Dense, Operator, Scale, Select, Sparse, stages_of, structure
 from strop.graph.weights import pairs_of, synapses_of, weights_of, with_weights
 
 __all__ = [
+    "ELEMENTWISE_KINDS",
     "ENCODINGS",
     "READOUT_KINDS",
+    "WHOLE_TYPES",
     "Composed",
     "Convolution",
     "Dense",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from strop.errors import GraphError
+from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
 from strop.graph.nodes import Input, Population, Projection, Readout
 
@@ -145,7 +145,10 @@ class Graph(Content):
         """Return the population of that name, or raise `GraphError`."""
         node = self._nodes.get(name)
         if not isinstance(node, Population):
-            raise GraphError(f"there is no population {name!r}; there are: {', '.join(self.population_names)}")
+            known = ", ".join(self.population_names)
+            raise GraphError(
+                f"there is no population {name!r}; there are: {known}{did_you_mean(name, self.population_names)}"
+            )
         return node
 
     @property
@@ -180,13 +183,20 @@ class Graph(Content):
 
     @cached_property
     def host_populations(self) -> frozenset[str]:
-        """Populations that a simulator does not evaluate under the `host` encoding: those that inputs alone feed."""
+        """Populations that a simulator does not evaluate under the `host` encoding.
+
+        Those that analogue inputs alone feed. Where an input also meets spikes, the population that takes both is
+        evaluated on the host, and with it all that its spikes come from.
+        """
         analogue = {node.name for node in self.inputs if node.encoding == "host"}
-        return frozenset(
-            population.name
-            for population in self.populations
-            if {p.source for p in self.incoming(population.name)} <= analogue
-        )
+        found: set[str] = set()
+        wanted: set[str] = set()  # what a population on the host takes spikes from
+        for population in reversed(self.populations):
+            sources = {p.source for p in self.incoming(population.name)}
+            if sources & analogue or population.name in wanted:
+                found.add(population.name)
+                wanted |= sources
+        return frozenset(found)
 
     @property
     def neurons(self) -> int:

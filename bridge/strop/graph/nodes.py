@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import GraphError
+from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
 from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
-READOUT_KINDS = ("key", "softmax", "linear", "spikes", "winner")
+# What a model's input may take; frames themselves are float32, which holds the whole numbers of all but the widest.
+WHOLE_TYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+# Functions of the logits one by one, and functions of groups of them that lie along the last axis.
+ELEMENTWISE_KINDS = (
+    *("sigmoid", "hard_sigmoid", "log_sigmoid", "tanh", "hard_tanh", "relu", "relu6", "softplus", "softsign"),
+)
+READOUT_KINDS = ("key", "softmax", "linear", "spikes", "winner", "log_softmax", *ELEMENTWISE_KINDS)
 MOST_BITS = 24
 _NAME = re.compile(r"[^\s\x00-\x1f]+\Z")
 
@@ -51,6 +57,10 @@ class Input(Content):
     step, offset : float
         What the planes of the `bitplane` encoding say: the whole number n stands for `offset + step * n`. By
         default `step` is `1 / (2^bits - 1)` and `offset` 0, so that all planes together are 1.0.
+    dtype : str
+        "float32", or the integer type (or "bool") that the model's input takes: then frames hold its whole numbers.
+    scaled_by : str
+        The layer or operation with which the model itself brings its frames to size ("Rescaling"); "" if it does not.
     """
 
     name: str
@@ -60,12 +70,17 @@ class Input(Content):
     level: float = 0.5
     step: float | None = None
     offset: float = 0.0
+    dtype: str = "float32"
+    scaled_by: str = ""
 
     def __post_init__(self) -> None:
         _check_name("Input", self.name)
         object.__setattr__(self, "shape", as_shape(f"input {self.name!r}", self.shape))
         if self.encoding not in ENCODINGS:
-            raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {self.encoding!r}")
+            known = ", ".join(ENCODINGS)
+            raise GraphError(
+                f"encoding must be one of {known}, got {self.encoding!r}{did_you_mean(self.encoding, ENCODINGS)}"
+            )
         if not 1 <= self.bits <= MOST_BITS:
             raise GraphError(
                 f"input {self.name!r}: bits must lie in 1..{MOST_BITS} (float32 holds no more), got {self.bits}"
@@ -74,6 +89,15 @@ class Input(Content):
             raise GraphError(f"input {self.name!r}: step must be a positive number, got {self.step}")
         if not math.isfinite(self.offset):
             raise GraphError(f"input {self.name!r}: offset must be a finite number, got {self.offset}")
+        if self.dtype not in ("float32", *WHOLE_TYPES):
+            raise GraphError(
+                f"input {self.name!r}: dtype must be float32, or one of {', '.join(WHOLE_TYPES)}; got {self.dtype!r}"
+            )
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether the model takes the whole numbers of a camera as they are, so that nobody divides them by 255."""
+        return self.dtype != "float32" or bool(self.scaled_by)
 
     @property
     def signal_shape(self) -> Shape:
@@ -155,20 +179,29 @@ class Projection(Content):
 
 @dataclass(frozen=True, eq=False)
 class Readout(Content):
-    """The decode behind the last spikes, done off the simulator: `logits = bias + sum_k operators[k](sources[k])`.
+    """The decode behind the last spikes, done off the simulator.
+
+    `logits = bias + sum_k operators[k](sources[k])`, then the function that `kind` names, then `after`, then the
+    argmax: see `strop.decode.respond`.
 
     Parameters
     ----------
     name : str
-    kind : {"key", "softmax", "linear", "spikes", "winner"}
-        "key": softmax of the products with an n-hot key (Whetstone's Softmax_Decode); "softmax": softmax of a linear
-        layer; "linear": the logits as they are; "spikes": spikes rearranged (a Flatten or Reshape at the end);
-        "winner": one spike, of the class that won.
+    kind : str
+        "linear": the logits as they are; "softmax", "log_softmax": of a linear layer, over the last axis; "key":
+        softmax of the products with an n-hot key (Whetstone's Softmax_Decode); "sigmoid", "hard_sigmoid",
+        "log_sigmoid", "tanh", "hard_tanh", "relu", "relu6", "softplus", "softsign": of each logit, as the Keras
+        activations of these names; "spikes": spikes rearranged (a Flatten or Reshape at the end); "winner": one spike,
+        of the class that won.
     sources : tuple of str
         Populations that it reads.
     operators : tuple of Operator
         One per source, all with the same `shape_out`.
-    bias : float or array that broadcasts to the output's shape
+    bias : float or array that broadcasts to the logits' shape
+    after : Operator, optional
+        What is done with the function's values: a Reshape or Permute at the end, the mean of several softmaxes.
+    argmax : bool
+        Whether the answer is the index of the largest value along the last axis, ties going to the lower one.
     """
 
     name: str
@@ -176,6 +209,8 @@ class Readout(Content):
     sources: tuple[str, ...]
     operators: tuple[Operator, ...]
     bias: FloatArray = field(default_factory=lambda: np.zeros(()))
+    after: Operator | None = None
+    argmax: bool = False
 
     def __post_init__(self) -> None:
         _check_name("Readout", self.name)
@@ -187,9 +222,26 @@ class Readout(Content):
             raise GraphError(f"read-out {self.name!r} needs one operator for each of its sources")
         if len({operator.shape_out for operator in self.operators}) != 1:
             raise GraphError(f"the operators of read-out {self.name!r} differ in their output shapes")
-        object.__setattr__(self, "bias", _broadcast(f"bias of read-out {self.name!r}", self.bias, self.shape))
+        object.__setattr__(self, "bias", _broadcast(f"bias of read-out {self.name!r}", self.bias, self.logits_shape))
+        if self.after is not None and self.after.shape_in != self.logits_shape:
+            raise GraphError(
+                f"read-out {self.name!r}: what comes after the function takes {self.after.shape_in}, the logits have "
+                f"the shape {self.logits_shape}"
+            )
+        if self.argmax and not self.value_shape:
+            raise GraphError(f"read-out {self.name!r} has a single value per frame: there is no largest among several")
+
+    @property
+    def logits_shape(self) -> Shape:
+        """Shape of one frame of logits."""
+        return self.operators[0].shape_out
+
+    @property
+    def value_shape(self) -> Shape:
+        """Shape of one frame of values, before any argmax."""
+        return self.logits_shape if self.after is None else self.after.shape_out
 
     @property
     def shape(self) -> Shape:
         """Shape of one decoded frame."""
-        return self.operators[0].shape_out
+        return self.value_shape[:-1] if self.argmax else self.value_shape

@@ -5,9 +5,11 @@ Keras is imported when `lower` is called, not before.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from strop.errors import GraphError
 from strop.graph import Graph
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ __all__ = ["lower", "trace"]
 
 
 def lower(
-    model: keras.Model,
+    model: keras.Model | str | os.PathLike[str],
     encoding: str = "host",
     *,
     decision: str = "host",
@@ -35,7 +37,7 @@ def lower(
 
     Parameters
     ----------
-    model : keras.Model
+    model : keras.Model, or path of its file
         Sequential or functional, built, every spiking activation sharpened to 1.
     encoding : {"host", "bitplane", "binary", "current"}
         How frames enter: see `strop.encode`.
@@ -59,7 +61,7 @@ def lower(
 
 
 def trace(
-    model: keras.Model,
+    model: keras.Model | str | os.PathLike[str],
     encoding: str = "host",
     decision: str = "host",
     *,
@@ -70,4 +72,10 @@ def trace(
     """Lower a model and keep the record that `strop.verify` needs to compare Keras with the graph."""
     from strop.lowering.driver import trace_model
 
+    if isinstance(model, (str, os.PathLike)):
+        from strop.reader import load_model
+
+        model = load_model(model)
+    if isinstance(model, Graph):
+        raise GraphError(f"{model.name!r} is a graph already: there is nothing to lower")
     return trace_model(model, encoding, decision, {"bits": bits, "step": step, "offset": offset})

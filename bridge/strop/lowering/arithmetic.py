@@ -12,7 +12,7 @@ from strop.arithmetic import Arithmetic, total
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
-from strop.lowering.layers.operations import operation_classes
+from strop.lowering.layers.elementwise import operation_classes
 from strop.lowering.layers.pooling import newer_layers
 from strop.lowering.walk import walk
 

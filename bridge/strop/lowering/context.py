@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
+from strop.lowering.answer import Answer, after_map
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index, total
 from strop.rounding import Stage
@@ -27,6 +28,8 @@ class Observation:
         Keras's values are `shift + scale * spike`, for (scale, shift).
     steps : tuple of int
         Which slice of the first axis of Keras's tensor it is, under a TimeDistributed; of the second, under two.
+    values : tuple of float
+        What `(Keras's value - shift) / scale` may be; a spike is 0.5 or more.
     """
 
     visit: int
@@ -34,6 +37,7 @@ class Observation:
     channels_first: bool
     levels: tuple[FloatArray, FloatArray]
     steps: tuple[int, ...] = ()
+    values: tuple[float, ...] = (0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,33 +178,41 @@ class Context:
 
     def finish(self, name: str, signal: Signal, *, as_spikes: bool = False) -> None:
         """Make `signal` an output of the graph; a decision between classes as spikes, if so wanted."""
-        signal = signal.in_keras_order()
+        shown = signal.in_keras_order()
+        answer = shown if isinstance(shown, Answer) else None
+        signal = shown if answer is None else answer.summed
         if signal.pooled is not None:
             raise Refusal(
                 "the model ends in a max pool of values that are not spikes", "end it in a spiking activation"
             )
         analogue = [term.source for term in signal.terms if any(term.source == node.name for node in self.inputs)]
         if analogue:
+            if answer is not None and answer.refusal is not None:
+                raise answer.refusal
             raise Refusal(
                 f"the output reads the input {analogue[0]!r} without a spiking activation in between",
                 "let every path from an input to an output pass a spiking activation",
             )
-        if as_spikes and len(signal.shape) == 1 and signal.shape[0] > 1 and signal.levels is None:
-            from strop.lowering.decision import decide
+        winner = None
+        if as_spikes:
+            from strop.lowering.decision import winner_of
 
-            signal = replace(decide(self, name, signal), decoded="winner")
-        plain = signal.levels is not None and signal.levels.plain and signal.decoded is None
+            winner = winner_of(self, name, shown)
+        signal = winner or signal
+        plain = signal.levels is not None and signal.levels.plain and answer is None and winner is None
         if plain and len(signal.terms) == 1 and signal.terms[0].operator is None:
             self.outputs.append(signal.terms[0].source)
             return
-        kind = "spikes" if plain else signal.decoded or "linear"
+        kind = "spikes" if plain else "linear" if answer is None else answer.kind
         identity = Select(signal.shape, flat_index(signal.shape))
         readout = Readout(
             self.unique(name),
-            kind,
+            kind if winner is None else "winner",
             tuple(term.source for term in signal.terms),
             tuple(term.operator or identity for term in signal.terms),
             signal.offset,
+            after_map(answer) if answer is not None and winner is None else None,
+            answer is not None and answer.argmax,
         )
         self.readouts.append(readout)
         self.computed[readout.name] = signal.stage

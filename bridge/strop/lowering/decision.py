@@ -12,12 +12,40 @@ from dataclasses import replace
 
 import numpy as np
 
+from strop.decode import BINARY_KINDS
 from strop.graph import Dense, Operator, Scale, Sparse, stages_of
+from strop.lowering.answer import Answer
 from strop.lowering.context import Context
-from strop.lowering.signal import FloatArray, Signal, total
+from strop.lowering.refusal import Refusal
+from strop.lowering.signal import FloatArray, Signal, rearrange, total
 
 # Weights on a coarser grid than this have differences that are all multiples of the grid's step.
 _FINEST_GRID = 40
+
+
+# Functions that rise everywhere: the largest value is that of the largest logit.
+_KEEPS_ORDER = ("key", "softmax", "log_softmax", "linear", "sigmoid", "log_sigmoid", "tanh", "softplus", "softsign")
+
+
+def winner_of(context: Context, path: str, shown: Signal) -> Signal | None:
+    """Return the spikes that decide for a class where `shown`, an output of the model, does; None where it does not."""
+    if not isinstance(shown, Answer):
+        vector = len(shown.shape) == 1 and shown.shape[0] > 1 and shown.levels is None
+        return decide(context, path, shown) if vector else None
+    logits, size = shown.summed, int(np.prod(shown.shape))
+    if shown.after is None and len(logits.shape) == 1 and logits.shape[0] > 1 and shown.kind in _KEEPS_ORDER:
+        return decide(context, path, logits)
+    if shown.after is None and size == 1 and shown.kind in BINARY_KINDS:
+        # The probability of class 1 is above 0.5 iff z > 0: z wins against 0, and a tie goes to class 0.
+        single = rearrange(logits, lambda index: index.reshape(1))
+        return decide(context, path, single.linear(Dense(np.array([[0.0, 1.0]]))))
+    several = shown.shape == () if shown.argmax else len(shown.shape) == 1 and size > 1
+    if several or (size == 1 and shown.kind in BINARY_KINDS):
+        raise Refusal(
+            f"comparisons of sums do not decide what its {shown.kind} says: flat in parts, or several averaged",
+            "decide off the simulator (decision='host')",
+        )
+    return None
 
 
 def decide(context: Context, path: str, signal: Signal) -> Signal:
@@ -36,7 +64,7 @@ def decide(context: Context, path: str, signal: Signal) -> Signal:
     pairs = np.arange(len(first))
     compare = np.zeros((classes, len(pairs)))
     compare[first, pairs], compare[second, pairs] = 1.0, -1.0
-    logits = replace(signal, levels=None, decoded=None)
+    logits = replace(signal, levels=None)
     threshold = np.where(first < second, 0.0, _least_difference(logits) / 2.0)
     beats = context.populate(f"{path}/beats", logits.linear(Dense(compare)), threshold)
     count = Dense((first[:, None] == np.arange(classes)).astype(np.float64))

@@ -13,14 +13,20 @@ import numpy as np
 
 import strop.lowering.layers  # noqa: F401  (registers the handlers)
 from strop.encode import plane_weights
-from strop.errors import GraphError, ModelFileError, UnsupportedLayerError
+from strop.errors import GraphError, ModelFileError, UnsupportedLayerError, did_you_mean
 from strop.graph import ENCODINGS, Input
 from strop.lowering.context import Context, Lowering
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import lower_call
+from strop.lowering.scaling import whole_numbers
 from strop.lowering.signal import ZERO, Signal, Term
 from strop.lowering.walk import walk
 from strop.rounding import Planes, Source
+
+_FLOATS = ("float32", "float64")
+_WHOLE = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
+# Planes of inputs of these dtypes, each plane standing for its power of two.
+_BITS = {"bool": 1, "uint8": 8, "uint16": 16}
 
 
 def trace_model(
@@ -30,7 +36,8 @@ def trace_model(
     if not isinstance(model, keras.Model):
         raise UnsupportedLayerError(f"strop.lower takes a Keras 3 model, got {type(model).__name__}")
     if encoding not in ENCODINGS:
-        raise GraphError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+        known = ", ".join(ENCODINGS)
+        raise GraphError(f"encoding must be one of {known}, got {encoding!r}{did_you_mean(encoding, ENCODINGS)}")
     _refuse_values_that_are_not_finite(model)
     if decision not in ("host", "spikes"):
         raise GraphError(f"decision must be 'host' or 'spikes', got {decision!r}")
@@ -50,7 +57,8 @@ def trace_model(
         )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
-    said = _planes(model, encoding, planes)
+    _refuse_inputs_that_are_no_numbers(model)
+    said = whole_numbers(model, encoding, _planes(model, encoding, planes))
     outputs = walk(model, [_input(context, tensor, encoding, said) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
@@ -58,20 +66,16 @@ def trace_model(
             context.finish(name, signal, as_spikes=decision == "spikes")
         except Refusal as refusal:
             raise _named(f"output {name!r}", refusal) from refusal
-    _refuse_inputs_that_are_no_floats(model)
     if not context.populations:
         raise UnsupportedLayerError(
             f"model {model.name!r} has no spiking activation (SpikingBReLU, SpikingSigmoid): there is nothing to lower"
         )
-    lowering = context.lowering(model.name)
-    if encoding == "host":
-        _refuse_mixed_drive(lowering)
-    return lowering
+    return context.lowering(model.name)
 
 
 def _named(where: str, refusal: Refusal) -> UnsupportedLayerError:
     advice = f". What to do: {refusal.advice}" if refusal.advice else ""
-    return UnsupportedLayerError(f"{where} cannot be carried over: {refusal.reason}{advice}")
+    return UnsupportedLayerError(f"{refusal.where or where} cannot be carried over: {refusal.reason}{advice}")
 
 
 def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -89,7 +93,10 @@ def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict
         each = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
         unknown = sorted(set(each) - set(names))
         if unknown:
-            raise GraphError(f"{what} names {', '.join(map(repr, unknown))}; the inputs are {', '.join(names)}")
+            raise GraphError(
+                f"{what} names {', '.join(map(repr, unknown))}; the inputs are {', '.join(names)}"
+                + did_you_mean(unknown[0], names)
+            )
         for name, number in each.items():
             if isinstance(number, bool) or not isinstance(number, numbers.Real):
                 raise GraphError(f"{what} of input {name!r} must be a number, got {number!r}")
@@ -109,15 +116,17 @@ def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Ma
         )
     if not shape:
         raise UnsupportedLayerError(f"input {name!r} is a scalar per frame: give it the shape (1,)")
-    node = Input(context.unique(name), shape, encoding, **planes[name])
+    integer = tensor.dtype not in _FLOATS
+    known = {"bits": _BITS.get(tensor.dtype, 8)} if integer and encoding == "bitplane" else {}
+    node = Input(context.unique(name), shape, encoding, **{**known, **planes[name]})
     context.inputs.append(node)
     if encoding == "bitplane":
         bits, weights = Signal(node.signal_shape, (Term(node.name),)), plane_weights(shape, node.bits, node.step)
         values = bits.linear(weights)
         values = values.biased(np.full(shape, node.offset)) if node.offset else values
         # Keras is given the values themselves: it does not add them up from planes.
-        return replace(values, computed=Planes(Source(node.name), weights, node.offset))
-    return Signal(shape, (Term(node.name),), ZERO)
+        return replace(values, integer=integer, computed=Planes(Source(node.name), weights, node.offset))
+    return Signal(shape, (Term(node.name),), ZERO, integer=integer)
 
 
 def _refuse_values_that_are_not_finite(model: keras.Model) -> None:
@@ -130,23 +139,11 @@ def _refuse_values_that_are_not_finite(model: keras.Model) -> None:
             )
 
 
-def _refuse_inputs_that_are_no_floats(model: keras.Model) -> None:
+def _refuse_inputs_that_are_no_numbers(model: keras.Model) -> None:
+    """Refuse strings and half precision; whole numbers are taken where a layer casts them (`strop.lowering.rules`)."""
     for tensor in model.inputs:
-        if tensor.dtype not in ("float32", "float64"):
+        if tensor.dtype not in (*_FLOATS, *_WHOLE):
             raise UnsupportedLayerError(
                 f"input {tensor._keras_history.operation.name!r} takes {tensor.dtype}, and strop's frames are float32: "
                 "rebuild the model with keras.Input(..., dtype='float32')"
-            )
-
-
-def _refuse_mixed_drive(lowering: Lowering) -> None:
-    graph = lowering.graph
-    inputs = {node.name for node in graph.inputs}
-    for population in graph.populations:
-        sources = {projection.source for projection in graph.incoming(population.name)}
-        if sources & inputs and sources - inputs:
-            raise UnsupportedLayerError(
-                f"population {population.name!r} is fed by the input {min(sources & inputs)!r} as well as by spikes, "
-                "so the host encoding, which plays in the spikes of the first layers, cannot drive it. What to do: "
-                "lower the model with encoding='bitplane' (8-bit frames), 'binary' or 'current'"
             )

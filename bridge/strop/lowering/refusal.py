@@ -12,8 +12,10 @@ class Refusal(Exception):
         A clause that goes on after "layer 'x' (Class):".
     advice : str
         What to do instead.
+    where : str
+        The layer, as "layer 'x' (Class)", where it is not the one that is being lowered.
     """
 
-    def __init__(self, reason: str, advice: str = "") -> None:
+    def __init__(self, reason: str, advice: str = "", where: str = "") -> None:
         super().__init__(reason)
-        self.reason, self.advice = reason, advice
+        self.reason, self.advice, self.where = reason, advice, where

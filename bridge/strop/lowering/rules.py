@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import keras
 
+from strop.lowering.answer import Answer
 from strop.lowering.context import Context
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import Signal
@@ -19,6 +21,9 @@ _F = TypeVar("_F", bound=Handler)
 _HANDLERS: dict[Any, Handler] = {}
 _OPERATIONS: dict[Any, Handler] = {}
 _REFUSED: dict[Any, tuple[str, str]] = {}
+_BEHIND_ANSWERS: set[Any] = set()
+_MOVES: set[Any] = set()
+_CASTS: set[Any] = set()
 
 # What a subclass may override without changing what the layer computes in inference.
 _HARMLESS = frozenset(
@@ -30,17 +35,36 @@ _HARMLESS = frozenset(
 )
 
 
-def handles(*classes: Any) -> Callable[[_F], _F]:
-    """Register a function as the handler of Keras layer classes; registering a class twice is an error."""
+def handles(
+    *classes: Any, behind_answers: bool = False, moves: bool = False, casts: bool = False
+) -> Callable[[_F], _F]:
+    """Register a function as the handler of Keras layer classes; registering a class twice is an error.
+
+    Parameters
+    ----------
+    behind_answers : bool
+        Whether it takes answers too (`strop.lowering.answer`), and averages them.
+    moves : bool
+        Whether it gives the values that it takes, of whatever dtype, those of answers too.
+    casts : bool
+        Whether it casts whole numbers to float32 before it calculates.
+    """
 
     def register(handler: _F) -> _F:
         for cls in classes:
             if cls in _HANDLERS:
                 raise ValueError(f"{cls.__name__} has a handler already: {_HANDLERS[cls].__name__}")
             _HANDLERS[cls] = handler
+        _note(classes, behind_answers, moves, casts)
         return handler
 
     return register
+
+
+def _note(classes: Sequence[Any], behind_answers: bool, moves: bool, casts: bool) -> None:
+    for wanted, known in ((behind_answers or moves, _BEHIND_ANSWERS), (moves, _MOVES), (casts, _CASTS)):
+        if wanted:
+            known.update(classes)
 
 
 def refuses(cls: Any, reason: str, advice: str) -> None:
@@ -48,11 +72,14 @@ def refuses(cls: Any, reason: str, advice: str) -> None:
     _REFUSED[cls] = (reason, advice)
 
 
-def handles_operation(*classes: Any) -> Callable[[_F], _F]:
+def handles_operation(
+    *classes: Any, behind_answers: bool = False, moves: bool = False, casts: bool = False
+) -> Callable[[_F], _F]:
     """Register a function as the handler of operations of `keras.ops`: it takes all arguments of the call."""
 
     def register(handler: _F) -> _F:
         _OPERATIONS.update((cls, handler) for cls in classes)
+        _note(classes, behind_answers, moves, casts)
         return handler
 
     return register
@@ -127,8 +154,8 @@ def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: 
     """Lower one call of a layer: find its handler, check its arguments, follow its activation."""
     if type(operation) in _OPERATIONS:
         for signal in keras.tree.flatten((args, kwargs)):
-            _refuse_decoded(signal)
-        return _OPERATIONS[type(operation)](operation, context, args, kwargs)
+            _refuse_decoded(operation, signal)
+        return _typed(operation, (args, kwargs), _OPERATIONS[type(operation)](operation, context, args, kwargs))
     handler = handler_for(operation)
     extra = {name: value for name, value in kwargs.items() if value is not None}
     # Augmentation takes itself to be in training, and Keras writes that down; `predict` tells it otherwise.
@@ -140,8 +167,38 @@ def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: 
     for signal in signals if isinstance(signals, (list, tuple)) else (signals,):
         if not isinstance(signal, Signal):
             raise Refusal("it is called on a constant, which strop cannot carry over", "use a layer with a bias")
-        _refuse_decoded(signal)
-    return handler(operation, context, signals)
+        _refuse_decoded(operation, signal)
+    return _typed(operation, (args, kwargs), handler(operation, context, signals))
+
+
+def _typed(operation: Any, arguments: Any, result: Any) -> Any:
+    """Return the result of a call, marked as whole numbers where Keras still has such; refuse arithmetic with them.
+
+    Keras casts no integers of itself (keras 3.15, keras/src/dtype_policies/dtype_policy.py, `_should_cast`), and with
+    uint8 even `x - 128` wraps round.
+    """
+    signals = [value for value in keras.tree.flatten(arguments) if isinstance(value, Signal)]
+    if not any(signal.integer for signal in signals):
+        return result
+    bases = type(operation).__mro__
+    if any(base in _CASTS for base in bases) or _is_float_arithmetic(operation, arguments):
+        return replace(result, integer=False)
+    if any(base in _MOVES for base in bases):
+        return replace(result, integer=all(signal.integer for signal in signals))
+    raise Refusal(
+        "it calculates with the whole numbers of an input that is no float, as Keras does without a cast",
+        "put keras.layers.Rescaling(1.0) or keras.ops.cast(x, 'float32') in front of it",
+    )
+
+
+def _is_float_arithmetic(operation: Any, arguments: Any) -> bool:
+    """Whether it is arithmetic of a signal and a constant for which Keras goes over to floats."""
+    kind = type(operation).__name__
+    if kind in ("Divide", "TrueDivide"):
+        return True
+    constants = [value for value in keras.tree.flatten(arguments) if not isinstance(value, Signal)]
+    floats = [isinstance(c, float) or "float32" in str(getattr(c, "dtype", "")) for c in constants]
+    return kind in ("Add", "Subtract", "Multiply") and len(constants) == 1 and all(floats)
 
 
 def _trains_by_default(layer: Any) -> bool:
@@ -149,6 +206,11 @@ def _trains_by_default(layer: Any) -> bool:
     return training is not None and training.default is True
 
 
-def _refuse_decoded(signal: Any) -> None:
-    if isinstance(signal, Signal) and signal.decoded is not None:
-        raise Refusal("it follows the decoder", "make the decoder or softmax the last layer")
+def _refuse_decoded(operation: Any, signal: Any) -> None:
+    """Refuse what follows a read-out, but for layers that do nothing in inference, move its values or average them."""
+    if not isinstance(signal, Answer) or any(base in _BEHIND_ANSWERS for base in type(operation).__mro__):
+        return
+    raise signal.refusal or Refusal(
+        "it follows the decoder",
+        "make the decoder or softmax the last layer, or let layers that move or average its values alone follow",
+    )

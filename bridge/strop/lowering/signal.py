@@ -96,8 +96,8 @@ class Signal:
         Whether Keras's tensor has its channels on the first axis.
     levels : Levels or None
     pooled : Pooled or None
-    decoded : str or None
-        Kind of the softmax that was taken; nothing may follow it.
+    integer : bool
+        Whether Keras's tensor holds whole numbers or bools, as an input of such a dtype does until a layer casts it.
     """
 
     shape: Shape
@@ -107,7 +107,7 @@ class Signal:
     channels_first: bool = False
     levels: Levels | None = None
     pooled: Pooled | None = None
-    decoded: str | None = None
+    integer: bool = False
 
     @property
     def stage(self) -> Stage:
@@ -217,12 +217,12 @@ class Signal:
             return replace(self, pooled=pooled)
         return replace(self._rescaled(scale, shift), computed=Affine(self.stage, scale, shift, size, roundings, plain))
 
-    def recoded(self, scale: FloatArray, shift: FloatArray = ZERO) -> Signal:
+    def recoded(self, scale: FloatArray, shift: FloatArray = ZERO, off: FloatArray = ZERO) -> Signal:
         """Return single bits as the two values `scale * bit + shift` that Keras has for them.
 
-        A change of variable, not a computation: nothing is rounded.
+        A change of variable, not a computation: nothing is rounded. `off` is how far Keras's values may be from these.
         """
-        return replace(self._rescaled(scale, shift), computed=Recoded(self.stage, scale, shift))
+        return replace(self._rescaled(scale, shift), computed=Recoded(self.stage, scale, shift, off))
 
     def _rescaled(self, scale: FloatArray, shift: FloatArray) -> Signal:
         levels, operator = self.levels, Scale(self.shape, scale)

@@ -8,8 +8,10 @@ from strop.graph import Composed, Convolution, Dense, Operator, Scale, Select, S
 
 FORMAT = "strop-graph"
 # The newest that is read. A graph is written in the oldest that can hold it, for those who have an older strop.
-VERSION = 2
+VERSION = 3
 SUFFIX = ".strop"
+# Kinds of read-outs that versions 1 and 2 know.
+OLD_KINDS = ("key", "softmax", "linear", "spikes", "winner")
 
 # How each field of an operator is kept: key in the file, attribute of the class, kind of value. Never
 # change a row: a new version gets a new table, and the reader of the old one stays.

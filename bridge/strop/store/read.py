@@ -20,7 +20,7 @@ import numpy.typing as npt
 from strop.capacity import require_memory
 from strop.errors import GraphError, ModelFileError
 from strop.graph import Graph, Input, Operator, Population, Projection, Readout
-from strop.store.layout import DOCUMENT_LIMIT, FORMAT, OPERATORS, OWN_FILTERS, SUFFIX, VERSION
+from strop.store.layout import DOCUMENT_LIMIT, FORMAT, OLD_KINDS, OPERATORS, OWN_FILTERS, SUFFIX, VERSION
 
 if TYPE_CHECKING:
     import h5py
@@ -128,7 +128,39 @@ def _read_input_2(source: _Source, node: dict[str, Any]) -> Input:
     return replace(_read_input_1(source, node), step=step, offset=offset)
 
 
-def _read(file: h5py.File, read_input: Callable[[_Source, dict[str, Any]], Input]) -> Graph:
+def _read_input_3(source: _Source, node: dict[str, Any]) -> Input:
+    said = {key: source.get(node, key, str) for key in ("dtype", "scaled_by") if key in node}
+    return replace(_read_input_2(source, node), **said)
+
+
+def _read_readout_1(source: _Source, node: dict[str, Any]) -> Readout:
+    kind = source.get(node, "kind", str)
+    if kind not in OLD_KINDS:
+        raise _Malformed(f"kind of read-out {_label(node)} must be one of {', '.join(OLD_KINDS)}")
+    return _readout(source, node, kind)
+
+
+def _read_readout_3(source: _Source, node: dict[str, Any]) -> Readout:
+    found = _readout(source, node, source.get(node, "kind", str))
+    after = None if node.get("after") is None else source.operator(source.get(node, "after", dict))
+    return replace(found, after=after, argmax=source.get(node, "argmax", bool) if "argmax" in node else False)
+
+
+def _readout(source: _Source, node: dict[str, Any], kind: str) -> Readout:
+    return Readout(
+        source.get(node, "name", str),
+        kind,
+        source.strings(node, "sources"),
+        tuple(source.operator(op) for op in source.nodes(node, "operators")),
+        source.array(node, "bias", np.float64),
+    )
+
+
+def _read(
+    file: h5py.File,
+    read_input: Callable[[_Source, dict[str, Any]], Input],
+    read_readout: Callable[[_Source, dict[str, Any]], Readout] = _read_readout_1,
+) -> Graph:
     source = _Source(file)
     top = source.document()
     graph = {
@@ -151,16 +183,7 @@ def _read(file: h5py.File, read_input: Callable[[_Source, dict[str, Any]], Input
             )
             for node in source.nodes(top, "projections")
         ],
-        "readouts": [
-            Readout(
-                source.get(node, "name", str),
-                source.get(node, "kind", str),
-                source.strings(node, "sources"),
-                tuple(source.operator(op) for op in source.nodes(node, "operators")),
-                source.array(node, "bias", np.float64),
-            )
-            for node in source.nodes(top, "readouts")
-        ],
+        "readouts": [read_readout(source, node) for node in source.nodes(top, "readouts")],
     }
     return Graph(
         **{key: tuple(nodes) for key, nodes in graph.items()},  # type: ignore[arg-type]  # each list has one type
@@ -172,6 +195,7 @@ def _read(file: h5py.File, read_input: Callable[[_Source, dict[str, Any]], Input
 _READERS: dict[int, Callable[[Any], Graph]] = {
     1: lambda file: _read(file, _read_input_1),
     2: lambda file: _read(file, _read_input_2),
+    3: lambda file: _read(file, _read_input_3, _read_readout_3),
 }
 
 

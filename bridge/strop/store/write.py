@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import ModelFileError
-from strop.graph import Graph, Input, Operator
-from strop.store.layout import CLASS_NAMES, COMPRESS_FROM, FORMAT, OPERATORS, SUFFIX, VERSION
+from strop.graph import Graph, Input, Operator, Readout
+from strop.store.layout import CLASS_NAMES, COMPRESS_FROM, FORMAT, OLD_KINDS, OPERATORS, SUFFIX, VERSION
 
 
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -90,8 +90,21 @@ def _says_of_planes(node: Input) -> dict[str, Any]:
     return {"step": None if node.step is None else float(node.step), "offset": float(node.offset)}
 
 
+def _says_of_whole_numbers(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 2 lacks; none where they are what version 2 takes for granted."""
+    return {"dtype": node.dtype, "scaled_by": node.scaled_by} if node.whole_numbers else {}
+
+
+def _is_new(readout: Readout) -> bool:
+    """Whether a read-out is one that version 2 cannot hold."""
+    return readout.kind not in OLD_KINDS or readout.after is not None or readout.argmax
+
+
 def _version(graph: Graph) -> int:
-    return VERSION if any(_says_of_planes(node) for node in graph.inputs) else 1
+    """Return the oldest version that can hold a graph: an older strop would divide whole numbers by 255 in silence."""
+    if any(_says_of_whole_numbers(node) for node in graph.inputs) or any(_is_new(r) for r in graph.readouts):
+        return VERSION
+    return 2 if any(_says_of_planes(node) for node in graph.inputs) else 1
 
 
 def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -129,6 +142,7 @@ def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, An
                 "bits": i.bits,
                 "level": float(i.level),
                 **_says_of_planes(i),
+                **_says_of_whole_numbers(i),
             }
             for i in graph.inputs
         ],
@@ -157,6 +171,14 @@ def _describe(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, An
                 "sources": r.sources,
                 "operators": [operator(f"readouts.{n}.operators.{k}", op) for k, op in enumerate(r.operators)],
                 "bias": keep(f"readouts.{n}.bias", _compact(r.bias)),
+                **(
+                    {
+                        "after": None if r.after is None else operator(f"readouts.{n}.after", r.after),
+                        "argmax": r.argmax,
+                    }
+                    if _is_new(r)
+                    else {}
+                ),
             }
             for n, r in enumerate(graph.readouts)
         ],

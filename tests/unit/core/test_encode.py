@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from strop.encode import as_frames, encode, keras_frames, plane_weights
+from strop.encode import as_frames, encode, plane_weights
 from strop.errors import DataError, GraphError
 from strop.graph import Dense, Graph, Input, Population
+from strop.lowering.shown import keras_frames
 
 
 def graph(shape: tuple[int, ...] = (2, 3, 1), encoding: str = "host", inputs: int = 1) -> Graph:
@@ -42,7 +43,10 @@ def test_frames_may_be_flat_or_lack_the_axis_of_one_channel(shape: tuple[int, ..
         (np.zeros((0, 2, 3, 1)), "empty"),
         (np.float32(3.0), "empty"),
         (np.zeros((4, 3, 2)), r"\(4, 3, 2\).*\(n, 2, 3, 1\)"),
-        (np.zeros((4, 2, 3, 1), np.int64), "int64"),
+        (np.zeros((4, 2, 3, 1), np.complex64), "complex64"),
+        (np.zeros((4, 2, 3, 1), "M8[s]"), "datetime64"),
+        (np.full((4, 2, 3, 1), None), "object"),
+        (np.full((4, 2, 3, 1), 1e300), "not finite in float32"),
         (np.full((4, 2, 3, 1), "a"), "dtype"),
         (np.full((4, 2, 3, 1), np.nan), "not finite"),
         ({"y": np.zeros((4, 6))}, "x0"),

@@ -114,7 +114,7 @@ def test_the_share_that_is_decided_never_rounds_up_to_all() -> None:
 
 def test_answers_that_differ_without_a_tie_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spikes are equal and answers are not: then decoding itself is at fault."""
-    module = import_module("strop.verify")
+    module = import_module("strop.verification")
     honest, calls = module.decode, []
 
     def wavering(graph: Graph, spikes: Any) -> Any:

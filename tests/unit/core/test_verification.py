@@ -96,7 +96,7 @@ def test_work_goes_in_chunks_and_gives_the_same(monkeypatch: pytest.MonkeyPatch,
     assert whole == parts
 
 
-@pytest.mark.parametrize("labels", [[0, 1], np.zeros(30, float), np.zeros((30, 2, 2), int)])
+@pytest.mark.parametrize("labels", [[0, 1], np.full(30, "a"), np.zeros((30, 2, 2), int)])
 def test_labels_that_do_not_fit_are_refused(labels: Any) -> None:
     with pytest.raises(DataError, match="30 class numbers"):
         verify(network(), FRAMES, labels, backends=["reference"])

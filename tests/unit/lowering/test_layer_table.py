@@ -17,7 +17,7 @@ from proof import prove, sequential  # noqa: E402
 import strop  # noqa: E402
 from strop.errors import UnsupportedLayerError  # noqa: E402
 from strop.graph.equality import difference  # noqa: E402
-from strop.keras import SpikingBReLU  # noqa: E402
+from strop.keras import Heaviside, SpikingBReLU  # noqa: E402
 from strop.lowering.layers.refused import REASONS  # noqa: E402
 from strop.lowering.refusal import Refusal  # noqa: E402
 from strop.lowering.rules import handler_for  # noqa: E402
@@ -72,6 +72,11 @@ def behind(shape: tuple[int, ...], layer: keras.layers.Layer, units: int = 4) ->
     return sequential(shape, L.Dense(units), spike(), layer, L.Flatten(), L.Dense(6), spike())
 
 
+def rectified(cls: type) -> keras.Model:
+    """The rectifier on signs, and a layer of spikes behind it."""
+    return sequential((5,), L.Dense(7), Heaviside(0.0, -1.0, 1.0), cls(), L.Dense(6), spike())
+
+
 def merge(cls: type) -> keras.Model:
     x = keras.Input((5,))
     pair = [spike()(L.Dense(8)(x)), spike()(L.Dense(8)(x))]
@@ -115,6 +120,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "TimeDistributed": lambda: sequential((3, 5), L.TimeDistributed(L.Dense(6)), spike()),
     **{name: lambda name=name: merge(CLASSES[name]) for name in ("Add", "Subtract", "Average", "Concatenate")},
     **{name: lambda name=name: merge(CLASSES[name]) for name in ("Maximum", "Minimum", "Multiply")},
+    **{name: lambda name=name: rectified(CLASSES[name]) for name in ("ReLU", "LeakyReLU", "ELU", "PReLU")},
 }
 
 

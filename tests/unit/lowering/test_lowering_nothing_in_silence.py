@@ -63,8 +63,8 @@ def test_harmless_subclasses_are_their_parents() -> None:
     prove(sequential(IMAGE, RenamedConvolution(3, 2), spike()))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "float16"])
-def test_inputs_that_are_no_floats_are_refused(dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_inputs_of_half_precision_are_refused(dtype: str) -> None:
     x = keras.Input((5,), dtype=dtype, name="frames")
     with pytest.raises(UnsupportedLayerError, match=f"'frames' takes {dtype}"):
         strop.lower(keras.Model(x, spike()(L.Dense(4)(L.Rescaling(1 / 255)(x)))))

@@ -44,20 +44,14 @@ def subclassed() -> keras.Model:
     return model
 
 
-def mixed_drive() -> keras.Model:
-    x = keras.Input((6, 6, 1))
-    y = spike()(L.Conv2D(2, 3, padding="same")(x))
-    return keras.Model(x, spike(name="late")(L.Conv2D(3, 3)(L.Concatenate()([x, y]))))
-
-
 def called_in_training() -> keras.Model:
     x = keras.Input((4,))
     return keras.Model(x, spike()(L.Dropout(0.5, name="drop")(L.Dense(3)(x), training=True)))
 
 
-def padded_with_ones() -> keras.Model:
+def padded_with_infinity() -> keras.Model:
     x = keras.Input((4,))
-    return keras.Model(x, spike()(keras.ops.pad(L.Dense(4)(x), ((0, 0), (1, 1)), constant_values=1.0)))
+    return keras.Model(x, spike()(keras.ops.pad(L.Dense(4)(x), ((0, 0), (1, 1)), constant_values=float("inf"))))
 
 
 def input_to_output() -> keras.Model:
@@ -89,10 +83,18 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
         lambda: stack(L.LayerNormalization(name="norm")),
         ["'norm'", "LayerNormalization", "statistic", "BatchNormalization"],
     ),
-    "relu layer": (lambda: stack(L.ReLU(name="r")), ["'r'", "ReLU"]),
+    "relu layer": (lambda: stack(L.ReLU(name="r"), L.Flatten(), L.Dense(2, name="late")), ["'r'", "ReLU"]),
     "relu argument": (
+        lambda: stack(L.Conv2D(2, 3, activation="relu", name="c"), L.Flatten(), L.Dense(2, name="late")),
+        ["'c'", "'relu'", "SpikingBReLU"],
+    ),
+    "relu without spikes": (
         lambda: stack(L.Conv2D(2, 3, activation="relu", name="c")),
         ["'c'", "'relu'", "SpikingBReLU"],
+    ),
+    "leaky relu of sums": (
+        lambda: stack(L.Conv2D(2, 3), L.LeakyReLU(name="l")),
+        ["'l'", "values are not two", "SpikingBReLU"],
     ),
     "recurrent": (lambda: stack(L.LSTM(3, name="lstm"), shape=(4, 2)), ["'lstm'", "LSTM"]),
     "subclass with its own call": (
@@ -121,7 +123,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
         ["'act'", "differs from place to place", "per channel"],
     ),
     "training=True": (called_in_training, ["'drop'", "training=True"]),
-    "constants": (padded_with_ones, ["'pad", "constants other than zero"]),
+    "constants": (padded_with_infinity, ["'pad", "not finite"]),
     "after the decoder": (
         lambda: stack(
             L.Flatten(),
@@ -132,9 +134,9 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
         ),
         ["'late'", "decoder"],
     ),
-    "softmax over another axis": (
-        lambda: stack(L.Conv2D(2, 3), spike(), L.Softmax(axis=1, name="s")),
-        ["'s'", "axis 1"],
+    "softmax over two axes": (
+        lambda: stack(L.Conv2D(2, 3), spike(), L.Softmax(axis=(1, 2), name="s")),
+        ["'s'", "axes (1, 2)", "one axis"],
     ),
     "no spikes at all": (lambda: stack(L.Flatten(), L.Dense(3, name="out")), ["'out'", "spiking activation"]),
     "input to output": (input_to_output, ["input", "without a spiking activation"]),
@@ -143,7 +145,6 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], list[str]]] = {
         lambda: stack(L.Conv2D(2, 3, dtype="mixed_bfloat16", name="half"), spike()),
         ["'half'", "bfloat16", "float32"],
     ),
-    "input and spikes under host": (mixed_drive, ["'late'", "host", "bitplane"]),
 }
 
 

@@ -180,6 +180,31 @@ def test_trained_graphs_come_back_equal_and_verify(shared: Path, model: str, enc
     assert all(layer.spikes > 0 for layer in report.backends["reference"].layers)
 
 
+def test_read_outs_answer_the_same_behind_a_file(tmp_path: Path) -> None:
+    seen = set()
+    for seed in range(40):
+        graph = random_graph(seed)
+        if not graph.readouts or (graph.readouts[0].kind, graph.readouts[0].argmax) in seen:
+            continue
+        seen.add((graph.readouts[0].kind, graph.readouts[0].argmax))
+        nir.write(tmp_path / "net.nir", to_nir(graph))
+        again, frames = read(tmp_path / "net.nir"), random_frames(graph, 4, seed)
+        ours, theirs = (strop.simulate(g, frames, "reference") for g in (graph, again))
+        np.testing.assert_allclose(ours.output, theirs.output, rtol=1e-12)
+        assert np.array_equal(ours.classes, theirs.classes)
+    assert len(seen) > 8
+
+
+def test_metadata_that_describe_no_read_out_are_refused() -> None:
+    nodes = [nir.Affine(np.eye(2), np.zeros(2)), threshold(), nir.Affine(np.eye(2), np.ones(2))]
+    written = chain(*nodes, shape=[2])
+    output = next(node for node in written.nodes.values() if isinstance(node, nir.Output))
+    for after in ({"shape_in": [3], "index": [0]}, {"shape_in": [2]}, {"shape_in": "two", "index": [0]}):
+        output.metadata = {"strop": json.dumps({"kind": "softmax", "shape": [2], "after": after})}
+        with pytest.raises(UnsupportedLayerError, match="leave the metadata out"):
+            read(written)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs_come_back_with_the_same_synapses(seed: int) -> None:
     """Composed operators may come back simplified; every synapse, threshold, bias and delay is the same."""
@@ -190,6 +215,12 @@ def test_random_graphs_come_back_with_the_same_synapses(seed: int) -> None:
     for a, b in zip(graph.populations, again.populations, strict=True):
         assert np.array_equal(a.threshold, b.threshold)
         assert np.array_equal(a.bias, b.bias)
+    for ours, theirs in zip(graph.readouts, again.readouts, strict=True):
+        assert (ours.kind, ours.argmax, ours.shape) == (theirs.kind, theirs.argmax, theirs.shape)
+        assert (ours.after is None) == (theirs.after is None)
+        if ours.after is not None and theirs.after is not None:
+            assert type(ours.after) is type(theirs.after)
+            assert all(np.array_equal(x, y) for x, y in zip(ours.after.to_coo(), theirs.after.to_coo(), strict=True))
     for p, q in zip(graph.projections, again.projections, strict=True):
         assert (p.source, p.target, p.delay) == (q.source, q.target, q.delay)
         assert all(np.array_equal(x, y) for x, y in zip(p.operator.to_coo(), q.operator.to_coo(), strict=True))

@@ -3,6 +3,7 @@
 from strop.lowering.layers import (
     activation,
     convolution,
+    elementwise,
     linear,
     merging,
     operations,
@@ -15,6 +16,7 @@ from strop.lowering.layers import (
 __all__ = [
     "activation",
     "convolution",
+    "elementwise",
     "linear",
     "merging",
     "operations",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,7 +12,9 @@ from strop.graph import Dense
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
+from strop.lowering.answer import answer
 from strop.lowering.context import Context
+from strop.lowering.layers.elementwise import applied, elementwise_function
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handler_for, handles
 from strop.lowering.signal import Signal
@@ -35,19 +36,26 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     activation = layer.activation
     if activation is None or activation is keras.activations.linear:
         return signal
-    if activation is keras.activations.softmax:
-        return softmax(signal, -1)
+    if activation in (keras.activations.softmax, keras.ops.softmax):
+        return softmax("softmax", signal, -1)
+    if activation in (keras.activations.log_softmax, keras.ops.log_softmax):
+        return softmax("log_softmax", signal, -1)
     if isinstance(activation, keras.layers.Layer):
         return handler_for(activation)(activation, context, signal)
     declared = declared_threshold(activation)
     if declared is not None:
         return context.spiking(signal, declared.at, declared.low, declared.high)
     name = getattr(activation, "__name__", type(activation).__name__)
-    raise Refusal(
+    refusal = Refusal(
         f"its activation {name!r} is not a threshold",
         "train with strop.keras.SpikingBReLU or SpikingSigmoid instead, or, if it is a threshold, say so with "
         "strop.keras.declare_threshold",
+        f"layer {context.path!r} ({type(layer).__name__})",
     )
+    known = elementwise_function(activation)
+    if known:
+        return applied(context, signal, activation, known, refusal)
+    raise refusal
 
 
 @handles(keras.layers.Activation)
@@ -57,19 +65,16 @@ def _activation(layer: Any, context: Context, signal: Signal) -> Signal:
 
 @handles(keras.layers.Softmax)
 def _softmax_layer(layer: Any, context: Context, signal: Signal) -> Signal:
-    if not isinstance(layer.axis, int):
-        raise Refusal(f"its softmax runs over the axes {layer.axis}", "use axis=-1")
-    return softmax(signal, layer.axis)
+    return softmax("softmax", signal, layer.axis)
 
 
-def softmax(signal: Signal, axis: int) -> Signal:
-    """Return the softmax of a read-out, which nothing may follow."""
+def softmax(kind: str, signal: Signal, axis: Any) -> Signal:
+    """Return the softmax of a read-out, or its logarithm, over an axis of Keras's tensor (batch axis counted)."""
     signal = signal.in_keras_order()
-    if axis not in (-1, len(signal.shape)):
-        raise Refusal(f"its softmax runs over axis {axis}", "use axis=-1")
-    if signal.pooled is not None:
-        raise Refusal("its input was max-pooled before any activation", "put the activation before the pooling")
-    return replace(signal, channels_first=False, levels=None, decoded="softmax")
+    axes = [axis] if isinstance(axis, int) else list(axis or ())
+    if len(axes) != 1 or not -len(signal.shape) <= axes[0] <= len(signal.shape) or axes[0] == 0:
+        raise Refusal(f"its softmax runs over the axes {axis}", "let it run over one axis of a frame")
+    return answer(kind, signal, axes[0] - (axes[0] > 0))
 
 
 @handles(SoftmaxDecode)
@@ -83,4 +88,4 @@ def _softmax_decode(layer: Any, context: Context, signal: Signal) -> Signal:
     if signal.shape[-1] != len(rescaled):
         raise Refusal(f"its key has {len(rescaled)} neurons, its input {signal.shape[-1]}")
     decoded = signal.linear(Dense(2.0 * rescaled, signal.shape[:-1])).biased(-rescaled.sum(axis=0))
-    return replace(decoded, decoded="key")
+    return answer("key", decoded)

@@ -41,7 +41,7 @@ def refuse_quantised(layer: Any) -> None:
         )
 
 
-@handles(keras.layers.Dense)
+@handles(keras.layers.Dense, casts=True)
 def _dense(layer: Any, context: Context, signal: Signal) -> Signal:
     refuse_quantised(layer)
     signal = signal.in_keras_order()
@@ -51,7 +51,7 @@ def _dense(layer: Any, context: Context, signal: Signal) -> Signal:
     return activate(layer, context, signal)
 
 
-@handles(keras.layers.EinsumDense)
+@handles(keras.layers.EinsumDense, casts=True)
 def _einsum_dense(layer: Any, context: Context, signal: Signal) -> Signal:
     """A linear map, found by sending every unit vector of the input through the equation."""
     refuse_quantised(layer)
@@ -79,7 +79,7 @@ def _explicit(equation: str, rank: int) -> str:
     return f"{inputs.replace('...', letters)},{kernel}->{right.replace('...', letters)}"
 
 
-@handles(keras.layers.Rescaling)
+@handles(keras.layers.Rescaling, casts=True)
 def _rescaling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = signal.in_keras_order()
     # Keras casts both to what the layer computes in.
@@ -89,7 +89,7 @@ def _rescaling(layer: Any, context: Context, signal: Signal) -> Signal:
     return signal.scaled(np.asarray(scale), np.asarray(offset))
 
 
-@handles(keras.layers.Normalization)
+@handles(keras.layers.Normalization, casts=True)
 def _normalization(layer: Any, context: Context, signal: Signal) -> Signal:
     """`(x - mean) / max(sqrt(variance), epsilon)`, with Keras's global epsilon."""
     if layer.invert:
@@ -104,7 +104,7 @@ def _normalization(layer: Any, context: Context, signal: Signal) -> Signal:
     return signal.scaled(scale, shift, roundings=4, plain=False)
 
 
-@handles(keras.layers.BatchNormalization)
+@handles(keras.layers.BatchNormalization, casts=True)
 def _batch_normalization(layer: Any, context: Context, signal: Signal) -> Signal:
     """Fold `gamma (x - mean) / sqrt(variance + epsilon) + beta`, epsilon inside the root (Ioffe and Szegedy, 2015)."""
     if not isinstance(layer.axis, int):
@@ -124,7 +124,7 @@ def _batch_normalization(layer: Any, context: Context, signal: Signal) -> Signal
     return signal.scaled(scale, shift, size, roundings=NORMALISATION_ROUNDINGS, plain=False)
 
 
-_TRAINING_ALONE = (
+TRAINING_ALONE = (
     *("ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout", "GaussianDropout", "GaussianNoise"),
     *("Identity", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter"),
     *("RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
@@ -134,7 +134,11 @@ _TRAINING_ALONE = (
 )
 
 
-@handles(*(getattr(keras.layers, name) for name in _TRAINING_ALONE if hasattr(keras.layers, name)))
+@handles(
+    *(getattr(keras.layers, name) for name in TRAINING_ALONE if hasattr(keras.layers, name)),
+    behind_answers=True,
+    moves=True,
+)
 def _vanishes(layer: Any, context: Context, signal: Signal) -> Signal:
     """Pass on: these act in training alone."""
     return signal

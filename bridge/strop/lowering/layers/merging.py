@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from strop.graph import Select, Sparse
+from strop.graph import ELEMENTWISE_KINDS, Select, Sparse
+from strop.lowering.answer import Answer, answers_alone, together
 from strop.lowering.context import Context, bits
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
@@ -35,7 +36,7 @@ def _refuse_pooled(signals: Sequence[Signal]) -> None:
         raise Refusal("one of its inputs was max-pooled before any activation", "put the activation before the pooling")
 
 
-@handles(keras.layers.Add)
+@handles(keras.layers.Add, behind_answers=True)
 def _add(layer: Any, context: Context, signals: Any) -> Signal:
     return added(_listed(signals))
 
@@ -43,6 +44,9 @@ def _add(layer: Any, context: Context, signals: Any) -> Signal:
 def added(signals: Sequence[Signal]) -> Signal:
     """Return the sum of signals, those of extent one repeated along an axis."""
     addends = _in_one_order(signals)
+    if len(addends) > 1 and answers_alone(addends):
+        answers = answers_alone(_broadcast(addends))
+        return together(answers, answers[0].shape, [flat_index(one.shape) for one in answers], joined)
     _refuse_pooled(addends)
     return addends[0] if len(addends) == 1 else total(_broadcast(addends))
 
@@ -53,13 +57,13 @@ def _broadcast(signals: list[Signal]) -> list[Signal]:
     return [rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in signals]
 
 
-@handles(keras.layers.Average)
+@handles(keras.layers.Average, behind_answers=True)
 def _average(layer: Any, context: Context, signals: Any) -> Signal:
     addends = _listed(signals)
     return added(addends).scaled(np.asarray(1.0 / len(addends)))
 
 
-@handles(keras.layers.Subtract)
+@handles(keras.layers.Subtract, behind_answers=True)
 def _subtract(layer: Any, context: Context, signals: Any) -> Signal:
     return subtracted(*_listed(signals))
 
@@ -163,7 +167,7 @@ def _aligned(index: Any, shape: tuple[int, ...]) -> Any:
     return index.reshape((1,) * (len(shape) - index.ndim) + index.shape)
 
 
-@handles(keras.layers.Concatenate)
+@handles(keras.layers.Concatenate, moves=True)
 def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
     signals = _in_one_order(_listed(signals))
     axis = signals[0].axis(layer.axis)
@@ -172,6 +176,8 @@ def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
 
 def joined(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
     """Return signals one behind the other along `axis`; the k-th one ends before place `ends[k]`."""
+    if answers := answers_alone(signals):
+        return _joined_answers(answers, axis, ends)
     if any(signal.pooled is not None for signal in signals):
         return _joined_maxima(signals, axis, ends)
     placed = []
@@ -180,6 +186,22 @@ def joined(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
         margins[axis] = (int(end - signal.shape[axis]), int(ends[-1] - end))
         placed.append(rearrange(signal, partial(np.pad, pad_width=margins, constant_values=-1)))
     return merged(placed)
+
+
+def _joined_answers(answers: Sequence[Answer], axis: int, ends: Any) -> Signal:
+    """Join answers: their logits where each function stays as it is, else what comes after the functions."""
+    shape = list(answers[0].shape)
+    shape[axis] = int(ends[-1])
+    apart = answers[0].kind in ELEMENTWISE_KINDS or axis < len(shape) - 1
+    if apart and all(one.after is None and one.kind == answers[0].kind for one in answers):
+        return replace(answers[0], shape=tuple(shape), logits=joined([one.summed for one in answers], axis, ends))
+    index = flat_index(tuple(shape))
+    starts = (int(end) - one.shape[axis] for one, end in zip(answers, ends, strict=True))
+    places = [
+        index[(slice(None),) * axis + (slice(start, start + one.shape[axis]),)]
+        for one, start in zip(answers, starts, strict=True)
+    ]
+    return together(answers, tuple(shape), places, joined)
 
 
 def _joined_maxima(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
@@ -215,6 +237,8 @@ def _joined_maxima(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
 
 def merged(placed: Sequence[Signal]) -> Signal:
     """Return the sum of signals no two of which fill the same place."""
+    if any(isinstance(signal, Answer) for signal in placed):
+        return added(placed)
     return replace(disjoint(placed), levels=_joined_levels(placed))
 
 

@@ -6,15 +6,16 @@ Whatever only moves values about is run by Keras itself, on frames that hold the
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import keras
 import numpy as np
 
 from strop.graph import Select
+from strop.lowering.answer import Answer, answer
 from strop.lowering.context import Context
 from strop.lowering.layers.activation import softmax
+from strop.lowering.layers.elementwise import operation_classes, recoded
 from strop.lowering.layers.merging import added, combined, merged, subtracted
 from strop.lowering.layers.pooling import reduced
 from strop.lowering.refusal import Refusal
@@ -25,17 +26,6 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-def operation_classes(*functions: str) -> list[Any]:
-    """Return the classes behind functions of `keras.ops`, which Keras exports under no public name."""
-    found = []
-    for name in functions:
-        module = sys.modules[getattr(keras.ops, name).__module__] if hasattr(keras.ops, name) else None
-        cls = getattr(module, "".join(word.capitalize() for word in name.split("_")), None)
-        if cls is not None:
-            found.append(cls)
-    return found
-
-
 def _name(operation: Any) -> str:
     return type(operation).__name__
 
@@ -43,12 +33,13 @@ def _name(operation: Any) -> str:
 # Moving ---------------------------------------------------------------------------------------------------------------
 
 
-@handles_operation(
-    *operation_classes(
-        *("broadcast_to", "concatenate", "expand_dims", "flip", "get_item", "moveaxis", "pad", "repeat", "reshape"),
-        *("roll", "squeeze", "stack", "swapaxes", "tile", "transpose"),
-    )
+MOVING = (
+    *("broadcast_to", "concatenate", "expand_dims", "flip", "get_item", "moveaxis", "pad", "repeat", "reshape"),
+    *("roll", "squeeze", "stack", "swapaxes", "tile", "transpose"),
 )
+
+
+@handles_operation(*operation_classes(*MOVING), moves=True)
 def _moved(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signals: list[Signal] = []
     starts: list[int] = []
@@ -77,17 +68,19 @@ def _moved(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Sign
         moved = np.asarray(keras.ops.convert_to_numpy(operation(*args, **kwargs)))
     except Exception as error:
         raise Refusal(f"Keras cannot apply it to two frames at once ({type(error).__name__})") from error
+    if not np.isfinite(moved).all():
+        raise Refusal("its constant is not finite")
     if len(moved) != 2 or not np.isin(moved[1] - moved[0], (0, span)).all():
         raise Refusal("it moves values from one frame of a batch to another", "leave the batch axis alone")
     constant = moved[0] == moved[1]
-    if moved[0][constant].any():
-        raise Refusal("it adds constants other than zero", "pad with zeros")
+    constants = np.where(constant, moved[0], 0.0).astype(np.float32).astype(np.float64)
     moved = moved.astype(np.int64)
     placed = []
     for start, signal in zip(starts, signals, strict=True):
         own = ~constant & (moved[0] >= start) & (moved[0] < start + math.prod(signal.shape))
         placed.append(signal.select(Select(signal.shape, np.where(own, moved[0] - start, -1))))
-    return placed[0] if len(placed) == 1 else merged(placed)
+    whole = placed[0] if len(placed) == 1 else merged(placed)
+    return whole.scaled(ONE, constants) if constants.any() else whole
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
@@ -117,7 +110,10 @@ def _pair(operation: Any, args: Args, kwargs: Kwargs) -> tuple[Any, Any]:
     return args[0], args[1]
 
 
-@handles_operation(*operation_classes("add", "subtract", "multiply", "divide", "true_divide", "maximum", "minimum"))
+@handles_operation(
+    *operation_classes("add", "subtract", "multiply", "divide", "true_divide", "maximum", "minimum"),
+    behind_answers=True,
+)
 def _arithmetic(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     kind = _name(operation)
     x, y = _pair(operation, args, kwargs)
@@ -139,16 +135,20 @@ def _arithmetic(operation: Any, context: Context, args: Args, kwargs: Kwargs) ->
         return signal.scaled(c)
     if kind in ("Divide", "TrueDivide") and isinstance(x, Signal) and c.all():
         return signal.scaled(1.0 / c)
+    if signal.levels is not None:
+        return recoded(
+            context, signal, lambda frames: operation(frames, y) if isinstance(x, Signal) else operation(x, frames)
+        )
     raise Refusal(f"{kind} with this constant is neither a factor nor a shift", "use a spiking activation")
 
 
-@handles_operation(*operation_classes("negative"))
+@handles_operation(*operation_classes("negative"), behind_answers=True)
 def _negative(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0]
     return signal.scaled(-ONE)
 
 
-@handles_operation(*operation_classes("sum", "mean", "max"))
+@handles_operation(*operation_classes("sum", "mean", "max"), behind_answers=True)
 def _reduced(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal, axes = args[0], operation.axis
     rank = len(signal.shape) + 1
@@ -156,6 +156,8 @@ def _reduced(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Si
     counted = tuple(axis % rank - 1 for axis in axes)
     if -1 in counted or len(counted) == rank - 1 or getattr(operation, "initial", None) is not None:
         raise Refusal("it runs over the batch axis, leaves no axis, or starts at a constant", "name the axes")
+    if isinstance(signal, Answer) and _name(operation) == "Max":
+        raise Refusal("it takes the largest value of a read-out", "take it of what the model predicts")
     return reduced(context, _name(operation), signal, counted, operation.keepdims)
 
 
@@ -208,17 +210,25 @@ def _where(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Sign
     return condition.scaled(a - b, b, np.abs(b)) if (a - b).any() else condition.scaled(ZERO, b)
 
 
-@handles_operation(*operation_classes("cast"))
+@handles_operation(*operation_classes("cast"), behind_answers=True, casts=True)
 def _cast(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0]
-    if operation.dtype not in ("float32", "float64"):
+    whole = isinstance(signal, Answer) and signal.argmax and operation.dtype in ("int32", "int64")
+    if operation.dtype not in ("float32", "float64") and not whole:
         raise Refusal(f"it casts to {operation.dtype}", "cast to float32")
     return signal
 
 
-@handles_operation(*operation_classes("softmax"))
+@handles_operation(*operation_classes("softmax", "log_softmax"))
 def _softmax(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
-    if not isinstance(operation.axis, int):
-        raise Refusal(f"its softmax runs over the axes {operation.axis}", "use axis=-1")
-    signal: Signal = args[0]
-    return softmax(signal, operation.axis)
+    return softmax("softmax" if _name(operation) == "Softmax" else "log_softmax", args[0], operation.axis)
+
+
+@handles_operation(*operation_classes("argmax"), behind_answers=True)
+def _argmax(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
+    signal: Signal = args[0].in_keras_order()
+    rank = len(signal.shape) + 1
+    if operation.axis is None or operation.axis % rank == 0 or operation.keepdims:
+        raise Refusal("it runs over the batch axis or keeps the axis", "name one axis of a frame, and let it go")
+    found = signal if isinstance(signal, Answer) else answer("linear", signal)
+    return found.chosen(operation.axis % rank - 1)

@@ -83,13 +83,20 @@ def _global_max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     return _without_axes(layer, _maximum(context, signal, _whole(layer, signal)))
 
 
-@handles(keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
+@handles(
+    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D, behind_answers=True
+)
 def _average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _average(signal, _windows(layer, signal))
 
 
-@handles(keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D)
+@handles(
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    behind_answers=True,
+)
 def _global_average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     return _without_axes(layer, _average(signal, _whole(layer, signal)))

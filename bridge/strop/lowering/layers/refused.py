@@ -6,10 +6,6 @@ import keras
 
 from strop.lowering.rules import refuses
 
-_NO_THRESHOLD = (
-    "its values are not two, so it is no threshold",
-    "train with strop.keras.SpikingBReLU or SpikingSigmoid instead",
-)
 _WHOLE_FRAME = (
     "it divides by a statistic of the frame itself, which is no sum of spikes",
     "use BatchNormalization, which folds into the weights",
@@ -29,7 +25,6 @@ _MASK = (
 _UNKNOWN = ("what it computes is not known", "build the model from layers in the table of docs/layers.md")
 
 REASONS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("ELU", "LeakyReLU", "PReLU", "ReLU"), _NO_THRESHOLD),
     **dict.fromkeys(
         ("GroupNormalization", "LayerNormalization", "RMSNormalization", "UnitNormalization"), _WHOLE_FRAME
     ),

@@ -15,7 +15,7 @@ from strop.lowering.rules import handles
 from strop.lowering.signal import Signal, rearrange
 
 
-@handles(keras.layers.Flatten)
+@handles(keras.layers.Flatten, moves=True)
 def _flatten(layer: Any, context: Context, signal: Signal) -> Signal:
     # With data_format="channels_first" Keras moves the channels to the end before it flattens.
     if layer.data_format == "channels_first" and len(signal.shape) > 1:
@@ -23,20 +23,20 @@ def _flatten(layer: Any, context: Context, signal: Signal) -> Signal:
     return rearrange(signal.in_keras_order(), lambda index: index.reshape(-1))
 
 
-@handles(keras.layers.Reshape)
+@handles(keras.layers.Reshape, moves=True)
 def _reshape(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = signal.in_keras_order()
     shape = tuple(layer.compute_output_shape((1, *signal.shape))[1:])
     return rearrange(signal, lambda index: index.reshape(shape))
 
 
-@handles(keras.layers.Permute)
+@handles(keras.layers.Permute, moves=True)
 def _permute(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = signal.in_keras_order()
     return rearrange(signal, lambda index: index.transpose([axis - 1 for axis in layer.dims]))
 
 
-@handles(keras.layers.RepeatVector)
+@handles(keras.layers.RepeatVector, moves=True)
 def _repeat_vector(layer: Any, context: Context, signal: Signal) -> Signal:
     return rearrange(signal, lambda index: np.repeat(index[None], layer.n, axis=0))
 
@@ -46,14 +46,14 @@ def _pairs(values: Any) -> tuple[tuple[int, int], ...]:
     return (tuple(values),) if isinstance(values[0], int) else tuple(tuple(pair) for pair in values)
 
 
-@handles(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
+@handles(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, moves=True)
 def _zero_padding(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     margins = (*_pairs(layer.padding), (0, 0))
     return rearrange(signal, lambda index: np.pad(index, margins, constant_values=-1))
 
 
-@handles(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D)
+@handles(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, moves=True)
 def _cropping(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     pairs = zip(signal.shape, _pairs(layer.cropping), strict=False)
@@ -61,7 +61,7 @@ def _cropping(layer: Any, context: Context, signal: Signal) -> Signal:
     return rearrange(signal, lambda index: index[cuts])
 
 
-@handles(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
+@handles(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D, moves=True)
 def _up_sampling(layer: Any, context: Context, signal: Signal) -> Signal:
     interpolation = getattr(layer, "interpolation", "nearest")
     if interpolation != "nearest":
@@ -79,7 +79,7 @@ def _repeated(signal: Signal, factors: tuple[int, ...]) -> Signal:
     return rearrange(signal, repeat)
 
 
-@handles(keras.layers.Resizing)
+@handles(keras.layers.Resizing, moves=True)
 def _resizing(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     rows, columns = signal.shape[:2]
@@ -93,7 +93,7 @@ def _resizing(layer: Any, context: Context, signal: Signal) -> Signal:
     return _repeated(signal, (layer.height // rows, layer.width // columns))
 
 
-@handles(keras.layers.CenterCrop)
+@handles(keras.layers.CenterCrop, moves=True)
 def _center_crop(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
     rows, columns = signal.shape[0] - layer.height, signal.shape[1] - layer.width

@@ -32,8 +32,7 @@ def _time_distributed(layer: Any, context: Context, signal: Signal) -> Signal:
         ]
         slices.append(rearrange(part, lambda index: index[None]))
     context.path = path
-    # A softmax runs along the last axis, so that it is the same for all slices together.
-    return replace(joined(slices, 0, np.arange(1, steps + 1)), decoded=slices[0].decoded)
+    return joined(slices, 0, np.arange(1, steps + 1))
 
 
 def _slice(layer: Any, context: Context, signal: Signal) -> Signal:
