@@ -137,7 +137,6 @@ class Rebuilder:
         return layer.parts(shape)
 
     def _functional(self, config: Mapping[str, Any]) -> RebuiltModel:
-        import keras
 
         name = str(config.get("name") or "model")
         where = f"{self._source}: model {name!r}"
@@ -162,8 +161,8 @@ class Rebuilder:
         for tensor in tensors_in([inputs, outputs]):
             if tensor not in tensors:
                 raise ModelFileError(f"{where} has an input or output that no layer provides: {tensor}")
-        ends = [with_tensors(role, tensors.__getitem__) for role in (inputs, outputs)]
-        model = self._connected(lambda: _functional_model(*ends, name=safe_name(name)), f"model {name!r}")
+        start, end = (with_tensors(role, tensors.__getitem__) for role in (inputs, outputs))
+        model = self._connected(lambda: _functional_model(start, end, safe_name(name)), f"model {name!r}")
         _lift_limits(layers)
         return RebuiltModel(model, layers)
 
@@ -231,7 +230,9 @@ class Rebuilder:
             inner = read_entry(config.get("layer"), 0, where)
             wrapped = self._layer(inner, f"{where}: layer {inner.name!r}")
             if isinstance(wrapped, Expansion):
-                raise UnsupportedLayerError(f"{where} wraps a layer of Larq ({inner.class_name}), which strop does not read")
+                raise UnsupportedLayerError(
+                    f"{where} wraps a layer of Larq ({inner.class_name}), which strop does not read"
+                )
             layer = layer_from_config(entry.class_name, config, where, self._known, keras_layer(wrapped))
             self._limit_weights(layer, where)
             return RebuiltWrapper(layer, {inner.name: wrapped})

@@ -105,12 +105,16 @@ class Checkpoint:
         only : collection of str, optional
             Names of the variables to yield, for a wrapper: it has those of its layer as attributes as well.
         """
+        seen: set[str] = set()
         for name, child in self._nodes[number].children.items():
             key = self._nodes[child].key
             if key is not None and key in self._shapes:
+                if key in seen:  # two attributes for one variable: the first has its name
+                    continue
                 if only is not None and name not in only:
                     continue
                 self._used.add(key)
+                seen.add(key)
                 yield StoredWeight("/".join((*path, name)), tuple(self._shapes[key]), self._read(key))
             elif name == "activation":
                 yield from self.weights(child, (*path, name))

@@ -8,31 +8,33 @@ would have to come from the file.
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from strop.errors import UnsupportedLayerError
 
-BUILT_IN = tuple(
-    """
+_BUILT_IN = """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
-    AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AlphaDropout AugMix Average AveragePooling1D
-    AveragePooling2D AveragePooling3D BatchNormalization CenterCrop Concatenate Conv1D Conv1DTranspose Conv2D
-    Conv2DTranspose Conv3D Conv3DTranspose Cropping1D Cropping2D Cropping3D CutMix Dense DepthwiseConv1D
-    DepthwiseConv2D Dot Dropout ELU EinsumDense Embedding Flatten GaussianDropout GaussianNoise
+    AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AlphaDropout AugMix Average
+    AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization CenterCrop Concatenate Conv1D
+    Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose Cropping1D Cropping2D Cropping3D CutMix Dense
+    DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU EinsumDense Embedding Flatten GaussianDropout GaussianNoise
     GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D
     GlobalMaxPooling3D GroupNormalization Identity LayerNormalization LeakyReLU MaxPooling1D MaxPooling2D
     MaxPooling3D Maximum Minimum MixUp Multiply Normalization PReLU Permute RMSNormalization RandAugment
-    RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomElasticTransform RandomErasing
-    RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization
-    RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom ReLU RepeatVector
-    Rescaling Reshape Resizing SeparableConv1D SeparableConv2D Softmax SpatialDropout1D SpatialDropout2D
-    SpatialDropout3D SpectralNormalization Subtract TimeDistributed UnitNormalization UpSampling1D UpSampling2D
-    UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
-    """.split()
-)
+    RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomElasticTransform
+    RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective
+    RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom
+    ReLU RepeatVector Rescaling Reshape Resizing SeparableConv1D SeparableConv2D Softmax SpatialDropout1D
+    SpatialDropout2D SpatialDropout3D SpectralNormalization Subtract TimeDistributed UnitNormalization
+    UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    """
+BUILT_IN = tuple(_BUILT_IN.split())
 """The layers of `keras.layers` that the legacy formats are rebuilt from, those that only the lowering refuses
 included."""
 
@@ -42,12 +44,10 @@ _FORMER_NAMES = {
     "SyncBatchNormalization": "BatchNormalization",
 }
 # Layers of Keras 2 that Keras 3 does not have.
-_GONE = frozenset(
+_GONE = """
+    CuDNNGRU CuDNNLSTM DenseFeatures LocallyConnected1D LocallyConnected2D RandomHeight RandomWidth
+    SequenceFeatures ThresholdedReLU
     """
-    CuDNNGRU CuDNNLSTM DenseFeatures LocallyConnected1D LocallyConnected2D RandomHeight RandomWidth SequenceFeatures
-    ThresholdedReLU
-    """.split()
-)
 _FOREIGN_CODE = frozenset(["Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"])
 _OPERATION_OF_TF_2_3 = "TensorFlowOpLayer"
 
@@ -84,6 +84,33 @@ class KnownObjects:
         """Return what was passed or registered under a name, or None."""
         found = self.explicit(name)
         return self.registered(name) if found is None else found
+
+
+def trains_by_default(class_name: str) -> bool:
+    """Tell whether a built-in layer takes itself to be in training, as augmentation does, unless it is told otherwise.
+
+    Keras 3 writes its default into the file as if it had been called so; `predict` tells it otherwise.
+    """
+    import keras
+
+    cls = getattr(keras.layers, class_name, None) if class_name in BUILT_IN else None
+    training = inspect.signature(cls.call).parameters.get("training") if cls else None
+    return training is not None and training.default is True
+
+
+@cache
+def operation_classes() -> dict[str, type]:
+    """Return the classes behind `keras.ops`, which Keras exports under no public name, by their names."""
+    import keras
+
+    homes = {sys.modules.get(getattr(getattr(keras.ops, name), "__module__", "")) for name in dir(keras.ops)}
+    return {
+        name: cls
+        for home in homes
+        if home is not None and home.__name__.startswith("keras.src.ops.")
+        for name, cls in vars(home).items()
+        if isinstance(cls, type) and issubclass(cls, keras.Operation) and cls.__module__ == home.__name__
+    }
 
 
 def refuse_foreign_code(class_name: str, where: str) -> None:
@@ -172,20 +199,20 @@ def _why_not(class_name: str) -> str:
             f"is of class {class_name!r}, a built-in layer of newer versions of Keras than the installed "
             f"{keras.__version__}: pip install -U keras"
         )
-    if class_name in _GONE:
+    if class_name in _GONE.split():
         return (
-            f"is of class {class_name!r}, a layer of Keras 2 that Keras 3 no longer has; replace it by other layers and save "
-            "the model again"
+            f"is of class {class_name!r}, a layer of Keras 2 that Keras 3 no longer has; replace it by other layers "
+            "and save the model again"
         )
     if class_name == _OPERATION_OF_TF_2_3:
         return (
-            f"is of class {class_name!r}, an operation as TensorFlow before 2.4 wrote it, in a form of its own; open the "
-            "model with tf_keras and build it again, or replace the operation by a layer"
+            f"is of class {class_name!r}, an operation as TensorFlow before 2.4 wrote it, in a form of its own; open "
+            "the model with tf_keras and build it again, or replace the operation by a layer"
         )
     if hasattr(keras.layers, class_name):
         return (
-            f"is of class {class_name!r}, a built-in Keras layer that strop does not read from this format; save the model as "
-            ".keras with Keras 3"
+            f"is of class {class_name!r}, a built-in Keras layer that strop does not read from this format; save the model "
+            "as .keras with Keras 3"
         )
     return (
         f"is of class {class_name!r}, which is neither one of Keras's layers nor one of strop's, and no code is taken "

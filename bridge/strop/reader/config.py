@@ -24,8 +24,8 @@ _ACTIVATIONS = """
     sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
     """
 _OWN_ACTIVATION = (
-    "strop runs no code from a file, so give it a built-in or spiking activation and save it again; if it is a function "
-    "of your own, register it with keras.saving.register_keras_serializable before, or pass it to "
+    "strop runs no code from a file, so give it a built-in or spiking activation and save it again; if it is a "
+    "function of your own, register it with keras.saving.register_keras_serializable before, or pass it to "
     "strop.load_model(..., custom_objects={name: function})"
 )
 NOTHING_KNOWN = KnownObjects()
@@ -64,6 +64,7 @@ _UNUSED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "sparse": (False, None),
     "virtual_batch_size": (None,),
 }
+
 
 def plain(value: Any) -> Any:
     """Unwrap the containers that Keras writes into JSON: tuples, tensor shapes and arrays.
@@ -175,8 +176,7 @@ def _custom_layer(cls: Any, config: Mapping[str, Any], where: str, known: KnownO
 def _arguments(cls: type, config: Mapping[str, Any], where: str, known: KnownObjects) -> dict[str, Any]:
     if config.get("sharpness", ...) is None:
         config = {option: value for option, value in config.items() if option != "sharpness"}
-    parameters = inspect.signature(cls).parameters
-    accepted = {*parameters, "name"} | ({"trainable"} if "kwargs" in parameters else set())
+    accepted = _accepted_options(cls)
     arguments: dict[str, Any] = {"dtype": dtype_name(config.get("dtype"), where)}
     for written, raw in config.items():
         option = _RENAMED_OPTIONS.get((cls.__name__, written), written)
@@ -203,6 +203,22 @@ def _arguments(cls: type, config: Mapping[str, Any], where: str, known: KnownObj
     if "name" in arguments:
         arguments["name"] = safe_name(str(arguments["name"]))
     return arguments
+
+
+def _accepted_options(cls: type) -> set[str]:
+    """Return the options that a layer takes, itself or, where it passes the rest on, by its bases."""
+    import keras
+
+    accepted = {"name"}
+    for base in cls.__mro__:
+        if base is keras.layers.Layer:
+            return accepted | {"trainable"}
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base).parameters
+            accepted |= {*parameters}
+            if "kwargs" not in parameters:
+                return accepted
+    return accepted
 
 
 def safe_name(name: str) -> str:
@@ -245,8 +261,8 @@ def _activation_of_name(name: str, where: str, known: KnownObjects) -> Any:
         return layer_from_config(name, {}, f"{where}: activation {name!r}", known)
     if name == "hard_sigmoid":
         raise UnsupportedLayerError(
-            f"{where} has an activation {name!r}, a built-in one that is no threshold, and of which Keras 2 and Keras 3 "
-            "have different versions; give it a spiking activation and save the model again"
+            f"{where} has an activation {name!r}, a built-in one that is no threshold, and of which Keras 2 and "
+            "Keras 3 have different versions; give it a spiking activation and save the model again"
         )
     if hasattr(keras.activations, name):
         raise UnsupportedLayerError(

@@ -85,7 +85,7 @@ def _layer_weights(
     if isinstance(layer, RebuiltWrapper):
         ((name, inner),) = layer.layers.items()
         wrapped = as_mapping(as_mapping(entry["config"], group).get("layer"), group)
-        yield from _variables(nodes, f"{group}/vars/", _own_variables(layer, path))
+        yield from _wrapper_variables(nodes, group, layer, path)
         yield from _layer_weights(nodes, f"{group}/layer", wrapped, inner, (*path, safe_name(name)))
     elif isinstance(layer, RebuiltModel):
         yield from _model_weights(nodes, f"{group}/", entry, layer, path)
@@ -96,8 +96,19 @@ def _layer_weights(
         yield from _variables(nodes, f"{group}/activation/vars/", inner_slots)
 
 
-def _own_variables(wrapper: RebuiltWrapper, path: tuple[str, ...]) -> list[Slot]:
-    return [slot for slot in slots(wrapper, path) if slot.path == path]
+def _wrapper_variables(
+    nodes: dict[str, Any], group: str, wrapper: RebuiltWrapper, path: tuple[str, ...]
+) -> Iterator[StoredWeight]:
+    """Yield what a wrapper has of its own; `SpectralNormalization` is stored with its layer's kernel once more."""
+    own = [slot for slot in slots(wrapper, path) if slot.path == path]
+    inside = [np.asarray(node) for name, node in nodes.items() if name.startswith(f"{group}/layer/vars/")]
+    start = f"{group}/vars/"
+    doubles = [
+        name
+        for name, node in nodes.items()
+        if name.startswith(start) and any(np.array_equal(np.asarray(node), other) for other in inside)
+    ]
+    yield from _variables({name: node for name, node in nodes.items() if name not in doubles}, start, own)
 
 
 def _layer_groups(nodes: dict[str, Any], container: str, entries: Sequence[Any]) -> list[str]:

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +129,10 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
     """
     stored: Counter[bytes] = Counter()
     names: dict[bytes, str] = {}
-
-    def note(name: str, node: Any) -> None:
-        is_weight = "vars" in name.split("/") and not name.startswith(_TRAINING_STATE)
-        if is_weight and isinstance(node, h5py.Dataset):
-            digest = _digest(node[()])
-            stored[digest] += 1
-            if node.dtype.kind == "f":  # states of random generators are whole numbers, and no weights
-                names[digest] = f"{name} {shown_shape(node.shape)}"
-
-    with h5py.File(io.BytesIO(weights), "r") as file:
-        file.visititems(note)
+    for name, digest, shape, is_fraction in _stored_weights(weights):
+        stored[digest] += 1
+        if is_fraction:  # states of random generators are whole numbers, and no weights
+            names[digest] = f"{name} {shown_shape(shape)}"
     for variable in model.weights:
         if variable.name.startswith("lora_") and not np.any(variable.numpy()):
             continue  # Keras adds a low-rank update to the kernel when it saves, and stores no factors
@@ -155,6 +148,23 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
         raise ModelFileError(
             f"{source}: no layer has a place for the stored weight {left[0]}; config and weights do not belong together"
         )
+
+
+def _stored_weights(weights: bytes) -> Iterator[tuple[str, bytes, tuple[int, ...], bool]]:
+    """Yield name, digest, shape, and whether they are fractions, of all weights in `model.weights.h5`."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and "vars" in name.split("/") and not name.startswith(_TRAINING_STATE):
+            found[name] = (_digest(node[()]), tuple(node.shape), node.dtype.kind == "f")
+
+    with h5py.File(io.BytesIO(weights), "r") as file:
+        file.visititems(note)  # does not follow links, which can lead to other files
+    for name, (digest, shape, is_fraction) in found.items():
+        # SpectralNormalization has its layer's kernel as an attribute, which is stored a second time.
+        inside = f"{name.rpartition('vars/')[0]}layer/vars/"
+        if not any(other.startswith(inside) and value[0] == digest for other, value in found.items()):
+            yield name, digest, shape, is_fraction
 
 
 def _digest(array: Any) -> bytes:

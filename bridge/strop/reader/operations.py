@@ -1,4 +1,4 @@
-"""Operations on tensors in functional models (`x >= 0.5`, `2 * x - 1`, `x[:, 1:]`), as the files of both Keras have them.
+"""Operations on tensors in functional models (`x >= 0.5`, `2 * x - 1`, `x[:, 1:]`), as the files have them.
 
 Keras 3's `.h5` names the operation's class and its options. Keras 2 names a function of TensorFlow; those with a
 counterpart in `keras.ops` are translated, argument by argument, and all others refused by name. Neither looks up
@@ -8,15 +8,14 @@ anything that the file could choose: both names are keys of fixed tables.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from strop.errors import ModelFileError, StropError, UnsupportedLayerError
+from strop.reader.classes import operation_classes
 from strop.reader.config import safe_name
 from strop.reader.naming import brief
 from strop.reader.topology import KERAS_2_OPERATIONS, Entry
@@ -55,27 +54,14 @@ def operation_from_entry(entry: Entry, where: str) -> Operation:
 # Keras 3 --------------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _operation_classes() -> dict[str, type]:
-    """Return the classes behind `keras.ops`, which Keras exports under no public name, by their names."""
-    import keras
-
-    homes = {sys.modules.get(getattr(getattr(keras.ops, name), "__module__", "")) for name in dir(keras.ops)}
-    return {
-        name: cls
-        for home in homes
-        if home is not None and home.__name__.startswith("keras.src.ops.")
-        for name, cls in vars(home).items()
-        if isinstance(cls, type) and issubclass(cls, keras.Operation) and cls.__module__ == home.__name__
-    }
-
-
 def _keras_3_operation(class_name: str, name: str, config: Mapping[str, Any], where: str) -> Operation:
     import keras
 
-    cls = _operation_classes().get(class_name)
+    cls = operation_classes().get(class_name)
     if cls is None:
-        raise UnsupportedLayerError(f"{where} is an operation {class_name!r}, which keras.ops {keras.__version__} lacks")
+        raise UnsupportedLayerError(
+            f"{where} is an operation {class_name!r}, which keras.ops {keras.__version__} lacks"
+        )
     options = {str(key): _as_tuples(value) for key, value in config.items()}
     if not all(_is_plain(value) for value in options.values()):
         raise UnsupportedLayerError(f"{where} ({class_name}) has options that strop does not read: {config!r}")
@@ -276,6 +262,7 @@ _COUNTERPARTS: dict[str, Operation] = {
     "clip_by_value": Counterpart("clip", {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
     "compat.v1.pad": _pad,
     "compat.v1.transpose": _TRANSPOSED,
+    "compat.v1.squeeze": Counterpart("squeeze", {"axis": "axis"}),
     "concat": _concat,
     "expand_dims": Counterpart("expand_dims", {"axis": "axis"}),
     "identity": _identity,

@@ -20,7 +20,7 @@ _MODULES = frozenset(["keras", "builtins", *(f"keras.{name}" for name in _KERAS_
 _MODULE_PREFIXES = ("keras.src.layers.", "keras.src.models.", "keras.src.ops.", "strop.keras")
 _UNREAD = ("compile_config", "build_config")
 _REGISTER_FIRST = (
-    "if it is your own, import the code that registers it first, or pass it to strop.load_model(..., custom_objects=...)"
+    "if it is your own, import the code that registers it first, or pass it to strop.load_model in custom_objects"
 )
 
 

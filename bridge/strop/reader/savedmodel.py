@@ -119,7 +119,9 @@ def _stored_weights(
     def weights(node: int, layer: Any, path: tuple[str, ...]) -> Iterator[StoredWeight]:
         if isinstance(layer, RebuiltWrapper):
             ((name, inner),) = layer.layers.items()
-            yield from checkpoint.weights(node, path, only={slot.name for slot in slots(layer, path) if slot.path == path})
+            yield from checkpoint.weights(
+                node, path, only={slot.name for slot in slots(layer, path) if slot.path == path}
+            )
             for child in checkpoint.children(node, (_WRAPPED,)):
                 yield from weights(child, inner, (*path, safe_name(name)))
         elif isinstance(layer, RebuiltModel):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from strop.errors import ModelFileError, UnsupportedLayerError
+from strop.reader.classes import operation_classes, trains_by_default
 
 # Keras 2 marks the operations on tensors that it wrapped in layers.
 KERAS_2_OPERATIONS = frozenset(["TFOpLambda", "SlicingOpLambda"])
@@ -60,7 +61,8 @@ class Entry(NamedTuple):
             return True
         # Keras 3 gives operations and layers the same class names (Add, Reshape); only layers can be trainable.
         by_keras_3 = isinstance(self.inbound, list) and any(isinstance(node, Mapping) for node in self.inbound)
-        return by_keras_3 and isinstance(self.config, Mapping) and "trainable" not in self.config
+        is_layer = not isinstance(self.config, Mapping) or "trainable" in self.config
+        return by_keras_3 and not is_layer and self.class_name in operation_classes()
 
 
 def read_entries(layers: Any, source: str) -> list[Entry]:
@@ -92,16 +94,18 @@ def read_calls(entry: Entry, source: str) -> list[Call]:
             call = _keras_3_call(node, where)
         else:
             call = _keras_2_call(node, entry.is_operation, where)
-        calls.append(call if entry.is_operation else _layer_call(call, where))
+        calls.append(call if entry.is_operation else _layer_call(call, entry.class_name, where))
     if not calls:
         raise ModelFileError(f"{where} is not connected to anything")
     return calls
 
 
-def _layer_call(call: Call, where: str) -> Call:
+def _layer_call(call: Call, class_name: str, where: str) -> Call:
     """Return the call of a layer, which takes one argument: a tensor, or a list or dictionary of tensors."""
     for option, value in call.kwargs.items():
-        if value is not None and value is not False:
+        if option == "training" and value is True and trains_by_default(class_name):
+            continue
+        if any(leaf is not None and leaf is not False for leaf in _leaves(value)):
             raise UnsupportedLayerError(
                 f"{where} is called with {option}={value!r}, which strop cannot carry over; "
                 "build the model without it and save it again"
