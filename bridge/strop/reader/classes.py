@@ -211,8 +211,8 @@ def _why_not(class_name: str) -> str:
         )
     if hasattr(keras.layers, class_name):
         return (
-            f"is of class {class_name!r}, a built-in Keras layer that strop does not read from this format; save the model "
-            "as .keras with Keras 3"
+            f"is of class {class_name!r}, a built-in Keras layer that strop does not read from this format; save the "
+            "model as .keras with Keras 3"
         )
     return (
         f"is of class {class_name!r}, which is neither one of Keras's layers nor one of strop's, and no code is taken "

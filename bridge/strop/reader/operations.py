@@ -123,9 +123,13 @@ class Counterpart:
         for option, value in kwargs.items():
             if option in self.renamed:
                 translated[self.renamed[option]] = value
-            elif option != "name" and value is not None and value != self.fixed.get(option, ...):
+            elif option != "name" and value is not None and not _is_fixed(value, self.fixed.get(option)):
                 raise UnsupportedLayerError(f"is called with {option}={value!r}, which strop does not translate")
         return getattr(keras.ops, self.name)(*args, **translated)
+
+
+def _is_fixed(value: Any, expected: Any) -> bool:
+    return type(value) is type(expected) and bool(value == expected)
 
 
 def _named(translated: Operation, name: str, function: str, where: str) -> Operation:

@@ -619,9 +619,3 @@ def test_hdf5_files_of_keras_3_itself(tmp_path: Path, draw: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")
-def test_constants_in_the_wiring_of_keras_3_are_refused(tmp_path: Path) -> None:
-    frames = keras.Input((6,))
-    model = keras.Model(frames, keras.layers.Dense(2)(frames + 1.0))
-    model.save(tmp_path / "keras3.h5")
-    with pytest.raises(UnsupportedLayerError, match=r"layer 'add\w*' is called with 1\.0, which is no tensor"):
-        load_model(tmp_path / "keras3.h5")
