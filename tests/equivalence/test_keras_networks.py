@@ -39,7 +39,7 @@ def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None
     model = random_network(seed, coarse=seed % 3 == 0)
     rng = np.random.default_rng(seed)
     encoding = str(rng.choice(get_backend(backend).encodings))
-    frames = random_frames(model, rng, levels=255)
+    frames = random_frames(model, rng, levels=255, encoding=encoding)
     try:
         report = strop.verify(model, frames, backends=[backend], encoding=encoding)
     except UnsupportedLayerError as refusal:
