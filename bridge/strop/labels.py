@@ -119,11 +119,21 @@ def labels_by_output(
     for name, own, found in zip(names, given, classes, strict=True):
         where = "labels" if len(names) == 1 else f"labels of output {name!r}"
         if own is not None and not found:
-            if len(as_array(own, where).reshape(-1)) < count:
-                raise DataError(f"{where} must be {count} class numbers, one per frame; got {len(own)}")
-            notes.append(f"{where} are not used: output {name!r} does not decide between classes")
-        truths.append(as_labels(own, count, found, where) if found else None)
+            notes.append(f"{where} give no accuracy: output {name!r} does not decide between classes")
+            own = _of_no_decision(own, count, where)
+        truths.append(as_labels(own, count, found, where))
     return (tuple(truths) if any(own is not None for own in truths) else None), notes
+
+
+def _of_no_decision(labels: Any, count: int, where: str) -> IntArray | None:
+    """Return class numbers, which a page can show beside the frames; None for targets that are none, values say."""
+    array = as_array(labels, where)
+    if array.ndim == 0 or len(array) != count:
+        raise DataError(f"{where} must be {count} class numbers, one per frame; got {array.dtype} {array.shape}")
+    try:
+        return as_labels(array, count, None, where)
+    except DataError:
+        return None
 
 
 def _one_per_output(labels: Any, outputs: int, count: int) -> bool:

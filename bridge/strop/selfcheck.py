@@ -126,7 +126,10 @@ def _disturbed(values: npt.NDArray[Any], frame: int) -> npt.NDArray[np.float64]:
     copy = np.array(values, dtype=np.float64)
     row = copy.reshape(len(copy), -1)[frame]
     size = 1.0 + float(np.abs(row).max())
-    row[int(row.argmin())] = -size if row.size == 1 and row[0] > 0.5 else row.max() + size
+    least, largest = int(row.argmin()), int(row.argmax())
+    # Where all values are equal the least is the largest, and has won already.
+    place = least if least != largest else (largest + 1) % row.size
+    row[place] = -size if row.size == 1 and row[0] > 0.5 else row.max() + size
     return copy
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from strop.backend import BackendStatus
 from strop.capacity import as_size
@@ -61,6 +62,12 @@ def render_report(report: Report) -> str:
     tables = _wide_table(report, columns) if len(columns) <= _MOST_COLUMNS else _long_tables(report, columns)
     graph = report.graph
     return to_text(
+        # Not the table's own title, which is folded where a path is longer than the table is wide.
+        Text(
+            f"{report.model}: {_count(report.frames)} frames, every spike of every layer",
+            no_wrap=True,
+            overflow="ignore",
+        ),
         *tables,
         f"{graph['populations']} populations, {_count(graph['neurons'])} neurons, "
         f"{_count(graph['synapses'])} synapses, depth {graph['depth']}, "
@@ -86,10 +93,6 @@ def _verdict_lines(report: Report) -> list[str]:
     if report.keras is None:
         lines.append("  There is no Keras model to compare with: the graph itself was taken as it is.")
     return lines
-
-
-def _title(report: Report) -> str:
-    return escape(f"{report.model}: {_count(report.frames)} frames, every spike of every layer")
 
 
 def _layers(columns: list[tuple[str, Any]]) -> list[LayerReport]:
@@ -121,7 +124,7 @@ def _decided(column: KerasReport | BackendReport) -> str:
 
 def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
     """One row per layer, one column per comparison."""
-    table = Table(title=_title(report), title_justify="left")
+    table = Table()
     table.add_column("layer")
     for heading in ("neurons", "spikes/frame", *(name for name, _ in columns)):
         table.add_column(heading, justify="right")
@@ -144,7 +147,7 @@ def _wide_table(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
 
 def _long_tables(report: Report, columns: list[tuple[str, Any]]) -> list[Table]:
     """The layers in one table, the comparisons in another, a row each: for more of them than fit side by side."""
-    layers = Table(title=_title(report), title_justify="left")
+    layers = Table()
     layers.add_column("layer")
     for heading in ("neurons", "spikes/frame", "spikes compared"):
         layers.add_column(heading, justify="right")

@@ -69,14 +69,17 @@ def test_verify_passes_writes_json_and_a_page(folder: Path, tmp_path: Path) -> N
     assert result.stderr == ""
     assert "PASSED" in result.stdout
     found: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
-    assert set(found) == {"model", "frames", "passed", "keras", "backends", "graph"}
+    said = {"verdict", "strict", "problems", "reservations", "notes"}
+    assert set(found) == {"model", "frames", "passed", "keras", "backends", "graph", *said}
     assert (found["frames"], found["passed"]) == (20, True)
     assert {"accuracy", "ties", "faults", "seconds"} <= set(found["keras"])
     assert set(found["graph"]) == {"populations", "neurons", "synapses", "depth", "synaptic_events_per_frame"}
     backend = found["backends"]["reference"]
     expected = {"passed", "faults", "frames_with_faults", "decoded_equal", "accuracy", "build_seconds"}
     assert expected | {"run_seconds", "frames_per_second", "version", "layers"} <= set(backend)
-    assert [set(layer) for layer in backend["layers"]] == [{"name", "units", "spikes", "faults", "ties"}] * 3
+    assert [set(layer) for layer in backend["layers"]] == [
+        {"name", "units", "spikes", "faults", "ties", "compared", "undecided"}
+    ] * 3
     assert sum(layer["spikes"] for layer in backend["layers"]) > 0
     page = (tmp_path / "page" / "report.html").read_text()
     assert "Passed" in page

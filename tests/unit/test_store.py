@@ -15,7 +15,7 @@ from random_graphs import graphs, quarters, random_graph
 
 from strop import Graph
 from strop.encode import as_frames, encode
-from strop.errors import CapacityError, ModelFileError, StropError
+from strop.errors import CapacityError, GraphError, ModelFileError, StropError
 from strop.graph import (
     READOUT_KINDS,
     Convolution,
@@ -256,6 +256,35 @@ def test_a_read_out_that_is_none_is_refused(change: dict[str, Any], says: str, t
     edit(tmp_path / "net.strop", lambda document: document["readouts"][0].update(change))
     with pytest.raises(ModelFileError, match=says):
         load_graph(tmp_path / "net.strop")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"scaled_by": "Rescaling"},
+        {"dtype": "uint8"},
+        {"dtype": "int32", "scaled_by": "TrueDivide", "encoding": "bitplane", "step": 1.0, "offset": -1.0},
+    ],
+)
+def test_that_a_model_takes_whole_numbers_is_kept_and_older_strops_refuse_it(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    node = Input("x", (2,), **fields)
+    size = node.signal_shape[0]
+    unit = Population("a", (size,), 0.5, 0.0)
+    graph = Graph.from_nodes([node], [unit], [("x", "a", Dense(np.eye(size)))], outputs=["a"])
+    graph.save(tmp_path / "net.strop")
+    with h5py.File(tmp_path / "net.strop") as file:
+        assert file.attrs["version"] == 3
+    again = Graph.load(tmp_path / "net.strop")
+    assert graphs_equal(graph, again)
+    assert {key: getattr(again.inputs[0], key) for key in fields} == fields
+
+
+@pytest.mark.parametrize("dtype", ["float16", "complex64", "", None, 8])
+def test_types_that_no_input_takes_are_refused(dtype: Any) -> None:
+    with pytest.raises(GraphError, match="dtype must be float32, or one of"):
+        Input("x", (2,), dtype=dtype)
 
 
 def test_newer_version_says_to_upgrade(saved: Path) -> None:

@@ -292,3 +292,23 @@ def test_a_spinnaker_folder_maps_on_a_virtual_board(tmp_path: Path) -> None:
     assert "mapped on a virtual board" in done.stdout
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("b "))
     assert row == ["b", "12", "neurons", "on", "1", "cores"]
+
+
+def test_folders_of_models_that_take_whole_numbers_are_played_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    graph = Graph.from_nodes(
+        [Input("x", (6,), scaled_by="Rescaling")],
+        [Population("a", (8,), 100.0, 0.25), Population("b", (4,), 0.5, 0.25)],
+        [("x", "a", Dense(rng.normal(size=(6, 8)))), ("a", "b", Dense(rng.normal(size=(8, 4))))],
+        outputs=["b"],
+    )
+    frames = rng.integers(0, 256, (40, 6)).astype(np.uint8)
+    wanted = strop.simulate(graph, frames.astype(np.float32), "reference").spikes
+    assert 0 < wanted["a"].sum() < wanted["a"].size
+    for number, given in enumerate((frames, (frames, np.zeros(40)), iter(frames))):
+        folder = strop.export(graph, "pynn", tmp_path / str(number), frames=given)
+        with np.load(folder / "frames.npz") as file:
+            np.testing.assert_array_equal(file["played:a"], wanted["a"])
+            np.testing.assert_array_equal(file["expected:b"], wanted["b"])
+    with np.load(strop.export(graph, "pynn", tmp_path / "samples") / "frames.npz") as file:
+        assert file["played:a"].any(), "the random frames of a folder are as large as those of a camera"

@@ -1,6 +1,7 @@
 """Brian2's preferences: which of them could change a spike, and what becomes of them here.
 
-All preferences of brian2 2.9.0 were read in its source (`prefs.register_preferences`); 2.10.1 and 2.11.0 have the same.
+All preferences of brian2 2.9.0 were read in its source (`prefs.register_preferences`). 2.10.1 adds
+`logging.warn_for_unused_objects`, 2.11.0 `codegen.synapse_connect_target`; neither is asked here.
 
 | preference | where it acts | what becomes of it |
 |---|---|---|
@@ -38,7 +39,7 @@ EXACT_PROGRAM: Mapping[str, Any] = {
     "codegen.loop_invariant_optimisations": True,
     "codegen.generators.cpp.flush_denormals": False,
     "codegen.cpp.extra_compile_args": None,
-    "codegen.cpp.extra_compile_args_gcc": ["-w", "-O2", "-march=native", "-ffp-contract=off", "-std=c++11"],
+    "codegen.cpp.extra_compile_args_gcc": ["-w", "-O2", "-march=native", "-ffp-contract=off", "-std=c++17"],
     "codegen.cpp.extra_link_args": [],
     "codegen.cpp.define_macros": [],
     "codegen.cpp.headers": [],

@@ -59,7 +59,7 @@ _ARRAYS = {
     "v": "strop_units_v",
     "place": "strop_units_place",
     "w": "strop_synapses_w",
-    "delay": "strop_synapses_delay",
+    "delay": "_delay",  # behind "strop_synapses"; since 2.11 with the pathway's name between them
     "pre": "sources",
     "post": "targets",
     "drive": "strop_drive",

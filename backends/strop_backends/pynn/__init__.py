@@ -5,7 +5,8 @@ Nothing of PyNN is imported before a network is built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -72,7 +73,7 @@ class _PyNNBackend(Backend):
         self.check_options(options)
         from strop_backends.pynn.run import PyNNRunner
 
-        return PyNNRunner(graph, self.module, **options)
+        return PyNNRunner(graph, self.module, self.name, **options)
 
 
 class PyNNNestBackend(_PyNNBackend):
@@ -86,6 +87,18 @@ class PyNNNestBackend(_PyNNBackend):
     )
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
 
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Other time steps, threads, and a spread; see `strop.backend.Backend`."""
+        from strop_backends.pynn.around import NEST_VARIATIONS
+
+        return NEST_VARIATIONS
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """What may have been set or built before; see `strop.backend.Backend`."""
+        from strop_backends.pynn.around import around_nest
+
+        return around_nest()
+
 
 class PyNNBrian2Backend(_PyNNBackend):
     """Brian2 through PyNN: `IF_curr_delta`, a frame in every second time step."""
@@ -95,6 +108,18 @@ class PyNNBrian2Backend(_PyNNBackend):
     frame_interval: ClassVar[int] = 2
     module: ClassVar[str] = "pyNN.brian2"
     distributions: ClassVar[tuple[str, ...]] = ("Brian2",)
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Other time steps; see `strop.backend.Backend`."""
+        from strop_backends.pynn.around import BRIAN2_VARIATIONS
+
+        return BRIAN2_VARIATIONS
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """What may have been set or built before; see `strop.backend.Backend`."""
+        from strop_backends.pynn.around import around_brian2
+
+        return around_brian2()
 
 
 class PyNNNeuronBackend(_PyNNBackend):
@@ -108,6 +133,18 @@ class PyNNNeuronBackend(_PyNNBackend):
     # Not `use_cvode`: with steps of a variable length the peak is no longer what was calculated.
     options: ClassVar[frozenset[str]] = frozenset({"native_rng_baseseed"})
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Other time steps; see `strop.backend.Backend`."""
+        from strop_backends.pynn.around import NEURON_VARIATIONS
+
+        return NEURON_VARIATIONS
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """What may have been set or built before; see `strop.backend.Backend`."""
+        from strop_backends.pynn.around import around_neuron
+
+        return around_neuron()
 
 
 class PyNNSpinnakerBackend(_PyNNBackend):

@@ -26,23 +26,20 @@ Read in PyNN 0.13, `pyNN/brian2`, and Brian2 2.9.0, and tried out (`tests/unit/p
   added to `v` behind the threshold, where a spike's weight would be, by a `NetworkOperation`. It brings the bias
   and what the threshold was lifted by, summed in the oracle's order: a unit that nothing else reaches has the
   oracle's very potential.
-* A `SpikeSourceArray` is made without a clock and runs on Brian2's default clock (`cells.py`,
-  `SpikeGeneratorGroup`), so do its synapses: that clock's step must be the timestep. It is 0.1 ms, as PyNN's
-  default.
+* What a script may set around it, preferences, clocks and schedules: `brian2_cells.py`.
+* `reset` restores what the network was before its first run, weights and thresholds with it (`simulator.py`).
 * The connectors set `weight` and `delay` synapse by synapse (`projections.py`, `_convergent_connect`);
   `connect_arrays` gives `Synapses.connect` arrays. Weights of a delta cell are in mV for PyNN and in volt in
-  Brian2; they are set in volt, one for a weight of 1, because a factor of 1/1000 would round:
-  `Projection.get("weight")` answers with 1000 mV for it.
+  Brian2; they are set in volt, one for a weight of 1, because a factor of 1/1000 would round, and
+  `Projection.get` and `set` are in these units, too.
 * Everything is generated for NumPy: compiling a handful of code objects for every population takes longer
   than it saves, and f is what NumPy's `exp` gives.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import ModuleType
@@ -55,22 +52,12 @@ from strop.errors import BackendError
 from strop.graph import Population
 from strop_backends.pynn.connector import WAYS, SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray
+from strop_backends.pynn.quiet import quiet_brian2
+from strop_backends.pynn.units import Tuning
 
 # Binary exponents of the decay over a tick: its square must underflow, what it leaves of a potential must
 # not.
 _LEAST_EXPONENT, _LARGEST_EXPONENT = 560, 800
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back Brian2's note that PyNN let it choose the integrator (it chooses the exact one)."""
-    logger = logging.getLogger("brian2.stateupdaters.base")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 class Brian2Dialect(Dialect):
@@ -88,10 +75,14 @@ class Brian2Dialect(Dialect):
         super().__init__(sim)
         import brian2
 
-        self.brian2 = brian2
+        from strop_backends.pynn import brian2_cells
+
+        self.brian2, self.cells = brian2, brian2_cells
+        self.population, self.source, self.synapse, self.projection = brian2_cells.classes(sim)
         self._spaces: dict[str, npt.NDArray[np.int32]] = {}
         self._seen: list[tuple[str, int, npt.NDArray[np.int32]]] = []
         self._drives: list[_Drive] = []
+        self._seconds = 0.0
 
     @staticmethod
     def load() -> ModuleType:
@@ -101,53 +92,126 @@ class Brian2Dialect(Dialect):
         module: ModuleType = pyNN.brian2
         return module
 
-    def setup(self, timestep: float, longest_delay: float, **options: Any) -> None:
-        """Set Brian2 up; options go to PyNN's `setup`."""
-        # PyNN's spike sources follow this clock.
-        self.brian2.defaultclock.dt = timestep * self.brian2.ms
-        self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest_delay, **options)
+    # Setting up
+    # ---------------------------------------------------------------------------------------------------
 
-    def check_setup(self) -> None:
-        """Refuse a timestep that is not the one of Brian2's default clock."""
-        default = float(self.brian2.defaultclock.dt / self.brian2.ms)
-        if not math.isclose(default, self.dt):
+    def setup(self, timestep: float, longest_delay: int, **options: Any) -> None:
+        """Set Brian2 up; options go to PyNN's `setup`."""
+        longest = longest_delay * self.ticks_per_step * timestep
+        self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest, **options)
+
+    def check_setup(self, longest_delay: int) -> None:
+        """Refuse a device that does not run here and now, and a schedule in which spikes would be wrong."""
+        wrong = self._wrong_device()
+        if wrong:
             raise BackendError(
-                f"pyNN.brian2 is set up with a timestep of {self.dt} ms, but its spike sources follow Brian2's default "
-                f"clock ({default} ms); set brian2.defaultclock.dt to the timestep before sim.setup()"
+                f"{self.name} runs on Brian2's runtime device, this script has {wrong}; call "
+                "brian2.set_device('runtime'), or use the backend 'brian2-standalone'"
             )
+        self._seconds = float(self._network.clock.dt_)
+        self.check_surroundings()
+
+    def check_surroundings(self) -> None:
+        """Refuse another clock or schedule than those that the network was built for."""
+        self.cells.require_surroundings(self._network, self._seconds)
+
+    def _wrong_device(self) -> str | None:
+        device = type(self.brian2.get_device()).__name__
+        return f"set another device ({device})" if device != "RuntimeDevice" else None
 
     @property
     def _network(self) -> Any:
         return self.sim.simulator.state.network
 
+    # Whose network it is
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def kernel_mark(self) -> object:
+        """PyNN's network, which `setup` replaces."""
+        return self._network
+
+    def size(self) -> int:
+        """Objects in PyNN's network."""
+        return len(self._network.objects)
+
+    def occupant(self, settings: bool) -> str | None:
+        """Groups in PyNN's network, or a `setup` that has been called: it leaves an operation there."""
+        operations = [o for o in self._network.objects if isinstance(o, self.brian2.NetworkOperation)]
+        groups = len(self._network.objects) - len(operations)
+        if groups:
+            return f"{groups:,} groups and synapses in PyNN's Brian2 network"
+        if not settings:
+            return None
+        if operations:
+            return "set pyNN.brian2 up (sim.setup)"
+        return self.cells.wrong_schedule(self._network) or self._wrong_device()
+
+    def release(self) -> None:
+        """Leave PyNN with a network that has nothing in it."""
+        self.sim.end()
+        self.sim.simulator.state.clear()
+
+    # Time
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> object:
+        """PyNN's segment, a new one after each `reset`."""
+        return self.sim.simulator.state.segment_counter
+
     def first_free_tick(self) -> int:
         """The next tick but one."""
-        return round(float(self._network.clock.t / self.brian2.ms) / self.dt) + 1
+        return int(self._network.clock.variables["timestep"].get_value().item()) + 1
+
+    # Building
+    # -----------------------------------------------------------------------------------------------------
 
     def sources(self, label: str, size: int) -> Any:
-        """A `SpikeGeneratorGroup`."""
-        population = super().sources(label, size)
-        _use_numpy(population.brian2_group)
+        """A `SpikeGeneratorGroup` on the clock of PyNN's network."""
+        with self.cells.preferences():
+            population = self.sim.Population(size, self.source(spike_times=[]), label=label)
+        self.cells.independent(population.brian2_group, self._checked())
         return population
+
+    def _checked(self) -> Any:
+        """Return the check of the surroundings for this network, whatever PyNN sets up later."""
+        network, seconds, require = self._network, self._seconds, self.cells.require_surroundings
+        return lambda: require(network, seconds)
 
     def units(self, population: Population) -> Any:
         """`IF_curr_delta` with a decay that underflows."""
-        volt = self.brian2.volt
-        tau, factor = decay(self.dt)
-        lifted = population.threshold.reshape(-1) + _lift(population)
+        tau, factor = decay(self._seconds)
         cell = self.sim.IF_curr_delta(
             cm=1.0, tau_m=1.0, v_rest=0.0, v_reset=0.0, v_thresh=1.0, tau_refrac=0.0, i_offset=0.0
         )
-        units = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+        with self.cells.preferences():
+            units = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
         group = units.brian2_group
-        group.tau_m = tau * self.brian2.second
-        group.v_thresh = np.nextafter(lifted * factor, -np.inf) * volt
-        _use_numpy(group)
+        variables = group.variables
+        variables["tau_m"].set_value(np.full(population.size, tau))
+
+        def write_threshold(lifted: FloatArray) -> None:
+            variables["v_thresh"].set_value(np.nextafter(lifted * factor, -np.inf))
+
+        # Variables of the group, so that `reset` restores them with the threshold.
+        graph_s = {"threshold": population.threshold, "bias": population.bias, "lift": lift(population.threshold)}
+        for name, values in graph_s.items():
+            variables.add_array(f"graph_{name}", size=population.size, values=values.reshape(-1), dtype=np.float64)
+        own = {name: variables[f"graph_{name}"].get_value() for name in graph_s}
+        units.tuning = Tuning(population.name, **own, lifts=lift, write_threshold=write_threshold)
+        write_threshold(units.tuning.threshold + units.tuning.lift)
+        self.cells.independent(group, self._checked())
         return units
 
     def standing_weights(self, population: Population) -> FloatArray | None:
         """The bias, and what the threshold was lifted by."""
-        return population.bias.reshape(-1) + _lift(population)
+        return population.bias.reshape(-1) + lift(population.threshold.reshape(-1))
+
+    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
+        """Let changes of biases and thresholds reach the synapses that bring them."""
+        units.tuning.standing = post
+        units.tuning.write_standing = projection._brian2_synapses[0][0].variables["weight"].set_value
 
     def drive(self, population: Population, units: Any) -> Any:
         """The cells' potentials, and what each value is added to."""
@@ -160,18 +224,14 @@ class Brian2Dialect(Dialect):
 
             # Behind the synapses and before the resets, which no driven unit meets: it fires in the other ticks.
             self._network.add(self.brian2.NetworkOperation(feed, clock=self._network.clock, when="after_synapses"))
-        drive = _Drive(
-            units.brian2_group.variables["v"].get_value(),
-            population.bias.reshape(-1),
-            _lift(population),
-            self.ticks_per_step,
-        )
+        units.tuning.driven = True
+        drive = _Drive(units.brian2_group.variables["v"].get_value(), units.tuning)
         self._drives.append(drive)
         return drive
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
         """Keep the values for the ticks before those in which they decide."""
-        drive.first, drive.values = int(ticks[0]) - self.latency, values
+        drive.due = dict(zip((ticks - self.latency).tolist(), values, strict=True))
 
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
@@ -179,17 +239,30 @@ class Brian2Dialect(Dialect):
         """Whole arrays to `Synapses.connect`."""
         # Nothing is spread here: one delay for all.
         delay = int(np.max(ticks)) * self.dt
-        return self.sim.Projection(
-            source,
-            target,
-            SynapseArrays(pre, post, weight, delay),
-            self.sim.StaticSynapse(weight=0.0, delay=delay),
-            label=f"{source.label}->{target.label}",
-        )
+        with self.cells.preferences():
+            projection = self.projection(
+                source,
+                target,
+                SynapseArrays(pre, post, weight, delay),
+                self.synapse(weight=0.0, delay=delay),
+                label=f"{source.label}->{target.label}",
+            )
+        self.cells.independent(projection._brian2_synapses[0][0], self._checked())
+        return projection
+
+    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+        """Brian2's own numbers, in volt."""
+        synapses = projection._brian2_synapses[0][0]
+        pre, post = (np.asarray(index[:], dtype=np.int64) for index in (synapses.i, synapses.j))
+        return pre, post, np.array(synapses.variables["weight"].get_value())
+
+    def write_weights(self, projection: Any, values: FloatArray) -> None:
+        """In Brian2 itself."""
+        projection._brian2_synapses[0][0].variables["weight"].set_value(values)
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Set the generator's spikes, as two arrays."""
-        population.brian2_group.set_spikes(units, ticks * self.dt * self.brian2.ms, sorted=False)
+        population.brian2_group.set_spikes(units, ticks * self._seconds * self.brian2.second, sorted=False)
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Copy the indices of those that fired at the end of each tick."""
@@ -220,40 +293,35 @@ class Brian2Dialect(Dialect):
 
     def run_until(self, tick: int) -> None:
         """Run up to `tick`."""
-        with _quiet():
+        with quiet_brian2():
             super().run_until(tick)
 
 
 @dataclass
 class _Drive:
-    """Values that are added to potentials: row r in tick `first + r * interval`."""
+    """Values that are added to potentials, `due` in certain ticks."""
 
     v: FloatArray
-    bias: FloatArray
-    lift: FloatArray
-    interval: int
-    first: int = 0
-    values: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    tuning: Tuning
+    due: dict[int, FloatArray] = field(default_factory=dict)
 
     def add(self, tick: int) -> None:
         """Add what is due in `tick`."""
-        row, between = divmod(tick - self.first, self.interval)
-        if between == 0 and 0 <= row < len(self.values):
-            self.v += (self.values[row] + self.bias) + self.lift
+        if tick in self.due:
+            self.v += (self.due[tick] + self.tuning.bias) + self.tuning.lift
 
 
 @lru_cache
-def decay(dt: float) -> tuple[float, float]:
+def decay(step: float) -> tuple[float, float]:
     """Return `(tau, factor)`: a time constant in seconds, and `exp(-dt / tau)` as NumPy computes it.
 
     The factor is as close below a power of two as can be found; see the module's docstring.
 
     Parameters
     ----------
-    dt : float
-        In ms.
+    step : float
+        Length of a tick, `dt`, in seconds.
     """
-    step = dt * 1e-3
     exponents = np.arange(_LEAST_EXPONENT, _LARGEST_EXPONENT)
     nominal = step / (exponents * math.log(2.0))
     tau = nominal[:, None] * (1.0 + np.arange(-8, 9) * 2.0**-52)
@@ -263,37 +331,27 @@ def decay(dt: float) -> tuple[float, float]:
     return float(tau[best]), float(factor[best])
 
 
-def _lift(population: Population) -> FloatArray:
+def lift(threshold: FloatArray) -> FloatArray:
     """Return what is added to thresholds so that a unit without input stays silent: 0 where they are
     positive."""
-    threshold = population.threshold.reshape(-1)
     size = np.abs(threshold)
     # A power of two twice the size keeps the sum as exact as can be; small for thresholds of 0, so that
     # biases keep their bits.
     power = 2.0 ** (np.floor(np.log2(np.where(size > 0, size, 2.0**-21))) + 1.0)
-    lift: FloatArray = np.where(threshold > 0, 0.0, power)
-    return lift
+    lifted: FloatArray = np.where(threshold > 0, 0.0, power)
+    return lifted
 
 
 def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
     """Make the synapses of a PyNN projection from arrays; weights in volt."""
-    import brian2
     from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
     made = projection._brian2_synapses[0][0]
     made.codeobj_class = NumpyCodeObject
     made.connect(i=synapses.pre, j=synapses.post)
-    made.weight = synapses.weight * brian2.volt
-    made.delay = synapses.delay * brian2.ms
-    _use_numpy(made)
+    made.variables["weight"].set_value(synapses.weight)
+    made.delay = synapses.delay * projection._simulator.ms
     projection._n_connections += len(synapses.pre)
 
 
 WAYS["Brian2"] = connect_arrays
-
-
-def _use_numpy(group: Any) -> None:
-    from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-
-    for part in (group, *group.contained_objects):
-        part.codeobj_class = NumpyCodeObject

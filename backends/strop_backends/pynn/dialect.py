@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar
@@ -34,6 +35,33 @@ DIALECTS = {
 }
 
 
+@dataclass(frozen=True)
+class Claim:
+    """That strop has set a simulator up.
+
+    Attributes
+    ----------
+    mark : object
+        The simulator's `kernel_mark` then.
+    size : int
+        How many objects it held when the network was ready.
+    disposable : bool
+        Whether the network is a runner's, which builds it again if it is lost.
+    """
+
+    mark: object
+    size: int
+    disposable: bool
+
+
+# Name of a dialect -> strop's last claim.
+CLAIMS: dict[str, Claim] = {}
+
+
+class SimulatorInUseError(BackendError):
+    """Setting the simulator up would take away what the user has in it."""
+
+
 class Dialect(ABC):
     """One PyNN simulator, with the network that is being built in it.
 
@@ -55,6 +83,8 @@ class Dialect(ABC):
     """
 
     name: ClassVar[str]
+    # For the message that the simulator is in use.
+    how_to_let_go: ClassVar[str] = ""
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
     latency: int = 0
@@ -69,8 +99,8 @@ class Dialect(ABC):
     # ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def setup(self, timestep: float, longest_delay: float, **options: Any) -> None:
-        """Call PyNN's `setup`; times in ms, `options` are the user's."""
+    def setup(self, timestep: float, longest_delay: int, **options: Any) -> None:
+        """Call PyNN's `setup`; the time step in ms, the delay in steps of the graph; `options` are the user's."""
 
     def spread_over(self, ticks: int) -> None:
         """Spread each population's spikes over `ticks`, with so many times as long from one frame to the next."""
@@ -78,9 +108,24 @@ class Dialect(ABC):
             raise BackendError(f"{self.name}: spread must be a positive number of ticks, got {ticks!r}")
         self.spread, self.ticks_per_step = ticks, ticks * type(self).ticks_per_step
 
-    def check_setup(self) -> None:
-        """Raise `BackendError` if the simulator that the user has set up cannot run a graph."""
+    def check_setup(self, longest_delay: int) -> None:
+        """Raise `BackendError` if the simulator, as it is set up, cannot run a graph.
+
+        Parameters
+        ----------
+        longest_delay : int
+            Of the graph, in ticks; for the message.
+        """
         return None
+
+    def check_surroundings(self) -> None:
+        """Raise `BackendError` if a setting has been changed since the network was built so that spikes would be wrong,
+        or if nothing can be played at this moment."""
+        return None
+
+    def advice_on_delays(self, longest_delay: int) -> str:
+        """Say what lets the simulator hold delays of so many ticks; empty where nothing does."""
+        return ""
 
     def longest_delay(self, population: Population) -> int | None:
         """Return the longest delay in ticks of a synapse that ends in `population`; None where there is no limit."""
@@ -99,9 +144,62 @@ class Dialect(ABC):
         return float(self.sim.get_time_step())
 
     @property
+    def epoch(self) -> object:
+        """What differs after a `reset`, which sets PyNN's time back to 0."""
+        return None
+
+    # Whose simulator it is: PyNN keeps one network per process and simulator, and `setup` takes it away
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
     def kernel_mark(self) -> object:
-        """An object that is replaced by the next `setup()`: all of PyNN's networks live in one kernel."""
+        """What the next `setup()` replaces: all of PyNN's networks live in one kernel."""
         return self.sim.simulator.state.recorders
+
+    def holds(self, mark: object) -> bool:
+        """Whether the simulator has not been set up again since it had this `kernel_mark`."""
+        return self.kernel_mark is mark
+
+    def size(self) -> int:
+        """Return how many objects the simulator holds, to tell whether any has been added."""
+        return 0
+
+    def occupant(self, settings: bool) -> str | None:
+        """Name what `setup` would take away, without a look at who made it; None if there is nothing.
+
+        Parameters
+        ----------
+        settings : bool
+            Whether settings count, too, where nothing has been built yet.
+        """
+        return None
+
+    def release(self) -> None:
+        """Take strop's own network away, and leave the simulator as it was before."""
+        self.sim.end()
+
+    def claim(self, disposable: bool) -> None:
+        """Remember that strop has set the simulator up; a disposable network is one that nobody else holds."""
+        CLAIMS[self.name] = Claim(self.kernel_mark, self.size(), disposable)
+
+    def in_use(self, disposable: bool) -> str | None:
+        """Name what would be lost if strop set the simulator up now, or None.
+
+        Parameters
+        ----------
+        disposable : bool
+            For strop's own purposes: what `strop.build` set up is not to be lost, either, nor settings that the user
+            has made and has built nothing with so far.
+        """
+        claim = CLAIMS.get(self.name)
+        if claim is None or not self.holds(claim.mark):
+            return self.occupant(settings=disposable)
+        if not disposable or (claim.disposable and self.size() <= claim.size):
+            return None
+        return "a network that strop.build has set up"
+
+    # Time
+    # ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def first_free_tick(self) -> int:
@@ -129,6 +227,10 @@ class Dialect(ABC):
         is needed."""
         return None
 
+    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
+        """Take note of the projection that brings its `standing_weights` to `units`, synapse by synapse to `post`."""
+        return None
+
     def drive(self, population: Population, units: Any) -> Any:
         """Return what lets a value of its own into each of `units` in each step, for `inject`."""
         raise BackendError(
@@ -149,7 +251,7 @@ class Dialect(ABC):
         values : array, shape (n, size)
             What is added to the bias and the weights of the spikes that arrive.
         ticks : array, shape (n,)
-            In which the first unit decides with them, `ticks_per_step` apart.
+            In which the first unit decides with them, ascending, at least `ticks_per_step` apart.
         """
         raise NotImplementedError(f"{self.name} has no drive")
 
@@ -160,6 +262,18 @@ class Dialect(ABC):
         parts = [Sequence(part) for part in by_unit(units, ticks * self.dt, population.size)]
         # A list of one is taken for one list of times (`pyNN/parameters.py`).
         population.set(spike_times=parts if len(parts) > 1 else parts[0])
+
+    def reset(self, ticks: int) -> None:
+        """Call PyNN's `reset`; `ticks` is how long spikes may still be under way."""
+        self.sim.reset()
+
+    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return cells before, cells behind and weights of a projection's synapses, in the simulator's order."""
+        raise BackendError(f"{self.name}: weights cannot be read from the simulator")
+
+    def write_weights(self, projection: Any, values: FloatArray) -> None:
+        """Set the weights, in the order of `read_weights`."""
+        raise BackendError(f"{self.name}: weights cannot be changed in the simulator")
 
     @abstractmethod
     def record(self, populations: Mapping[str, Any]) -> None:

@@ -25,18 +25,26 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
   given in the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the
   label as an array).
 
+* Time is counted in tics, 1000 to a millisecond unless told otherwise; a resolution is a whole number of them
+  (`nestkernel/simulation_manager.cpp`, `set_status`). `min_delay` and `max_delay` are rounded to steps by a product
+  and a comparison of floats (`nestkernel/delay_checker.cpp`, `set_min_max_delay_`; `nest_time.cpp`, `fromstamp`), so
+  that a `min_delay` of 0.7 at steps of 0.7 is none: they are given a little above and below what they are to be.
+* What a kernel was set to stays until `ResetKernel`, which takes nodes, copies of models and changed defaults away.
+  Once there are nodes, resolution, tics, threads and waveform relaxation cannot be changed. The number of threads and
+  the size of buffers change no spike, seeds do not come in; grid-based and precise neurons live side by side.
+* `nest.Simulate` sorts the synapses.
+
 In PyNN 0.13, `pyNN/nest`:
 
-* Weights are multiplied by 1000 and, for the delta cell, by `receptor_scale = 1e-3` (`projections.py`,
-  `standardmodels/cells.py`): two roundings, so arrays go in without PyNN's translation. `Projection.get`
-  undoes the first factor alone and answers in thousandths of mV; `DeltaProjection` answers in mV.
-* `IF_curr_delta` names no `variable_map`, so its initial `v` cannot be set (a warning for each population)
-  and `v` cannot be recorded; `DeltaCell` names it.
+* Weights, biases and a cell's potential need corrections: `nest_cells.py`.
 * A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is
   taken off the times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at
-  time 0, so the first time that can be played is `min_delay + dt`.
+  time 0, so the first time that can be played is `min_delay + dt`. PyNN connects the two when `run` is called, with
+  NEST's default synapse; here that is done at once, with a synapse of its own.
+* `setup` makes generators' times precise by default (`control.py`); here times are whole ticks, rounded by NEST.
 * `run` simulates one `min_delay` past what was asked for, so that recorders have got everything
-  (`simulator.py`).
+  (`simulator.py`). `reset` goes on in NEST's time and keeps an offset; it sets sources back to what PyNN knows of
+  them, which is nothing.
 """
 
 from __future__ import annotations
@@ -44,10 +52,10 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -56,23 +64,20 @@ from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.connector import WAYS, SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
+from strop_backends.pynn.nest_cells import PLAIN_SYNAPSE, classes, settings
+from strop_backends.pynn.quiet import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
 # `NUM_BITS_LCID`, `invalid_lcid`).
 _MOST_SYNAPSES = 2**27 - 1
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what PyNN 0.13 makes NEST 3.10 warn of at every call, and what no user of strop can act
-    on."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"\s*Provided for backward compatibility only")
-        warnings.filterwarnings("ignore", message=r"\s*(Get|Set)Status\(\) is deprecated")
-        warnings.filterwarnings(
-            "ignore", message=r"Cannot find nest-config|Problem running cmake|Unable to (compile|install)"
-        )
-        yield
+# In ms; a time step is a whole number of them.
+TIC = 0.001
+# Ticks from a generator to its parrot.
+_PARROT = 1
+# How the copy of a model is called that tells one kernel from the next.
+_MARK = "strop_kernel_"
+# What a script may have set before there are nodes (`nestkernel/nest_time.h`, `vp_manager.cpp`: NEST's defaults).
+_FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_ms": 1000.0}
 
 
 def load() -> ModuleType:
@@ -80,7 +85,7 @@ def load() -> ModuleType:
     given = os.environ.get("PYNEST_QUIET")
     os.environ["PYNEST_QUIET"] = "1"
     try:
-        with _quiet():
+        with quiet_nest():
             import pyNN.nest
     finally:
         if given is None:
@@ -93,15 +98,16 @@ class NestDialect(Dialect):
     """NEST 3.9 or newer through PyNN."""
 
     name: ClassVar[str] = "pynn-nest"
+    how_to_let_go: ClassVar[str] = ", nest.ResetKernel()"
     # What NEST keeps (40), the arrays in its units of ids, and the three that they are made from, sorted.
     bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
-        with _quiet():
+        with quiet_nest():
             import nest
         self.nest = nest
-        self.cell, self.projection = _classes(sim)
+        self.cell, self.synapse, self.projection = classes(sim)
         self._recorded: dict[str, tuple[int, int]] = {}
         self._recorder: Any = None
 
@@ -110,7 +116,10 @@ class NestDialect(Dialect):
         """Import `pyNN.nest`."""
         return load()
 
-    def setup(self, timestep: float, longest_delay: float, threads: int = 1, spread: int = 1, **options: Any) -> None:
+    # Setting up
+    # ---------------------------------------------------------------------------------------------------
+
+    def setup(self, timestep: float, longest_delay: int, threads: int = 1, spread: int = 1, **options: Any) -> None:
         """Set NEST up.
 
         Parameters
@@ -124,34 +133,102 @@ class NestDialect(Dialect):
         """
         if not isinstance(threads, int) or threads < 1:
             raise BackendError(f"{self.name}: threads must be a positive integer, got {threads!r}")
+        tics = timestep / TIC
+        if round(tics) < 1 or not math.isclose(tics, round(tics), rel_tol=1e-9):
+            raise BackendError(
+                f"{self.name}: a timestep of {timestep} ms cannot be had: NEST counts in tics of {TIC} ms, and a time "
+                f"step is a whole number of them, for example {max(1, round(tics)) * TIC:g}"
+            )
         self.spread_over(spread)
-        longest_delay = longest_delay * spread + (spread - 1) * timestep
+        ticks = longest_delay * spread + spread - 1
+        # NEST rounds the one down and the other up to whole steps; on a step itself it is left to luck.
+        delays = {"min_delay": 1.001 * timestep, "max_delay": max(1.001, ticks - 0.25) * timestep}
         settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
-        with _quiet():
-            self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest_delay, **settings)
+        with quiet_nest():
+            self.sim.setup(timestep=timestep, **delays, **settings)
 
-    def check_setup(self) -> None:
-        """Refuse precise spike times, and a least delay of more than a tick."""
+    def check_setup(self, longest_delay: int) -> None:
+        """Refuse precise spike times, a least delay of more than a tick, and several processes."""
         state = self.sim.simulator.state
-        with _quiet():
+        with quiet_nest():
+            if state.num_processes > 1:
+                raise BackendError(f"{self.name} runs in one process, NEST was started in {state.num_processes} (MPI)")
             if state.spike_precision != "on_grid":
                 raise BackendError(
-                    "pyNN.nest is set up with precise spike times; call sim.setup(..., spike_precision='on_grid')"
+                    f"pyNN.nest is set up with precise spike times (PyNN's default); {self._advice(longest_delay)}"
                 )
-            if state.min_delay > self.dt:
+            if round(state.min_delay / self.dt) != 1:
                 raise BackendError(
                     f"pyNN.nest is set up with a least delay of {state.min_delay} ms, a graph needs one of a time step "
-                    f"({self.dt} ms); call sim.setup(timestep={self.dt}, min_delay={self.dt})"
+                    f"({self.dt:g} ms); {self._advice(longest_delay)}"
                 )
+
+    def _advice(self, longest_delay: int) -> str:
+        step, longest = f"{self.dt:g}", f"{longest_delay * self.dt:g}"
+        return (
+            f"call sim.setup(timestep={step}, min_delay={step}, max_delay={longest}, spike_precision='on_grid'), "
+            f"max_delay being the longest delay of this graph or more"
+        )
+
+    def advice_on_delays(self, longest_delay: int) -> str:
+        """Name `max_delay`."""
+        return self._advice(longest_delay)
+
+    # Whose kernel it is
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def kernel_mark(self) -> object:
+        """The name of a copy of a model, which `ResetKernel` takes away, and with it PyNN's `setup`."""
+        with quiet_nest():
+            marks = [name for name in self.nest.node_models if name.startswith(_MARK)]
+            if not marks:
+                marks.append(f"{_MARK}{uuid4().hex}")
+                self.nest.CopyModel("parrot_neuron", marks[0])
+        return marks[0]
+
+    def holds(self, mark: object) -> bool:
+        """Whether the kernel has not been reset since."""
+        return mark in self.nest.node_models
+
+    def size(self) -> int:
+        """NEST's nodes."""
+        with quiet_nest():
+            return int(self.nest.network_size)
+
+    def occupant(self, settings: bool) -> str | None:
+        """Nodes, or settings that `ResetKernel` would undo."""
+        with quiet_nest():
+            if self.nest.network_size:
+                return f"{self.nest.network_size:,} nodes in NEST's kernel"
+            if not settings:
+                return None
+            changed = [name for name, value in _FRESH.items() if self.nest.get(name) != value]
+            # PyNN's `setup` makes a folder for NEST to write to, `end` removes it.
+            if os.path.isdir(self.nest.get("data_path")):
+                changed.append("data_path")
+            try:
+                # NEST refuses that where a model's defaults were changed or copied, and does nothing otherwise
+                # (`nestkernel/simulation_manager.cpp`, `set_status`).
+                self.nest.set(resolution=self.nest.resolution)
+            except self.nest.NESTError:
+                changed.append("defaults of models")
+        return f"settings of NEST's kernel ({', '.join(changed)})" if changed else None
+
+    def release(self) -> None:
+        """Leave a kernel as it is when NEST has been imported."""
+        with quiet_nest():
+            self.sim.end()
+            self.nest.ResetKernel()
 
     def longest_delay(self, population: Population) -> int | None:
         """What `setup` was told, the same for all."""
-        with _quiet():
+        with quiet_nest():
             return round(float(self.sim.simulator.state.max_delay) / self.dt)
 
     def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
         """Refuse a projection of more synapses than NEST numbers: 2^27 - 1 for each thread and model of synapse."""
-        with _quiet():
+        with quiet_nest():
             limit = _MOST_SYNAPSES * int(self.sim.simulator.state.threads)
         for p in carried:
             count = p.operator.synapse_count
@@ -161,40 +238,57 @@ class NestDialect(Dialect):
                     "one kind on this number of threads; give it more (threads=N)"
                 )
 
+    @property
+    def epoch(self) -> object:
+        """PyNN's segment, a new one after each `reset`."""
+        return self.sim.simulator.state.segment_counter
+
+    @property
+    def _offset(self) -> int:
+        """Ticks that NEST had run when PyNN's time was set back to 0."""
+        offset: float = self.sim.simulator.state._time_offset
+        return round(offset / self.dt)
+
     def first_free_tick(self) -> int:
-        """A generator spikes one tick from now at the earliest, its parrot one least delay later."""
-        state = self.sim.simulator.state
-        with _quiet():
-            now: float = state.t_kernel - state._time_offset
-            return round((now + float(state.min_delay)) / self.dt) + 1
+        """A generator spikes one tick from now at the earliest, its parrot one tick later."""
+        with quiet_nest():
+            now: float = self.sim.simulator.state.t_kernel
+        return round(now / self.dt) - self._offset + 1 + _PARROT
+
+    # Building
+    # -----------------------------------------------------------------------------------------------------
 
     def sources(self, label: str, size: int) -> Any:
         """Spike generators with their parrots."""
-        with _quiet():
-            return super().sources(label, size)
+        with quiet_nest():
+            sources = super().sources(label, size)
+            sources.node_collection_source.set(settings(self.nest, "spike_generator"))
+            sources.node_collection.set(settings(self.nest, "parrot_neuron"))
+            synapse = {**PLAIN_SYNAPSE, "delay": _PARROT * self.dt}
+            self.nest.Connect(sources.node_collection_source, sources.node_collection, "one_to_one", synapse)
+            # PyNN would connect them at the first run.
+            sources._deferred_parrot_connections = False
+        return sources
 
     def units(self, population: Population) -> Any:
         """`iaf_psc_delta` units that keep nothing: `V = bias + input`, a spike iff `V >= threshold`."""
         threshold, bias = population.threshold.reshape(-1), population.bias.reshape(-1)
         tau = 2.0 ** math.floor(math.log2(self.dt / 1024))
-        reset = float(min(threshold.min(), 0.0)) - 1.0
-        first = float(threshold[0])
-        with _quiet():
+        with quiet_nest():
             # cm is in nF: 2^-k / 1000 * 1000 is 2^-k again, because scaling by a power of two rounds nothing.
-            cell = self.cell(
-                cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=reset, v_thresh=first, tau_refrac=0.0, i_offset=0.0
-            )
+            cell = self.cell(cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=-1.0, v_thresh=0.0, tau_refrac=0.0)
             units = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
-            # Set in NEST itself: PyNN keeps i_offset in nA, and bias / 1000 * 1000 need not be the bias
-            # again.
-            units.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
+            units.node_collection.set(settings(self.nest, "iaf_psc_delta"))
+            reset = np.minimum(threshold, 0.0) - 1.0
+            units.node_collection.set(V_reset=reset.tolist(), V_th=threshold.tolist(), I_e=bias.tolist())
         return units
 
     def drive(self, population: Population, units: Any) -> Any:
         """A `step_current_generator` for each cell: PyNN's own multiplies by 1000, which would round."""
-        with _quiet():
+        with quiet_nest():
             generators = self.nest.Create("step_current_generator", population.size)
-            synapse = {"synapse_model": "static_synapse", "weight": 1.0, "delay": self.dt}
+            generators.set(settings(self.nest, "step_current_generator"))
+            synapse = {**PLAIN_SYNAPSE, "delay": self.dt}
             self.nest.Connect(generators, units.node_collection, "one_to_one", synapse)
             # Stimulating devices are there once for each thread, each with its times and values.
             self.bytes_per_value = 32 + 16 * int(self.sim.simulator.state.threads)
@@ -204,9 +298,8 @@ class NestDialect(Dialect):
         """Set the generators' amplitudes; see the module's docstring."""
         # Nothing is asked after the last frame: the generators fall silent.
         ends = np.append(ticks, ticks[-1] + self.ticks_per_step) - 2
-        with _quiet():
-            offset = self.sim.simulator.state._time_offset
-            times = [(ends + late) * self.dt + offset for late in range(self.spread)]
+        with quiet_nest():
+            times = [(ends + late + self._offset) * self.dt for late in range(self.spread)]
             drive.set(
                 [
                     {"amplitude_times": times[unit % self.spread], "amplitude_values": np.append(column, 0.0)}
@@ -219,31 +312,54 @@ class NestDialect(Dialect):
     ) -> Any:
         """Whole arrays to `nest.Connect`."""
         delay = ticks * self.dt
-        with _quiet():
+        with quiet_nest():
             return self.projection(
                 source,
                 target,
                 SynapseArrays(pre, post, weight, delay),
-                self.sim.StaticSynapse(weight=0.0, delay=float(np.max(delay))),
+                self.synapse(weight=0.0, delay=float(np.max(delay))),
                 label=f"{source.label}->{target.label}",
             )
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Set the generators' times, in NEST itself."""
-        state = self.sim.simulator.state
-        with _quiet():
-            times = ticks * self.dt - state.min_delay + state._time_offset
+        with quiet_nest():
+            # Whole ticks first: the difference of two times need not be a time of the grid.
+            times = (ticks - _PARROT + self._offset) * self.dt
             parts = by_unit(units, times, population.size)
             population.node_collection_source.set([{"spike_times": part} for part in parts])
+
+    def reset(self, ticks: int) -> None:
+        """PyNN's `reset`, when all that was under way has arrived."""
+        state = self.sim.simulator.state
+        given = state.t_flush
+        try:
+            with quiet_nest(), warnings.catch_warnings():
+                # What it cannot promise in general holds for units without memory.
+                warnings.filterwarnings("ignore", message="Full reset functionality is not available")
+                state.t_flush = max(given, (ticks + 2) * self.dt)
+                self.sim.reset()
+        finally:
+            state.t_flush = given
+
+    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+        """NEST's own numbers."""
+        pre, post, values = projection._columns(["weight"])
+        return pre.astype(np.int64), post.astype(np.int64), values
+
+    def write_weights(self, projection: Any, values: FloatArray) -> None:
+        """In NEST itself."""
+        with quiet_nest():
+            projection.nest_connections.set({"weight": values.tolist()})
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Connect one recorder to all."""
         nest = self.nest
-        with _quiet():
-            self._recorder = nest.Create("spike_recorder")
+        with quiet_nest():
+            self._recorder = nest.Create("spike_recorder", params=settings(nest, "spike_recorder"))
             for name, population in populations.items():
                 ids = population.node_collection
-                nest.Connect(ids, self._recorder, syn_spec={"delay": self.dt})
+                nest.Connect(ids, self._recorder, syn_spec={**PLAIN_SYNAPSE, "delay": self.dt})
                 # The ids of one population follow each other (`nestkernel/node_manager.cpp`, `add_node`).
                 self._recorded[name] = (int(population.all_cells[0]), population.size)
 
@@ -252,8 +368,7 @@ class NestDialect(Dialect):
         events = self._recorder.get("events")
         self._recorder.n_events = 0
         senders = np.asarray(events["senders"], dtype=np.int64)
-        offset = self.sim.simulator.state._time_offset
-        ticks = np.rint((np.asarray(events["times"]) - offset) / self.dt).astype(np.int64)
+        ticks = np.rint(np.asarray(events["times"]) / self.dt).astype(np.int64) - self._offset
         found = {}
         for name, (first, size) in self._recorded.items():
             ours = (senders >= first) & (senders < first + size)
@@ -262,7 +377,7 @@ class NestDialect(Dialect):
 
     def run_until(self, tick: int) -> None:
         """Simulate up to `tick`; an error of NEST's becomes a `BackendError`."""
-        with _quiet():
+        with quiet_nest():
             try:
                 super().run_until(tick)
             except self.nest.NESTError as error:
@@ -277,7 +392,7 @@ def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
     pre = _ids(projection.pre)[synapses.pre]
     # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
     defaults: dict[str, Any] = {"synapse_label": projection.nest_synapse_label}
-    single: dict[str, Any] = {"synapse_model": model, "weight": synapses.weight}
+    single: dict[str, Any] = {"synapse_model": model, "weight": synapses.weight, "receptor_type": 0}
     (defaults if isinstance(synapses.delay, float) else single)["delay"] = synapses.delay
     nest.SetDefaults(model, defaults)
     nest.Connect(pre, _ids(projection.post)[synapses.post], "one_to_one", single)
@@ -290,51 +405,3 @@ WAYS["NEST"] = connect_arrays
 
 def _ids(population: Any) -> IntArray:
     return np.asarray(population.node_collection.tolist(), dtype=np.int64)
-
-
-def _classes(sim: ModuleType) -> tuple[type, type]:
-    """Return the delta cell and the projection of `sim`, with what PyNN left out; see the module's
-    docstring."""
-
-    class DeltaCell(sim.IF_curr_delta):  # type: ignore[name-defined,misc]  # the module is known only at run time
-        __doc__ = sim.IF_curr_delta.__doc__
-        variable_map: ClassVar = {"v": "V_m"}
-        scale_factors: ClassVar = {"v": 1}
-
-    class DeltaProjection(sim.Projection):  # type: ignore[name-defined,misc]
-        """A projection that gives weights in mV, the unit of NEST's delta cell."""
-
-        def _columns(self, names: Sequence[str]) -> list[npt.NDArray[Any]]:
-            """Return NEST's own values, one array per name; cells as indices."""
-            with _quiet():
-                found = self.nest_connections.get(["source", "target", *names]) if self.nest_connections else {}
-            first = {"source": self.pre.all_cells[0], "target": self.post.all_cells[0]}
-            return [
-                np.atleast_1d(np.asarray(found.get(name, ()), dtype=np.float64)) - int(first.get(name, 0))
-                for name in ("source", "target", *names)
-            ]
-
-        def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
-            pre, post, *values = self._columns([n for n in names if not n.endswith("_index")])
-            order = iter(values)
-            special = {"presynaptic_index": pre, "postsynaptic_index": post}
-            columns = [special[n] if n in special else next(order) for n in names]
-            return list(zip(*(column.tolist() for column in columns), strict=True))
-
-        def _get_attributes_as_arrays(
-            self, names: Sequence[str], multiple_synapses: str = "sum"
-        ) -> list[npt.NDArray[np.float64]]:
-            if multiple_synapses != "sum":
-                arrays: list[npt.NDArray[np.float64]] = super()._get_attributes_as_arrays(names, multiple_synapses)
-                return arrays
-            pre, post, *values = self._columns([n.removesuffix("s") for n in names])
-            place = (pre.astype(np.int64), post.astype(np.int64))
-            arrays = []
-            for column in values:
-                array = np.full((self.pre.size, self.post.size), np.nan)
-                array[place] = 0.0
-                np.add.at(array, place, column)
-                arrays.append(array)
-            return arrays
-
-    return DeltaCell, DeltaProjection

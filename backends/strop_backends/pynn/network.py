@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.backend import Pair, checked_weights
 from strop.capacity import require_memory
 from strop.encode import as_frames, encode
 from strop.errors import BackendError
-from strop.graph import Graph, Projection
+from strop.graph import Graph, Projection, synapses_of
 from strop.portable import driven_populations, driving_values, played_nodes
 from strop.reference import host_spikes
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, dialect_for
+from strop_backends.pynn.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
+from strop_backends.pynn.waves import Waves
 
 STANDING = "always-on"
 
@@ -47,6 +49,8 @@ class PyNNNetwork:
         Length of a tick in ms, where strop sets up.
     options
         For PyNN's `setup`, where strop calls it; see the simulator's dialect.
+    disposable : bool
+        Whether the network may be lost to the next one that strop sets up.
 
     Attributes
     ----------
@@ -59,38 +63,58 @@ class PyNNNetwork:
     drives : dict of graph name to what lets values into that population
         On NEST a `NodeCollection` of step_current_generators, one for each cell.
     dialect : Dialect
+    start, count : int
+        Tick in which the first of the frames last presented enters, and how many they are.
     """
 
-    def __init__(self, graph: Graph, sim: ModuleType | str, timestep: float | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        sim: ModuleType | str,
+        timestep: float | None = None,
+        disposable: bool = False,
+        **options: Any,
+    ) -> None:
         self.graph = graph
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
         self.played = played_nodes(graph)
         self._carried = [p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)]
         self._require_memory()
-        if isinstance(sim, str):
-            tick = self.dialect.timestep if timestep is None else float(timestep)
-            if not tick > 0:
-                raise BackendError(f"{self.dialect.name}: timestep must be positive (ms), got {timestep!r}")
-            longest = max((p.delay for p in self._carried), default=1) * self.dialect.ticks_per_step
-            self.dialect.setup(tick, longest * tick, **options)
-        elif options or timestep is not None:
-            given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
-            raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
-        self.dialect.check_setup()
+        longest = max((p.delay for p in self._carried), default=1)
+        if not isinstance(sim, str):
+            if options or timestep is not None:
+                given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
+                raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
+            self._build(longest)
+            return
+        self._set_up(longest, timestep, disposable, options)
+        try:
+            self._build(longest)
+        except BaseException:
+            # Half a network is nobody's.
+            self.dialect.release()
+            raise
+        self.dialect.claim(disposable)
+
+    # Building
+    # -----------------------------------------------------------------------------------------------------
+
+    def _build(self, longest: int) -> None:
+        self.dialect.check_setup(self._ticks(longest))
         self._require_delays()
-        self.dialect.check_load(graph, self._carried)
-        self.kernel_mark = self.dialect.kernel_mark
+        self.dialect.check_load(self.graph, self._carried)
+        self.kernel_mark: object = self.dialect.kernel_mark
         self.populations: dict[str, Any] = {}
         self.projections: dict[tuple[str, str], Any] = {}
         self.drives: dict[str, Any] = {}
+        self._known: dict[Pair, FloatArray] = {}
         self._add_populations()
         for pair in dict.fromkeys((p.source, p.target) for p in self._carried):
             self._connect([p for p in self._carried if (p.source, p.target) == pair])
         self._add_standing_input()
-
-    # Building
-    # -----------------------------------------------------------------------------------------------------
+        self.start = self.count = 0
+        self._waves = Waves(self.dialect)
 
     def _require_memory(self) -> None:
         largest = max(self._carried, key=lambda p: p.operator.synapse_count, default=None)
@@ -104,15 +128,36 @@ class PyNNNetwork:
             "Simulate it on the 'reference' backend, which keeps convolutions as they are",
         )
 
+    def _set_up(self, longest: int, timestep: float | None, disposable: bool, options: dict[str, Any]) -> None:
+        """Call PyNN's `setup`, unless that would take away what is not strop's."""
+        dialect = self.dialect
+        tick = dialect.timestep if timestep is None else float(timestep)
+        if not 0 < tick < float("inf"):
+            raise BackendError(f"{dialect.name}: timestep must be positive (ms), got {timestep!r}")
+        found = dialect.in_use(disposable)
+        if found is not None:
+            raise SimulatorInUseError(
+                f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
+                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of it "
+                f"first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process of "
+                "their own)"
+            )
+        dialect.setup(tick, longest, **options)
+
+    def _ticks(self, delay: int) -> int:
+        """Return the longest way in ticks of a spike that takes `delay` steps."""
+        return delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
+
     def _require_delays(self) -> None:
         """Refuse a graph whose delays the simulator does not hold; before anything is built."""
         for p in self._carried:
             longest = self.dialect.longest_delay(self.graph.population(p.target))
-            ticks = p.delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
+            ticks = self._ticks(p.delay)
             if longest is not None and ticks > longest:
+                advice = self.dialect.advice_on_delays(max(self._ticks(q.delay) for q in self._carried))
                 raise BackendError(
                     f"{self.dialect.name}: spikes from {p.source!r} reach {p.target!r} after {ticks:,} ticks, the "
-                    f"longest delay that it holds there is {longest:,}"
+                    f"longest delay that it holds there is {longest:,}" + (f"; {advice}" if advice else "")
                 )
 
     def _add_populations(self) -> None:
@@ -141,6 +186,7 @@ class PyNNNetwork:
             # What leaves later travels shorter: all that a unit gets of a frame reaches it in the tick in which it
             # answers.
             ticks = ticks + post % self.dialect.spread - pre % self.dialect.spread
+        self._known[p.source, p.target] = weight
         self.projections[p.source, p.target] = self.dialect.project(
             self.populations[p.source], self.populations[p.target], pre, post, weight, ticks
         )
@@ -161,68 +207,157 @@ class PyNNNetwork:
             post = np.flatnonzero(weights)
             # Sent one step ahead, as any other spike for that population.
             ticks = self.dialect.ticks_per_step - self.dialect.latency
-            self.projections[STANDING, name] = self.dialect.project(
-                self.populations[STANDING], self.populations[name], np.zeros_like(post), post, weights[post], ticks
+            units = self.populations[name]
+            projection = self.dialect.project(
+                self.populations[STANDING], units, np.zeros_like(post), post, weights[post], ticks
             )
+            self.dialect.attach_standing(units, projection, post)
+            self.projections[STANDING, name] = projection
 
     # Running
     # ------------------------------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
-        """Whether the simulator still holds this network: the next `setup()` drops it."""
-        return self.dialect.kernel_mark is self.kernel_mark
+        """Whether the simulator still holds this network: the next `setup()`, or NEST's `ResetKernel()`, drops it."""
+        return self.kernel_mark is not None and self.dialect.holds(self.kernel_mark)
+
+    def _require_alive(self) -> None:
+        if not self.alive:
+            raise BackendError(
+                f"{self.dialect.name} no longer holds this network of {self.graph.name!r}: the simulator has been set "
+                "up or reset since (sim.setup(), nest.ResetKernel(), strop.build by name). Build it again: "
+                "strop.build(graph, sim)"
+            )
+
+    def record(self, *names: str) -> None:
+        """Let PyNN record the spikes of these populations, of all cells if none is named; see `spikes`."""
+        self._require_alive()
+        for name in names or self.graph.population_names:
+            if name not in self.played:
+                self.populations[name].record("spikes")
 
     def present(self, frames: Any, start: int | None = None) -> float:
-        """Play frames in, one per step, in place of those played before.
+        """Play frames in, one per step, behind those presented before.
 
         Parameters
         ----------
         frames : array, shape (n, *input_shape)
             As for `strop.simulate`.
         start : int, optional
-            Tick in which the first frame enters; by default the first that is possible. Population P answers
-            frame n at tick `start + (n + depth(P)) * ticks_per_step`, unit j of it `j % spread` ticks later.
+            Tick in which the first frame enters; by default the first that is possible, behind the frames that are
+            still to enter. Population P answers frame n at tick `start + (n + depth(P)) * ticks_per_step`, unit j of
+            it `j % spread` ticks later. After PyNN's `reset` time begins anew, and nothing is left to enter.
 
         Returns
         -------
         float
             Time in ms at which the last population has answered, for `sim.run_until`.
+
+        Raises
+        ------
+        BackendError
+            If the simulator no longer holds the network, if it has been set so that spikes would be wrong, or if a
+            frame would enter in the past or between the frames of another wave.
         """
         signals = encode(self.graph, as_frames(self.graph, frames))
         return self.play(signals, start) * self.dialect.dt
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> int:
         """Play encoded frames in; returns the tick after the last answer."""
+        self._require_alive()
         dialect, graph = self.dialect, self.graph
-        first = dialect.first_free_tick()
-        if start is None:
-            start = first
-        elif start < first:
-            raise BackendError(f"{dialect.name}: tick {start} is too early, the first that can be played is {first}")
-        self.start = start
+        dialect.check_surroundings()
         count = len(next(iter(signals.values())))
+        end = (count - 1 + graph.total_depth) * dialect.ticks_per_step + dialect.spread
+        self.start, self.count = self._waves.reserve(start, count, end), count
         played = {**signals, **host_spikes(graph, signals)}
         for name in self.played:
             raster = np.asarray(played[name], dtype=np.bool_).reshape(count, -1)
             units, frames = np.nonzero(raster.T)
-            ticks = start + (frames + graph.depth(name)) * dialect.ticks_per_step + units % dialect.spread
-            dialect.play(self.populations[name], units, ticks)
+            ticks = self.start + (frames + graph.depth(name)) * dialect.ticks_per_step + units % dialect.spread
+            dialect.play(self.populations[name], *self._waves.spikes(name, units, ticks))
         for name, values in driving_values(graph, signals).items():
             require_memory(
                 f"driving the {values.shape[1]:,} units of {name!r} through {count:,} frames",
                 values.size * dialect.bytes_per_value,
                 "Run fewer frames at a time",
             )
-            ticks = start + (np.arange(count, dtype=np.int64) + graph.depth(name)) * dialect.ticks_per_step
-            dialect.inject(self.drives[name], values, ticks)
+            ticks = self.start + (np.arange(count, dtype=np.int64) + graph.depth(name)) * dialect.ticks_per_step
+            dialect.inject(self.drives[name], *self._waves.values(name, values, ticks))
         if STANDING in self.populations:
-            steps = np.arange(count + graph.total_depth, dtype=np.int64)
-            dialect.play(self.populations[STANDING], np.zeros_like(steps), start + steps * dialect.ticks_per_step)
-        return start + (count - 1 + graph.total_depth) * dialect.ticks_per_step + dialect.spread
+            ticks = self.start + np.arange(count + graph.total_depth, dtype=np.int64) * dialect.ticks_per_step
+            dialect.play(self.populations[STANDING], *self._waves.spikes(STANDING, np.zeros_like(ticks), ticks))
+        return self.start + end
 
-    def answers(self, events: Mapping[str, Events], count: int) -> dict[str, npt.NDArray[np.bool_]]:
-        """Sort recorded spikes by the frame that they answer.
+    def reset(self) -> None:
+        """Set PyNN's time back to 0, as `sim.reset()` does; weights stay as they are, and no spike is under way."""
+        self._require_alive()
+        weights = self.weights()
+        self.dialect.reset(self._ticks(self.graph.total_depth + 1) + self._waves.remaining())
+        self.set_weights(weights)
+
+    # Weights
+    # ------------------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[Pair, FloatArray]:
+        """Return the weights that the simulator has now, in the graph's units; see `strop.backend.Runner.weights`."""
+        self._require_alive()
+        found: dict[Pair, FloatArray] = {}
+        for pair, known in self._known.items():
+            pre, post, _ = synapses_of(self.graph, *pair)
+            found_pre, found_post, values = self.dialect.read_weights(self.projections[pair])
+            weights = np.empty(len(known))
+            # Several synapses between two cells are told apart by their weights, as they were known last.
+            weights[np.lexsort((known, post, pre))] = values[np.lexsort((values, found_post, found_pre))]
+            found[pair] = weights
+        return found
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in the simulator; see `strop.backend.Runner.set_weights`."""
+        self._require_alive()
+        checked = checked_weights(weights, self._known, self.dialect.name)
+        for pair, values in checked.items():
+            pre, post, _ = synapses_of(self.graph, *pair)
+            found_pre, found_post, found = self.dialect.read_weights(self.projections[pair])
+            ordered = np.empty(len(values))
+            order = np.lexsort((self._known[pair], post, pre))
+            ordered[np.lexsort((found, found_post, found_pre))] = values[order]
+            self.dialect.write_weights(self.projections[pair], ordered)
+            self._known[pair] = values
+
+    def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return what the populations that PyNN records have answered to each frame.
+
+        >>> network.record()
+        >>> sim.run_until(network.present(frames))
+        >>> network.spikes()["dense_1"].shape  # (n, *shape)
+
+        Parameters
+        ----------
+        count, start : int, optional
+            How many frames, the first of which entered in tick `start`; by default those of the last `present`.
+
+        Returns
+        -------
+        dict of population name to bool array, shape (count, *shape)
+        """
+        self._require_alive()
+        events = {}
+        for name in self.graph.population_names:
+            population = self.populations[name]
+            if name in self.played or "spikes" not in {v.name for v in population.recorder.recorded}:
+                continue
+            trains = population.get_data("spikes").segments[-1].spiketrains
+            times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
+            units = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
+            events[name] = (units, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))
+        return self.answers(events, self.count if count is None else count, start)
+
+    def answers(
+        self, events: Mapping[str, Events], count: int, start: int | None = None
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Sort recorded spikes by the frame that they answer, of those that entered from tick `start` on.
 
         Returns
         -------
@@ -233,7 +368,7 @@ class PyNNNetwork:
         for name, (units, ticks) in events.items():
             population = graph.population(name)
             raster = np.zeros((count, population.size), dtype=np.bool_)
-            step, late = np.divmod(ticks - self.start, dialect.ticks_per_step)
+            step, late = np.divmod(ticks - (self.start if start is None else start), dialect.ticks_per_step)
             frame = step - graph.depth(name)
             ours = (frame >= 0) & (frame < count) & (late == units % dialect.spread)
             raster[frame[ours], units[ours]] = True

@@ -28,16 +28,25 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
   threshold was lifted by. (PyNN's `StepCurrentSource` is such a clamp with loops in Python over all its times;
   `electrodes.py`.) `Vector.play` is read when the simulation is initialised, as the times of a `VecStim` are.
 * A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented
-  before the first `run`, or after a reset.
+  before the first `run`, or after a reset. Times are met to half a step (`nrncvode/netcvode.cpp`,
+  `deliver_net_events`), so that what rounds in `t`, which is summed up, does not matter.
+* What a script may set around it that changes spikes, tried out one by one: `secondorder` (another integration of the
+  membrane), `dt` after the cells were made, CVode (steps of a variable length), more than one thread (NEURON stops:
+  its least delay is 0 here), CoreNEURON (which takes PyNN's mechanisms only where they are compiled for it). Each of
+  them is refused by name, whenever PyNN runs. Nothing depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the
+  cache, the compression of spikes, `condition_order` or PyNN's `min_delay`.
+* PyNN's `setup` forgets cells but does not take them away, and keeps every projection (`projections.py`,
+  `_projections`): what was built before is simulated along. A runner takes its own away.
 """
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +57,9 @@ import numpy as np
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
 from strop_backends.pynn.connector import SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray
+from strop_backends.pynn.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray
+from strop_backends.pynn.neuron_cells import projection_class
+from strop_backends.pynn.units import Tuning, tuned_classes
 
 # What is taken off a threshold, relative to it: more than the roundings on the way to the membrane.
 RESOLUTION = 2.0**-44
@@ -56,6 +67,8 @@ RESOLUTION = 2.0**-44
 _LEAK = 2.0**20
 # Membrane potential in mV for a summed weight of 1 nA.
 PEAK = 2.0**-20
+# NEURON's own `dt` and steps in a millisecond (`nrnoc/init.cpp`; 1 / dt in PyNN).
+_STEP = (0.025, 40.0)
 
 
 class NeuronDialect(Dialect):
@@ -70,9 +83,19 @@ class NeuronDialect(Dialect):
     # Time and value, of the current and of its end; and the currents of all cells once more.
     bytes_per_value: int = 48
 
+    # What a script had before strop set NEURON up.
+    given: ClassVar[tuple[float, float]] = _STEP
+    # Sections that runners have left.
+    _left: ClassVar[list[Any]] = []
+
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
+        self.population, _ = tuned_classes(sim)
+        self.projection = projection_class(sim)
+        self.h = sim.simulator.h
         self._recorded: dict[str, Any] = {}
+        self._units: list[Any] = []
+        self._built_for = 0.0
 
     @staticmethod
     def load() -> ModuleType:
@@ -101,9 +124,102 @@ class NeuronDialect(Dialect):
         module: ModuleType = pyNN.neuron
         return module
 
-    def setup(self, timestep: float, longest_delay: float, **options: Any) -> None:
+    # Setting up
+    # ---------------------------------------------------------------------------------------------------
+
+    def setup(self, timestep: float, longest_delay: int, **options: Any) -> None:
         """Set NEURON up; options go to PyNN's `setup`."""
-        self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest_delay, **options)
+        claim = CLAIMS.get(self.name)
+        if claim is None or not self.holds(claim.mark):
+            NeuronDialect.given = (self.h.dt, self.h.steps_per_ms)
+        longest = longest_delay * self.ticks_per_step * timestep
+        self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest, **options)
+
+    def check_setup(self, longest_delay: int) -> None:
+        """Refuse what changes spikes, now and whenever PyNN runs."""
+        self._built_for = self.dt
+        self._check_settings()
+        # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
+        self.sim.simulator.state.current_sources.append(_Watch(self._check_settings))
+
+    def check_surroundings(self) -> None:
+        """Refuse settings that change spikes, and frames while the simulation is under way."""
+        self._check_settings()
+        if self.sim.simulator.state.running:
+            raise BackendError(f"{self.name}: present frames before the first sim.run(), or after sim.reset()")
+
+    def _check_settings(self) -> None:
+        wrong = self._wrong(self._built_for)
+        if wrong:
+            raise BackendError(f"{self.name}: spikes would be wrong: {wrong}")
+
+    def _wrong(self, dt: float) -> str:
+        """Say what is set so that spikes would be wrong in a network built for steps of `dt` ms."""
+        state, h = self.sim.simulator.state, self.h
+        processes, threads = int(state.parallel_context.nhost()), int(state.parallel_context.nthread())
+        wrong = {
+            f"h.dt is {h.dt:g} ms, the network was built for {dt:g} ms": h.dt != dt,
+            f"h.secondorder is {h.secondorder:g}, it must be 0": h.secondorder != 0,
+            "CVode is active (use_cvode), steps must have one length": bool(state.cvode.active()),
+            f"NEURON has {threads} threads, it must have 1 (ParallelContext.nthread)": threads != 1,
+            f"NEURON was started in {processes} processes (MPI), it must be 1": processes != 1,
+            "CoreNEURON is enabled": bool(getattr(sys.modules.get("neuron.coreneuron"), "enable", False)),
+        }
+        return "; ".join(what for what, is_so in wrong.items() if is_so)
+
+    # Whose NEURON it is
+    # ---------------------------------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """Sections and connections."""
+        return sum(1 for _ in self.h.allsec()) + int(self.h.List("NetCon").count())
+
+    def occupant(self, settings: bool) -> str | None:
+        """Sections and connections, also those that are not PyNN's; or another `dt`."""
+        counts = self._foreign()
+        if any(counts):
+            # Connections and cells refer to each other, and so outlive their populations for a while.
+            gc.collect()
+            counts = self._foreign()
+        if any(counts):
+            return f"{counts[0]:,} sections and {counts[1]:,} connections in NEURON"
+        if not settings:
+            return None
+        wrong = self._wrong(self.h.dt)
+        return wrong or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
+
+    def _foreign(self) -> tuple[int, int]:
+        """Count sections, and connections that lead somewhere, besides what runners have left."""
+        own = {*self._left, self.sim.simulator.dummy}
+        connections = self.h.List("NetCon")
+        targets = [connections.o(n).syn() for n in range(int(connections.count()))]
+        lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec in own)]
+        return sum(section not in own for section in self.h.allsec()), len(lead)
+
+    def release(self) -> None:
+        """Take the network away as far as NEURON lets go of it, and set the time step back."""
+        from pyNN.neuron.projections import _projections
+
+        self.sim.end()
+        _projections[:] = [p for p in _projections if not any(p.post is units for units in self._units)]
+        self.sim.simulator.initializer.clear()
+        self.sim.simulator.state.clear()
+        for own in (cell for units in self._units for cell in units.all_cells):
+            # A section outlives its population, because it and what it knows refer to each other out of sight of
+            # Python's collection. It stays, bare.
+            self._left.append(own._cell)
+            own._cell.__dict__.clear()
+        self._units.clear()
+        self.h.dt, self.h.steps_per_ms = NeuronDialect.given
+        NeuronDialect.given = _STEP
+
+    # Time
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> object:
+        """PyNN's segment, a new one after each `reset`."""
+        return self.sim.simulator.state.segment_counter
 
     def first_free_tick(self) -> int:
         """The tick behind now."""
@@ -114,22 +230,44 @@ class NeuronDialect(Dialect):
         if self.sim.simulator.state.running:
             self.sim.simulator.state.reset()
 
+    # Building
+    # -----------------------------------------------------------------------------------------------------
+
     def units(self, population: Population) -> Any:
         """`IF_curr_exp` with a current that lasts one tick."""
         dt = self.dt
-        lifted = population.threshold.reshape(-1) + _lift(population)
+        threshold, bias = population.threshold.reshape(-1).copy(), population.bias.reshape(-1).copy()
+        scale = PEAK * (1.0 - RESOLUTION)
         cell = self.sim.IF_curr_exp(
             cm=capacitance(dt),
             tau_m=dt / _LEAK,
             v_rest=0.0,
             v_reset=0.0,
-            v_thresh=lifted * (PEAK * (1.0 - RESOLUTION)),
+            v_thresh=(threshold + lift(threshold)) * scale,
             tau_refrac=dt,
             tau_syn_E=dt / 1024,
             tau_syn_I=dt / 1024,
             i_offset=0.0,
         )
-        return self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+        units = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+
+        def write_threshold(lifted: FloatArray) -> None:
+            for own, value in zip(units.all_cells, lifted * scale, strict=True):
+                own._cell.v_thresh = value
+
+        units.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
+        self._units.append(units)
+        return units
+
+    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
+        """Let changes of biases and thresholds reach the synapses that bring them."""
+        by_unit = {c.postsynaptic_index: c for c in projection.connections}
+
+        def write_standing(values: FloatArray) -> None:
+            for unit, value in zip(post.tolist(), values, strict=True):
+                by_unit[unit].weight = value
+
+        units.tuning.standing, units.tuning.write_standing = post, write_standing
 
     def drive(self, population: Population, units: Any) -> Any:
         """An `IClamp` in each cell, with the vectors that it is played from."""
@@ -139,23 +277,25 @@ class NeuronDialect(Dialect):
             clamp = h.IClamp(0.5, sec=cell._cell)
             clamp.delay, clamp.dur, clamp.amp = 0.0, 1e12, 0.0
             parts.append((clamp, h.Vector(), h.Vector()))
-        return parts, population.bias.reshape(-1), _lift(population)
+        units.tuning.driven = True
+        return parts, units.tuning
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
         """Fill the vectors: each value in the tick before the one in which it decides, then nothing."""
-        parts, bias, lift = drive
+        parts, tuning = drive
         currents = np.zeros((values.shape[1], 2 * len(ticks)))
-        currents[:, ::2] = ((values + bias) + lift).T
+        currents[:, ::2] = ((values + tuning.bias) + tuning.lift).T
         start = ticks - self.latency
         times = np.stack([start, start + 1], axis=1).reshape(-1) * self.dt
         for (clamp, amplitude, when), current in zip(parts, currents, strict=True):
             amplitude.from_python(current)
             when.from_python(times)
             amplitude.play(clamp._ref_amp, when)
+        tuning.frozen = "what is played into them holds the biases; set them before any frame is presented"
 
     def standing_weights(self, population: Population) -> FloatArray | None:
         """The bias, and what the threshold was lifted by."""
-        return population.bias.reshape(-1) + _lift(population)
+        return population.bias.reshape(-1) + lift(population.threshold.reshape(-1))
 
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
@@ -163,7 +303,7 @@ class NeuronDialect(Dialect):
         """PyNN's own list connector: NEURON takes its synapses one by one."""
         # Nothing is spread here: one delay for all.
         delay = int(np.max(ticks)) * self.dt
-        return self.sim.Projection(
+        return self.projection(
             source,
             target,
             SynapseArrays(pre, post, weight, delay),
@@ -172,11 +312,16 @@ class NeuronDialect(Dialect):
             label=f"{source.label}->{target.label}",
         )
 
-    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
-        """Set the sources' times; refused while the simulation is under way."""
-        if self.sim.simulator.state.running:
-            raise BackendError(f"{self.name}: present frames before the first sim.run(), or after sim.reset()")
-        super().play(population, units, ticks)
+    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+        """What each `NetCon` has."""
+        rows = [(c.presynaptic_index, c.postsynaptic_index, c.weight) for c in projection.connections]
+        pre, post, weight = (np.array(column) for column in zip(*rows, strict=True))
+        return pre.astype(np.int64), post.astype(np.int64), weight.astype(np.float64)
+
+    def write_weights(self, projection: Any, values: FloatArray) -> None:
+        """Into each `NetCon`."""
+        for connection, value in zip(projection.connections, values.tolist(), strict=True):
+            connection.weight = value
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Let PyNN record spikes."""
@@ -203,10 +348,20 @@ def capacitance(dt: float) -> float:
     return dt / (PEAK * (1.0 + _LEAK))
 
 
-def _lift(population: Population) -> FloatArray:
+def lift(threshold: FloatArray) -> FloatArray:
     """Return what is added to thresholds so that a unit without input is below them: 0 where they are
     positive."""
-    threshold = population.threshold.reshape(-1)
     size = np.where(threshold == 0, 0.5, np.abs(threshold))
-    lift: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))
-    return lift
+    lifted: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))
+    return lifted
+
+
+class _Watch:
+    """Looks like a current source to PyNN, and checks settings before each run."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+        self._devices = (None,)
+
+    def _update_iclamp(self, device: None, until: float) -> None:
+        self._check()

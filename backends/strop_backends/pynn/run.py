@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.backend import Runner
+from strop.backend import Pair, Runner
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.reference import host_spikes
+from strop_backends.pynn.dialect import SimulatorInUseError
+from strop_backends.pynn.elsewhere import RemoteRunner
 from strop_backends.pynn.network import PyNNNetwork
 
 
@@ -19,26 +21,52 @@ class PyNNRunner(Runner):
     """A network that was built once and streams chunk after chunk, the clock running on.
 
     PyNN keeps one network per process and simulator: `setup()` drops the one before. A runner that has lost
-    its network to another builds it again.
+    its network to another builds it again. What a user has in the simulator stays: then the network is built in a
+    process of its own.
     """
 
-    def __init__(self, graph: Graph, module: str, **options: Any) -> None:
-        self.graph, self.module, self.options = graph, module, options
-        self.network = self._build()
+    def __init__(self, graph: Graph, module: str, name: str, **options: Any) -> None:
+        self.graph, self.module, self.name, self.options = graph, module, name, options
+        self._changed: dict[Pair, npt.NDArray[np.float64]] = {}
+        self._elsewhere: RemoteRunner | None = None
+        self._network: PyNNNetwork | None = None
+        self._build()
 
-    def _build(self) -> PyNNNetwork:
-        network = PyNNNetwork(self.graph, self.module, **self.options)
+    @property
+    def network(self) -> PyNNNetwork:
+        """The network in this process."""
+        if self._network is None:
+            raise BackendError(f"{self.name}: this network is in a process of its own, or has been closed")
+        return self._network
+
+    def _build(self) -> None:
+        try:
+            network = PyNNNetwork(self.graph, self.module, disposable=True, **self.options)
+        except SimulatorInUseError:
+            self._network, self._elsewhere = None, RemoteRunner(self.graph, self.name, self.options)
+            if self._changed:
+                self._elsewhere.set_weights(self._changed)
+            return
         # What is played in needs no recording.
         network.dialect.record(
             {name: network.populations[name] for name in self.graph.population_names if name not in network.played}
         )
-        return network
+        if self._changed:
+            network.set_weights(self._changed)
+        network.dialect.claim(disposable=True)
+        self._network = network
+
+    def _host(self) -> PyNNNetwork | RemoteRunner:
+        """Return where the network is, built again if the simulator has lost it."""
+        if self._elsewhere is None and (self._network is None or not self._network.alive):
+            self._build()
+        return self._elsewhere or self.network
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.backend.Runner`."""
-        if not self.network.alive:
-            self.network = self._build()
-        network = self.network
+        network = self._host()
+        if isinstance(network, RemoteRunner):
+            return network.run(signals)
         count = len(next(iter(signals.values())))
         network.dialect.rewind()
         end = network.play(signals)
@@ -56,7 +84,28 @@ class PyNNRunner(Runner):
         found.update(host_spikes(self.graph, signals))
         return {name: found[name] for name in self.graph.population_names}
 
+    def reset(self) -> None:
+        """Set PyNN's time back to 0; weights stay as they are."""
+        self._host().reset()
+
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Read the simulator's weights; see `strop.backend.Runner`."""
+        return self._host().weights()
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Write weights into the simulator; see `strop.backend.Runner`."""
+        self._host().set_weights(weights)
+        self._changed.update({pair: np.array(values, dtype=np.float64) for pair, values in weights.items()})
+
     def close(self) -> None:
-        """Let PyNN tidy up."""
-        if self.network.alive:
-            self.network.sim.end()
+        """Leave the simulator as it was before."""
+        if self._elsewhere is not None:
+            self._elsewhere.close()
+        elif self._network is not None and self._network.alive:
+            dialect = self._network.dialect
+            # Only what is still as this runner left it: a script may have built into it since.
+            if dialect.in_use(disposable=True) is None:
+                dialect.release()
+            else:
+                dialect.sim.end()
+        self._elsewhere = self._network = None

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from strop.errors import BackendMissingError, ModelFileError, StropError
+from strop.errors import BackendMissingError, DataError, ModelFileError, StropError
 from strop.reader.naming import brief
 
 if TYPE_CHECKING:
     import keras
+
+    from strop.reader.classes import KnownObjects
 
 __all__ = ["load_model"]
 
@@ -28,12 +30,13 @@ _HDF5_START = b"\x89HDF\r\n\x1a\n"
 _KINDS = "a .keras file, a legacy .h5 file or a tf.keras SavedModel folder"
 
 
-def load_model(path: str | os.PathLike[str]) -> keras.Model:
+def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
     """Open a model file of any supported format as a Keras 3 model, its weights and sharpness in place.
 
     >>> model = strop.load_model("net.keras")           # Keras 3, tf.keras 2.12 and later
     >>> model = strop.load_model("whetstone_2018.h5")   # the original Whetstone, Keras 2, Keras 3's own .h5
     >>> model = strop.load_model("saved_model_folder")  # tf.keras, as written by model.save(folder)
+    >>> model = strop.load_model("signs.h5", {"SteSign": SteSign})  # a class of your own
 
     The model is not compiled. The old names `Spiking_BRelu`, `Spiking_Sigmoid` and `Softmax_Decode` become
     the layers of `strop.keras`. Regularizers, constraints and initializers of the old formats are dropped:
@@ -43,6 +46,9 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     ----------
     path : str or path
         What the file holds decides how it is read; its name and extension do not matter.
+    custom_objects : dict, optional
+        Layer classes (of Keras 3) and functions of your own, by the names under which the file knows them. Those that
+        `keras.saving.register_keras_serializable` has registered are found without it. No class is taken from the file.
 
     Returns
     -------
@@ -54,22 +60,38 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         If there is no such file, if it is of another kind, damaged or incomplete, or if a weight is missing,
         left over, of another shape or not finite.
     UnsupportedLayerError
-        If a layer is none of Keras's or strop's own, or if it would run code from the file (`Lambda`).
+        If a layer is none of Keras's, strop's or your own, or if it would run code from the file (`Lambda`).
+    DataError
+        If `custom_objects` is no dictionary of classes and functions.
     BackendMissingError
         If Keras 3 and TensorFlow are not installed.
     """
     path = Path(path)
     read = _reader(path)
     _require_keras()
+    known = _known_objects(custom_objects)
     try:
-        return read(path)
+        return read(path, known)
     except StropError:
         raise
     except Exception as error:  # a file can be broken in more ways than any list of exceptions foresees
         raise ModelFileError(f"{path}: the model in it cannot be rebuilt: {brief(error)}") from error
 
 
-def _reader(path: Path) -> Callable[[Path], keras.Model]:
+def _known_objects(custom_objects: Mapping[str, Any] | None) -> KnownObjects:
+    from strop.reader.classes import KnownObjects
+
+    if custom_objects is None:
+        return KnownObjects()
+    if not isinstance(custom_objects, Mapping):
+        raise DataError(f"custom_objects is a dictionary of names and classes or functions, got {custom_objects!r}")
+    for name, value in custom_objects.items():
+        if not isinstance(name, str) or not callable(value):
+            raise DataError(f"custom_objects maps names to classes or functions, got {name!r}: {value!r}")
+    return KnownObjects(dict(custom_objects))
+
+
+def _reader(path: Path) -> Callable[[Path, KnownObjects], keras.Model]:
     """Return the reader for what `path` holds; the readers are imported on demand, as they need Keras."""
     from strop.reader import hdf5, keras3, savedmodel
 

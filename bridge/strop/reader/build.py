@@ -8,17 +8,33 @@ so that the file's layer names lead to the layers when the weights are placed (`
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from strop.errors import ModelFileError, StropError, UnsupportedLayerError
+from strop.reader.classes import KnownObjects
 from strop.reader.config import dtype_name, layer_from_config, plain, safe_name
+from strop.reader.larq import Expansion, expansion
 from strop.reader.naming import brief, shown_shape
-from strop.reader.topology import Call, Entry, TensorName, as_mapping, read_calls, read_entries, read_tensors
+from strop.reader.operations import Operation, operation_from_entry
+from strop.reader.topology import (
+    Call,
+    Entry,
+    TensorName,
+    as_mapping,
+    read_calls,
+    read_entries,
+    read_entry,
+    read_structure,
+    tensors_in,
+    with_tensors,
+)
 
 _SEQUENTIAL = frozenset(["Sequential"])
 _FUNCTIONAL = frozenset(["Functional", "Model", "Network"])
+_WRAPPERS = frozenset(["SpectralNormalization", "TimeDistributed"])
 MODEL_CLASSES = _SEQUENTIAL | _FUNCTIONAL
 
 
@@ -30,12 +46,17 @@ class RebuiltModel:
     ----------
     model : keras.Model
     layers : dict
-        Each value is a keras.layers.Layer or, for a nested model, a `RebuiltModel`. Input layers are not
-        listed.
+        Each value is a keras.layers.Layer; a `RebuiltModel` for a nested model, a `RebuiltWrapper` for a wrapper, or an
+        `Expansion`. Input layers and operations are not listed.
     """
 
     model: Any
     layers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RebuiltWrapper(RebuiltModel):
+    """A wrapper (`TimeDistributed`), which is `model` here, and the one layer or model in it, in `layers`."""
 
 
 class Rebuilder:
@@ -48,11 +69,14 @@ class Rebuilder:
     largest : int
         Number of values in the file's largest weight. No layer may ask for more, so that a config with absurd
         sizes is refused before any memory is taken.
+    known : KnownObjects
+        The classes and functions that the file may name beside Keras's and strop's own.
     """
 
-    def __init__(self, source: str, largest: int) -> None:
+    def __init__(self, source: str, largest: int, known: KnownObjects) -> None:
         self._source = source
         self._largest = largest
+        self._known = known
 
     def model(self, class_name: Any, config: Any, *, name: str | None = None, build_shape: Any = None) -> RebuiltModel:
         """Rebuild a Sequential or functional model from its config.
@@ -100,55 +124,67 @@ class Rebuilder:
         stack: list[Any] = [self._sequential_input(entries[0], shape)]
         for entry in entries[1:] if entries[0].class_name == "InputLayer" else entries:
             layer = self._add(entry, layers)
-            stack.append(layer.model if isinstance(layer, RebuiltModel) else layer)
+            stack.extend(self._expanded(layer, stack) if isinstance(layer, Expansion) else [keras_layer(layer)])
         model = self._connected(lambda: keras.Sequential(stack, name=safe_name(name)), f"model {name!r}")
         _lift_limits(layers)
         return RebuiltModel(model, layers)
 
-    def _functional(self, config: Mapping[str, Any]) -> RebuiltModel:
+    def _expanded(self, layer: Expansion, stack: list[Any]) -> tuple[Any, ...]:
+        """Return the chain of layers for what comes out of the layers so far."""
         import keras
+
+        shape = () if layer.padding is None else keras.Sequential(stack).output_shape
+        return layer.parts(shape)
+
+    def _functional(self, config: Mapping[str, Any]) -> RebuiltModel:
 
         name = str(config.get("name") or "model")
         where = f"{self._source}: model {name!r}"
         inputs, outputs = (
-            list(read_tensors(plain(config.get(role)), f"{where}: {role}"))
+            _unpacked(read_structure(plain(config.get(role)), f"{where}: {role}"))
             for role in ("input_layers", "output_layers")
         )
         layers: dict[str, Any] = {}
+        operations: dict[str, Operation] = {}
         tensors: dict[TensorName, Any] = {}
         pending: dict[str, list[Call]] = {}
         for entry in read_entries(config["layers"], self._source):
             if entry.class_name == "InputLayer":
                 tensors[TensorName(entry.name, 0, 0)] = self._input(entry.config, entry.name)
                 continue
-            self._add(entry, layers)
+            if entry.is_operation:
+                operations[entry.name] = operation_from_entry(entry, f"{self._source}: layer {entry.name!r}")
+            else:
+                self._add(entry, layers)
             pending[entry.name] = read_calls(entry, self._source)
-        self._connect(layers, pending, tensors, _first_calls(layers, pending, outputs))
-        for tensor in (*inputs, *outputs):
+        self._connect({**layers, **operations}, pending, tensors, _first_calls(layers, pending, outputs))
+        for tensor in tensors_in([inputs, outputs]):
             if tensor not in tensors:
                 raise ModelFileError(f"{where} has an input or output that no layer provides: {tensor}")
-        ends = [_unpacked([tensors[tensor] for tensor in role]) for role in (inputs, outputs)]
-        model = self._connected(lambda: keras.Model(*ends, name=safe_name(name)), f"model {name!r}")
+        start, end = (with_tensors(role, tensors.__getitem__) for role in (inputs, outputs))
+        model = self._connected(lambda: _functional_model(start, end, safe_name(name)), f"model {name!r}")
         _lift_limits(layers)
         return RebuiltModel(model, layers)
 
     def _connect(
         self,
-        layers: dict[str, Any],
+        callables: dict[str, Any],
         pending: dict[str, list[Call]],
         tensors: dict[TensorName, Any],
         first_call: dict[str, int],
     ) -> None:
         """Call every layer as often as the file does, as soon as its inputs are there; `tensors` gets the outputs."""
+        import keras
+
         number = {name: first_call.get(name, 0) for name in pending}
         while pending:
             done = len(tensors)
             for name in list(pending):
                 while pending[name] and all(tensor in tensors for tensor in pending[name][0].inputs):
                     call = pending[name].pop(0)
-                    inputs = [tensors[tensor] for tensor in call.inputs]
-                    output = self._call(layers[name], inputs if call.as_list else inputs[0], name)
-                    for index, tensor in enumerate(output if isinstance(output, list | tuple) else [output]):
+                    args, kwargs = (with_tensors(part, tensors.__getitem__) for part in call)
+                    output = self._call(callables[name], args, kwargs, name)
+                    for index, tensor in enumerate(keras.tree.flatten(output)):
                         tensors[TensorName(name, number[name], index)] = tensor
                     number[name] += 1
                 if not pending[name]:
@@ -158,15 +194,18 @@ class Rebuilder:
                 missing = next(tensor for tensor in pending[name][0].inputs if tensor not in tensors)
                 raise ModelFileError(f"{self._source}: layer {name!r} takes an input that no layer provides: {missing}")
 
-    def _call(self, layer: Any, inputs: Any, name: str) -> Any:
-        target = layer.model if isinstance(layer, RebuiltModel) else layer
-        return self._connected(lambda: target(inputs), f"layer {name!r}")
+    def _call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+        import keras
+
+        if isinstance(layer, RebuiltModel | Expansion | keras.layers.Layer):
+            return self._connected(lambda: keras_layer(layer)(*args), f"layer {name!r}")
+        return self._connected(lambda: layer(args, kwargs), f"layer {name!r}")
 
     def _connected(self, connect: Callable[[], Any], what: str) -> Any:
         """Run a step that makes Keras connect layers; what does not fit is the file's fault."""
         try:
             return connect()
-        except ModelFileError:
+        except (ModelFileError, UnsupportedLayerError):
             raise
         except StropError as error:
             raise ModelFileError(f"{self._source}: {error}") from error
@@ -178,13 +217,31 @@ class Rebuilder:
         where = f"{self._source}: layer {entry.name!r}"
         if entry.name in layers:
             raise ModelFileError(f"{self._source}: two layers are called {entry.name!r}")
+        layers[entry.name] = layer = self._layer(entry, where)
+        return layer
+
+    def _layer(self, entry: Entry, where: str) -> Any:
+        if entry.is_operation:
+            raise UnsupportedLayerError(f"{where} is an operation on tensors, which no Sequential model can hold")
         if entry.class_name in MODEL_CLASSES:
-            layer: Any = self.model(entry.class_name, entry.config, name=entry.name)
-        else:
-            config = {**as_mapping(entry.config, f"{where}: config"), "name": entry.name}
-            layer = layer_from_config(entry.class_name, config, where)
+            return self.model(entry.class_name, entry.config, name=entry.name)
+        config = {**as_mapping(entry.config, f"{where}: config"), "name": entry.name}
+        if entry.class_name in _WRAPPERS and entry.class_name not in self._known.passed:
+            inner = read_entry(config.get("layer"), 0, where)
+            wrapped = self._layer(inner, f"{where}: layer {inner.name!r}")
+            if isinstance(wrapped, Expansion):
+                raise UnsupportedLayerError(
+                    f"{where} wraps a layer of Larq ({inner.class_name}), which strop does not read"
+                )
+            layer = layer_from_config(entry.class_name, config, where, self._known, keras_layer(wrapped))
             self._limit_weights(layer, where)
-        layers[entry.name] = layer
+            return RebuiltWrapper(layer, {inner.name: wrapped})
+        expanded = expansion(entry.class_name, config, where, self._known)
+        if expanded is not None:
+            self._limit_weights(expanded.main, where)
+            return expanded
+        layer = layer_from_config(entry.class_name, config, where, self._known)
+        self._limit_weights(layer, where)
         return layer
 
     def _limit_weights(self, layer: Any, where: str) -> None:
@@ -234,10 +291,26 @@ class Rebuilder:
         )
 
 
+def keras_layer(layer: Any) -> Any:
+    """Return what Keras calls in the place of a value of `RebuiltModel.layers`."""
+    return layer.model if isinstance(layer, RebuiltModel) else layer
+
+
+def _functional_model(inputs: Any, outputs: Any, name: str) -> Any:
+    import keras
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the keys of dictionaries and the names of inputs differ
+        return keras.Model(inputs, outputs, name=name)
+
+
 def _lift_limits(layers: dict[str, Any]) -> None:
     """Undo `Rebuilder._limit_weights`: the layers are built, and are free to be changed."""
     for layer in layers.values():
-        vars(layer).pop("add_weight", None)
+        if isinstance(layer, RebuiltWrapper):
+            _lift_limits(layer.layers)
+        target = layer.main if isinstance(layer, Expansion) else keras_layer(layer)
+        vars(target).pop("add_weight", None)
 
 
 def _batch_shape(class_name: Any, config: Any) -> Any:
@@ -251,7 +324,7 @@ def _batch_shape(class_name: Any, config: Any) -> Any:
     return config.get("batch_input_shape") or config.get("batch_shape")
 
 
-def _first_calls(layers: dict[str, Any], pending: dict[str, list[Call]], outputs: list[TensorName]) -> dict[str, int]:
+def _first_calls(layers: dict[str, Any], pending: dict[str, list[Call]], outputs: Any) -> dict[str, int]:
     """Return the number of the first call of each nested model.
 
     Keras counts the calls of a nested model from 1 where it counts the model's own making as call 0, and from
@@ -259,8 +332,9 @@ def _first_calls(layers: dict[str, Any], pending: dict[str, list[Call]], outputs
     """
     first: dict[str, int] = {}
     inputs = [tensor for calls in pending.values() for call in calls for tensor in call.inputs]
-    for tensor in (*outputs, *inputs):
-        if isinstance(layers.get(tensor.layer), RebuiltModel):
+    for tensor in (*tensors_in(outputs), *inputs):
+        found = layers.get(tensor.layer)
+        if isinstance(found, RebuiltModel) and not isinstance(found, RebuiltWrapper):
             first[tensor.layer] = min(first.get(tensor.layer, tensor.call), tensor.call)
     return first
 
@@ -269,5 +343,5 @@ def _is_length(size: Any) -> bool:
     return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
 
 
-def _unpacked(items: list[Any]) -> Any:
-    return items[0] if len(items) == 1 else items
+def _unpacked(items: Any) -> Any:
+    return items[0] if isinstance(items, list) and len(items) == 1 else items

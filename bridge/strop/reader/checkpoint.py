@@ -8,7 +8,7 @@ values.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +91,9 @@ class Checkpoint:
         """Return the children of a node whose attribute name starts with one of `prefixes`."""
         return [child for name, child in self._nodes[number].children.items() if name.startswith(prefixes)]
 
-    def weights(self, number: int, path: tuple[str, ...]) -> Iterator[StoredWeight]:
+    def weights(
+        self, number: int, path: tuple[str, ...], only: Collection[str] | None = None
+    ) -> Iterator[StoredWeight]:
         """Yield the variables that are attributes of a layer, and those of the layer that is its activation.
 
         Parameters
@@ -100,11 +102,19 @@ class Checkpoint:
             Node of the layer.
         path : tuple of str
             What their names start with.
+        only : collection of str, optional
+            Names of the variables to yield, for a wrapper: it has those of its layer as attributes as well.
         """
+        seen: set[str] = set()
         for name, child in self._nodes[number].children.items():
             key = self._nodes[child].key
             if key is not None and key in self._shapes:
+                if key in seen:  # two attributes for one variable: the first has its name
+                    continue
+                if only is not None and name not in only:
+                    continue
                 self._used.add(key)
+                seen.add(key)
                 yield StoredWeight("/".join((*path, name)), tuple(self._shapes[key]), self._read(key))
             elif name == "activation":
                 yield from self.weights(child, (*path, name))

@@ -1,7 +1,7 @@
 """Translate the layer configs of Keras 2 (and of Keras 3's legacy format) into arguments for Keras 3 layers.
 
-This is the allow-list that keeps foreign code out: a config only ever names one of the built-in layers below
-or one of strop's own, and only passes it plain values. Anything else is refused by name.
+Built-in layers and strop's own get plain values only, and each option must be known. Layers of the user's own, which
+this process knows (`classes`), are given their config as they would be by Keras.
 """
 
 from __future__ import annotations
@@ -12,24 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from strop.errors import ModelFileError, UnsupportedLayerError
+from strop.reader.classes import BUILT_IN, KnownObjects, function_of_name, is_spiking, layer_class, strop_classes
 from strop.reader.naming import brief
+from strop.reader.safety import check_records
 
-_BUILT_IN = """
-    Activation ActivityRegularization Add AlphaDropout Average AveragePooling1D AveragePooling2D
-    AveragePooling3D BatchNormalization Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D
-    Conv3DTranspose Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU
-    Embedding Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
-    GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization
-    Identity LayerNormalization LeakyReLU MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum Multiply
-    PReLU Permute ReLU RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D Softmax SpatialDropout1D
-    SpatialDropout2D SpatialDropout3D Subtract UnitNormalization UpSampling1D UpSampling2D UpSampling3D
-    ZeroPadding1D ZeroPadding2D ZeroPadding3D
-    """
-_FORMER_NAMES = {
-    "BatchNormalizationV1": "BatchNormalization",
-    "BatchNormalizationV2": "BatchNormalization",
-    "SyncBatchNormalization": "BatchNormalization",
-}
 _RENAMED_OPTIONS = {("LeakyReLU", "alpha"): "negative_slope"}
 # Without hard_sigmoid: Keras 2 and Keras 3 mean different functions by that name.
 _ACTIVATIONS = """
@@ -37,6 +23,12 @@ _ACTIVATIONS = """
     log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus
     sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
     """
+_OWN_ACTIVATION = (
+    "strop runs no code from a file, so give it a built-in or spiking activation and save it again; if it is a "
+    "function of your own, register it with keras.saving.register_keras_serializable before, or pass it to "
+    "strop.load_model(..., custom_objects={name: function})"
+)
+NOTHING_KNOWN = KnownObjects()
 _DTYPES = frozenset(["float16", "float32", "float64", "mixed_float16", "mixed_bfloat16"])
 _INFERRED_DTYPES = frozenset(["infer", "_infer"])  # TensorFlow 1.13 to 2.1: "whatever comes in"
 
@@ -46,6 +38,7 @@ _IGNORED_OPTIONS = frozenset(
         "batch_input_shape",
         "batch_shape",
         "build_input_shape",
+        "force_generator",
         "fused",
         "implementation",
         "input_dtype",
@@ -53,8 +46,12 @@ _IGNORED_OPTIONS = frozenset(
         "input_shape",
         "renorm_clipping",
         "renorm_momentum",
+        "rng_type",
+        "seed",
     ]
 )
+# What Keras 2 adds to the config of every layer, and Keras 3's layers do not take.
+_UNDERSTOOD_BY_KERAS_2 = frozenset(["autocast", "batch_input_shape", "batch_shape", "build_input_shape", "input_dtype"])
 _IGNORED_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # Options that may only be there with the value that means "not used".
 _UNUSED_OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -67,69 +64,6 @@ _UNUSED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "sparse": (False, None),
     "virtual_batch_size": (None,),
 }
-_FOREIGN_CODE = frozenset(["Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"])
-
-
-def refuse_foreign_code(class_name: str, where: str) -> None:
-    """Raise `UnsupportedLayerError` for a class that would run code from the file or from elsewhere."""
-    if class_name in _FOREIGN_CODE:
-        raise UnsupportedLayerError(
-            f"{where} is a {'Lambda' if class_name == '__lambda__' else class_name}: it would run code that "
-            "comes with the file, which strop never does; replace it by built-in Keras layers and save the "
-            "model again"
-        )
-
-
-def strop_classes() -> dict[str, type]:
-    """Return strop's own layer classes by the names they go by in files, old and new."""
-    from strop import keras as spiking
-
-    own = (spiking.SpikingBReLU, spiking.SpikingSigmoid, spiking.SoftmaxDecode)
-    return {**spiking.LEGACY_OBJECTS, **{cls.__name__: cls for cls in own}}
-
-
-def is_spiking(layer: Any) -> bool:
-    """Tell whether a layer is one of strop's spiking activations."""
-    from strop.keras import SpikingActivation
-
-    return isinstance(layer, SpikingActivation)
-
-
-def is_decoder(layer: Any) -> bool:
-    """Tell whether a layer is strop's decoder."""
-    from strop.keras import SoftmaxDecode
-
-    return isinstance(layer, SoftmaxDecode)
-
-
-def layer_class(class_name: str, where: str) -> type:
-    """Return the Keras or strop class that a config names; anything else is refused.
-
-    Parameters
-    ----------
-    class_name : str
-        As in the file: ``"Dense"``, ``"Spiking_BRelu"``, or with the package it was registered under
-        (``"whetstone>Spiking_BRelu"``).
-    where : str
-        File and layer, for the message.
-
-    Raises
-    ------
-    UnsupportedLayerError
-    """
-    import keras
-
-    refuse_foreign_code(class_name, where)
-    own = strop_classes().get(class_name.rpartition(">")[2])
-    if own is not None:
-        return own
-    name = _FORMER_NAMES.get(class_name, class_name)
-    if name in _BUILT_IN.split() and hasattr(keras.layers, name):
-        return getattr(keras.layers, name)  # type: ignore[no-any-return]  # Keras ships no types
-    raise UnsupportedLayerError(
-        f"{where} is of class {class_name!r}, which is neither a built-in Keras layer that strop can rebuild "
-        "nor one of its own; replace it by built-in layers and save the model again"
-    )
 
 
 def plain(value: Any) -> Any:
@@ -162,8 +96,14 @@ def dtype_name(value: Any, where: str) -> str:
     return str(value)
 
 
-def layer_from_config(class_name: str, config: Mapping[str, Any], where: str) -> Any:
-    """Build one layer of the allow-list from its config.
+def layer_from_config(
+    class_name: str,
+    config: Mapping[str, Any],
+    where: str,
+    known: KnownObjects = NOTHING_KNOWN,
+    inner: Any = None,
+) -> Any:
+    """Build one layer from its config.
 
     Parameters
     ----------
@@ -172,6 +112,10 @@ def layer_from_config(class_name: str, config: Mapping[str, Any], where: str) ->
         As in the file; `plain` is applied here.
     where : str
         File and layer, for the messages.
+    known : KnownObjects
+        What the file may name beside Keras's and strop's own.
+    inner : keras.layers.Layer, optional
+        What a wrapper (`TimeDistributed`) wraps, in place of the config's `layer`.
 
     Returns
     -------
@@ -185,8 +129,14 @@ def layer_from_config(class_name: str, config: Mapping[str, Any], where: str) ->
     ModelFileError
         If the options make no layer.
     """
-    cls = layer_class(class_name, where)
-    arguments = _arguments(cls, config, where)
+    cls = layer_class(class_name, where, known)
+    if not is_own_class(cls):
+        return _custom_layer(cls, config, where, known)
+    if inner is not None:
+        config = {option: value for option, value in config.items() if option != "layer"}
+    arguments = _arguments(cls, config, where, known)
+    if inner is not None:
+        arguments["layer"] = inner
     try:
         layer = cls(**arguments)
         if is_spiking(layer) and arguments.get("sharpness") is None:
@@ -196,11 +146,37 @@ def layer_from_config(class_name: str, config: Mapping[str, Any], where: str) ->
         raise ModelFileError(f"{where} ({class_name}) cannot be rebuilt from its config: {brief(error)}") from error
 
 
-def _arguments(cls: type, config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def is_own_class(cls: type) -> bool:
+    """Tell whether a class is a built-in layer of the allow-list or a spiking layer of strop's."""
+    import keras
+
+    return cls in strop_classes().values() or (cls.__name__ in BUILT_IN and getattr(keras.layers, cls.__name__) is cls)
+
+
+def _custom_layer(cls: Any, config: Mapping[str, Any], where: str, known: KnownObjects) -> Any:
+    """Build a layer of a class that the user passed or registered, from its own `from_config`."""
+    settings = {option: value for option, value in config.items() if option not in _UNDERSTOOD_BY_KERAS_2}
+    settings["dtype"] = dtype_name(config.get("dtype"), where)
+    for option in ("dynamic", "activity_regularizer"):
+        if settings.get(option) in (None, False):
+            settings.pop(option, None)
+    if "name" in settings:
+        settings["name"] = safe_name(str(settings["name"]))
+    # Whatever from_config builds from records inside must be known as well.
+    check_records(settings, where, known)
+    try:
+        with known.scope():
+            return cls.from_config(plain(settings))
+    except Exception as error:
+        raise ModelFileError(
+            f"{where}: {cls.__name__}.from_config does not take the config in the file: {brief(error)}"
+        ) from error
+
+
+def _arguments(cls: type, config: Mapping[str, Any], where: str, known: KnownObjects) -> dict[str, Any]:
     if config.get("sharpness", ...) is None:
         config = {option: value for option, value in config.items() if option != "sharpness"}
-    parameters = inspect.signature(cls).parameters
-    known = {*parameters, "name"} | ({"trainable"} if "kwargs" in parameters else set())
+    accepted = _accepted_options(cls)
     arguments: dict[str, Any] = {"dtype": dtype_name(config.get("dtype"), where)}
     for written, raw in config.items():
         option = _RENAMED_OPTIONS.get((cls.__name__, written), written)
@@ -211,8 +187,8 @@ def _arguments(cls: type, config: Mapping[str, Any], where: str) -> dict[str, An
         elif option in _IGNORED_OPTIONS or option.endswith(_IGNORED_ENDINGS) or option == "dtype":
             continue
         elif option == "activation":
-            arguments[option] = _activation(raw, where)
-        elif option in known:
+            arguments[option] = _activation(raw, where, known)
+        elif option in accepted:
             arguments[option] = value
         elif value is not None and option != "trainable" and not (option == "groups" and value == 1):
             raise UnsupportedLayerError(
@@ -229,6 +205,22 @@ def _arguments(cls: type, config: Mapping[str, Any], where: str) -> dict[str, An
     return arguments
 
 
+def _accepted_options(cls: type) -> set[str]:
+    """Return the options that a layer takes, itself or, where it passes the rest on, by its bases."""
+    import keras
+
+    accepted = {"name"}
+    for base in cls.__mro__:
+        if base is keras.layers.Layer:
+            return accepted | {"trainable"}
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base).parameters
+            accepted |= {*parameters}
+            if "kwargs" not in parameters:
+                return accepted
+    return accepted
+
+
 def safe_name(name: str) -> str:
     """Return a layer name without slashes: TensorFlow 1 wrote them, Keras 3 refuses them."""
     return name.replace("/", "_")
@@ -242,22 +234,41 @@ def _single_axis(axis: Any, where: str) -> int:
     return axis
 
 
-def _activation(value: Any, where: str) -> Any:
-    """Return an `activation` argument: None, the name of a built-in function, or a layer of the allow-list."""
+def _activation(value: Any, where: str, known: KnownObjects) -> Any:
+    """Return an `activation` argument: None, the name of a built-in function, a known function, or a layer."""
     if isinstance(value, Mapping) and value.get("class_name") == "function":
-        value = value.get("config")  # Keras 3 writes functions that are not its own as such a record
+        value = value.get("config")  # Keras writes functions that are not its own as such a record
     if value is None:
         return None
     if isinstance(value, str):
-        if value in _ACTIVATIONS.split():
-            return value
-        if value.rpartition(">")[2] in strop_classes():
-            return layer_from_config(value, {}, f"{where}: activation {value!r}")
-    elif isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
-        class_name = str(value.get("class_name"))
-        return layer_from_config(class_name, value["config"], f"{where}: activation {class_name!r}")
-    named = repr(value) if isinstance(value, str) else "of an unknown kind"
+        return _activation_of_name(value, where, known)
+    if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+        registered = value.get("registered_name")
+        named = registered if isinstance(registered, str) and ">" in registered else value.get("class_name")
+        return layer_from_config(str(named), value["config"], f"{where}: activation {str(named)!r}", known)
+    raise UnsupportedLayerError(f"{where} has an activation of an unknown kind; {_OWN_ACTIVATION}")
+
+
+def _activation_of_name(name: str, where: str, known: KnownObjects) -> Any:
+    import keras
+
+    function = function_of_name(name, known)
+    if function is not None:
+        return function
+    if name in _ACTIVATIONS.split():
+        return name
+    if name.rpartition(">")[2] in strop_classes() or isinstance(known.find(name), type):
+        return layer_from_config(name, {}, f"{where}: activation {name!r}", known)
+    if name == "hard_sigmoid":
+        raise UnsupportedLayerError(
+            f"{where} has an activation {name!r}, a built-in one that is no threshold, and of which Keras 2 and "
+            "Keras 3 have different versions; give it a spiking activation and save the model again"
+        )
+    if hasattr(keras.activations, name):
+        raise UnsupportedLayerError(
+            f"{where} has an activation {name!r}, a built-in one of Keras that strop does not read from this format; "
+            "give it a spiking activation and save the model again"
+        )
     raise UnsupportedLayerError(
-        f"{where} has an activation {named}, which is neither one of Keras's nor one of strop's; "
-        "strop runs no code from a file, so give it a built-in or spiking activation and save it again"
+        f"{where} has an activation {name!r}, which is neither one of Keras's nor one of strop's; {_OWN_ACTIVATION}"
     )

@@ -17,6 +17,7 @@ import numpy as np
 
 from strop.errors import ModelFileError, UnsupportedLayerError
 from strop.reader.build import Rebuilder, RebuiltModel
+from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
 from strop.reader.naming import brief
 from strop.reader.weights import StoredWeight, fill, largest_size, slots
@@ -38,12 +39,14 @@ def is_hdf5(path: Path) -> bool:
     return bool(h5py.is_hdf5(path))
 
 
-def read_hdf5(path: Path) -> Any:
+def read_hdf5(path: Path, known: KnownObjects) -> Any:
     """Rebuild the model of a legacy HDF5 file.
 
     Parameters
     ----------
     path : Path
+    known : KnownObjects
+        What the file may name beside Keras's and strop's own classes.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def read_hdf5(path: Path) -> Any:
         names = _names(group, "layer_names", source)
         names += [name for name in ("top_level_model_weights",) if name in group]
         stored = {safe_name(name): list(_layer_weights(group, name, source)) for name in names}
-        rebuilt = Rebuilder(source, largest_size(stored)).model(config.get("class_name"), config.get("config"))
+        rebuilt = Rebuilder(source, largest_size(stored), known).model(config.get("class_name"), config.get("config"))
         _check_kernel_order(file, group, rebuilt, source)
         fill(rebuilt, _with_names_of_model(stored, rebuilt), source)
     return rebuilt.model

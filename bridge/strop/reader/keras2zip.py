@@ -16,15 +16,17 @@ import h5py
 import numpy as np
 
 from strop.errors import ModelFileError
-from strop.reader.build import Rebuilder, RebuiltModel
+from strop.reader.build import Rebuilder, RebuiltModel, RebuiltWrapper
+from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
 from strop.reader.naming import brief
+from strop.reader.topology import as_mapping
 from strop.reader.weights import Slot, StoredWeight, fill, slots
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
-def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str) -> Any:
+def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str, known: KnownObjects) -> Any:
     """Rebuild a model that tf.keras saved as `.keras`.
 
     Parameters
@@ -35,6 +37,8 @@ def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str) -> Any:
         ``model.weights.h5``.
     source : str
         The file, for the messages.
+    known : KnownObjects
+        What the file may name beside Keras's and strop's own classes.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str) -> Any:
         nodes: dict[str, Any] = {}
         file.visititems(nodes.__setitem__)  # does not follow links, which can lead to other files
         largest = max((node.size for node in nodes.values() if isinstance(node, h5py.Dataset)), default=1)
-        rebuilt = Rebuilder(source, largest).model(config.get("class_name"), config.get("config"))
+        rebuilt = Rebuilder(source, largest, known).model(config.get("class_name"), config.get("config"))
         stored: dict[str, list[StoredWeight]] = {}
         for weight in _model_weights(nodes, "", config, rebuilt, ()):
             stored.setdefault(weight.name.split("/")[0], []).append(weight)
@@ -69,14 +73,42 @@ def _model_weights(
     container = next((group + name for name in _CONTAINERS if group + name in nodes), "")
     for entry, found in zip(entries, _layer_groups(nodes, container, entries), strict=True):
         name = entry.get("name") or entry["config"].get("name")
-        layer, own = rebuilt.layers.get(name), (*path, safe_name(name))
-        if isinstance(layer, RebuiltModel):
-            yield from _model_weights(nodes, f"{found}/", entry, layer, own)
-        elif layer is not None:
-            wanted = list(slots(layer, own))
-            yield from _variables(nodes, f"{found}/vars/", [slot for slot in wanted if slot.path == own])
-            inner = [slot for slot in wanted if slot.path != own]
-            yield from _variables(nodes, f"{found}/activation/vars/", inner)
+        layer = rebuilt.layers.get(name)
+        if layer is not None:
+            yield from _layer_weights(nodes, found, entry, layer, (*path, safe_name(name)))
+
+
+def _layer_weights(
+    nodes: dict[str, Any], group: str, entry: Any, layer: Any, path: tuple[str, ...]
+) -> Iterator[StoredWeight]:
+    """Yield the weights of one layer, or of all those in it."""
+    if isinstance(layer, RebuiltWrapper):
+        ((name, inner),) = layer.layers.items()
+        wrapped = as_mapping(as_mapping(entry["config"], group).get("layer"), group)
+        yield from _wrapper_variables(nodes, group, layer, path)
+        yield from _layer_weights(nodes, f"{group}/layer", wrapped, inner, (*path, safe_name(name)))
+    elif isinstance(layer, RebuiltModel):
+        yield from _model_weights(nodes, f"{group}/", entry, layer, path)
+    else:
+        wanted = list(slots(layer, path))
+        yield from _variables(nodes, f"{group}/vars/", [slot for slot in wanted if slot.path == path])
+        inner_slots = [slot for slot in wanted if slot.path != path]
+        yield from _variables(nodes, f"{group}/activation/vars/", inner_slots)
+
+
+def _wrapper_variables(
+    nodes: dict[str, Any], group: str, wrapper: RebuiltWrapper, path: tuple[str, ...]
+) -> Iterator[StoredWeight]:
+    """Yield what a wrapper has of its own; `SpectralNormalization` is stored with its layer's kernel once more."""
+    own = [slot for slot in slots(wrapper, path) if slot.path == path]
+    inside = [np.asarray(node) for name, node in nodes.items() if name.startswith(f"{group}/layer/vars/")]
+    start = f"{group}/vars/"
+    doubles = [
+        name
+        for name, node in nodes.items()
+        if name.startswith(start) and any(np.array_equal(np.asarray(node), other) for other in inside)
+    ]
+    yield from _variables({name: node for name, node in nodes.items() if name not in doubles}, start, own)
 
 
 def _layer_groups(nodes: dict[str, Any], container: str, entries: Sequence[Any]) -> list[str]:

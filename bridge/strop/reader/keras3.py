@@ -22,23 +22,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from strop.errors import ModelFileError, UnsupportedLayerError
-from strop.reader.config import refuse_foreign_code, strop_classes
+from strop.errors import ModelFileError
+from strop.reader.classes import KnownObjects
 from strop.reader.keras2zip import read_keras_2
 from strop.reader.naming import brief, shown_shape
+from strop.reader.safety import check_records
 from strop.reader.weights import check_values
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _LARGEST_CONFIG = 1 << 28  # bytes; a zip can declare more than any memory holds
-# Modules whose classes and functions Keras looks up by name without running anything of the file's.
-_KERAS_MODULES = """
-    activations constraints dtype_policies initializers layers losses metrics models ops optimizers
-    optimizers.schedules quantizers random regularizers
-    """
-_MODULES = frozenset(["keras", "builtins", *(f"keras.{name}" for name in _KERAS_MODULES.split())])
-_MODULE_PREFIXES = ("keras.src.layers.", "keras.src.models.", "keras.src.ops.", "strop.keras")
 _TRAINING_STATE = ("optimizer/", "metrics/", "compile_metrics/", "loss_tracker/")
-_UNREAD = ("compile_config", "build_config")
 
 
 def is_model_folder(path: Path) -> bool:
@@ -46,13 +39,15 @@ def is_model_folder(path: Path) -> bool:
     return (path / _CONFIG).is_file() and (path / _METADATA).is_file()
 
 
-def read_zip(path: Path) -> Any:
+def read_zip(path: Path, known: KnownObjects) -> Any:
     """Load a `.keras` file.
 
     Parameters
     ----------
     path : Path
         A zip file, whatever its extension.
+    known : KnownObjects
+        What the file may name beside Keras's and strop's own classes.
 
     Returns
     -------
@@ -80,7 +75,7 @@ def read_zip(path: Path) -> Any:
             f"{path} is a zip file, but damaged or cut short: {brief(error)}; save or copy it again"
         ) from error
     if path.suffix == ".keras":
-        return _read(path, texts, path)
+        return _read(path, texts, path, known)
     with tempfile.TemporaryDirectory() as folder:
         # Keras goes by the extension.
         named = Path(folder) / "model.keras"
@@ -88,19 +83,19 @@ def read_zip(path: Path) -> Any:
             named.symlink_to(path.resolve())
         except OSError:  # file systems and Windows accounts without links
             shutil.copyfile(path, named)
-        return _read(named, texts, path)
+        return _read(named, texts, path, known)
 
 
-def read_folder(path: Path) -> Any:
+def read_folder(path: Path, known: KnownObjects) -> Any:
     """Load a `.keras` model that was saved as a folder (`model.save(folder, zipped=False)`), as `read_zip` does."""
     try:
         texts = {name: (path / name).read_bytes() for name in (_CONFIG, _METADATA)}
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    return _read(path, texts, path)
+    return _read(path, texts, path, known)
 
 
-def _read(file: Path, texts: Mapping[str, bytes], path: Path) -> Any:
+def _read(file: Path, texts: Mapping[str, bytes], path: Path, known: KnownObjects) -> Any:
     """Load `file`; `path` is what the user calls it."""
     import keras
 
@@ -110,8 +105,8 @@ def _read(file: Path, texts: Mapping[str, bytes], path: Path) -> Any:
         weights = _weights_file(file)
         if weights is None:
             raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again")
-        return read_keras_2(config, weights, source)
-    custom = _checked_custom_objects(config, source)
+        return read_keras_2(config, weights, source, known)
+    custom = check_records(config, source, known, "the model")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of weights that it skips; `_check_all_loaded` refuses those
@@ -134,17 +129,10 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
     """
     stored: Counter[bytes] = Counter()
     names: dict[bytes, str] = {}
-
-    def note(name: str, node: Any) -> None:
-        is_weight = "vars" in name.split("/") and not name.startswith(_TRAINING_STATE)
-        if is_weight and isinstance(node, h5py.Dataset):
-            digest = _digest(node[()])
-            stored[digest] += 1
-            if node.dtype.kind == "f":  # states of random generators are whole numbers, and no weights
-                names[digest] = f"{name} {shown_shape(node.shape)}"
-
-    with h5py.File(io.BytesIO(weights), "r") as file:
-        file.visititems(note)
+    for name, digest, shape, is_fraction in _stored_weights(weights):
+        stored[digest] += 1
+        if is_fraction:  # states of random generators are whole numbers, and no weights
+            names[digest] = f"{name} {shown_shape(shape)}"
     for variable in model.weights:
         if variable.name.startswith("lora_") and not np.any(variable.numpy()):
             continue  # Keras adds a low-rank update to the kernel when it saves, and stores no factors
@@ -162,6 +150,23 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
         )
 
 
+def _stored_weights(weights: bytes) -> Iterator[tuple[str, bytes, tuple[int, ...], bool]]:
+    """Yield name, digest, shape, and whether they are fractions, of all weights in `model.weights.h5`."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and "vars" in name.split("/") and not name.startswith(_TRAINING_STATE):
+            found[name] = (_digest(node[()]), tuple(node.shape), node.dtype.kind == "f")
+
+    with h5py.File(io.BytesIO(weights), "r") as file:
+        file.visititems(note)  # does not follow links, which can lead to other files
+    for name, (digest, shape, is_fraction) in found.items():
+        # SpectralNormalization has its layer's kernel as an attribute, which is stored a second time.
+        inside = f"{name.rpartition('vars/')[0]}layer/vars/"
+        if not any(other.startswith(inside) and value[0] == digest for other, value in found.items()):
+            yield name, digest, shape, is_fraction
+
+
 def _digest(array: Any) -> bytes:
     array = np.asarray(array)
     return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).digest()
@@ -175,80 +180,6 @@ def _record(text: bytes, name: str, source: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelFileError(f"{source}: {name} in it is no record, but {type(value).__name__}")
     return value
-
-
-def _checked_custom_objects(config: dict[str, Any], source: str) -> dict[str, type]:
-    """Check every class and function that a config names.
-
-    Returns strop's own classes by the names under which the file knows them.
-    """
-    import keras
-
-    own = strop_classes()
-    custom = dict(own)
-    for record, owner in _class_records(config, "the model"):
-        class_name, module = str(record["class_name"]), record.get("module")
-        where = f"{source}: {owner}"
-        refuse_foreign_code(class_name, where)
-        registered = str(record.get("registered_name") or class_name)
-        plain_name = registered.rpartition(">")[2]
-        settings = record.get("config")
-        activation = settings.get("activation") if isinstance(settings, Mapping) else None
-        if isinstance(activation, str):
-            _check_function(activation, where)
-        if class_name == "function":
-            _check_function(str(settings), where)
-        elif plain_name in own:
-            custom[registered] = own[plain_name]
-        elif not _is_keras(class_name, module) and keras.saving.get_registered_object(registered) is None:
-            raise UnsupportedLayerError(
-                f"{where} is or uses the class {class_name!r} of the module {module!r}, which is none of "
-                "Keras's or strop's; if it is your own, import the code that registers it first"
-            )
-    return custom
-
-
-def _is_keras(class_name: str, module: Any) -> bool:
-    import keras
-
-    if module == "keras.layers":
-        return hasattr(keras.layers, class_name)
-    return not isinstance(module, str) or module in _MODULES or module.startswith(_MODULE_PREFIXES)
-
-
-def _check_function(name: str, where: str) -> None:
-    import keras
-
-    homes = (
-        keras.activations,
-        keras.initializers,
-        keras.losses,
-        keras.metrics,
-        keras.ops,
-        keras.regularizers,
-    )
-    if keras.saving.get_registered_object(name) is None and not any(hasattr(home, name) for home in homes):
-        raise UnsupportedLayerError(
-            f"{where} uses the function {name!r}, which is none of Keras's; strop runs no code from a file, "
-            "so give the layer a built-in or spiking activation, or import the code that registers it first"
-        )
-
-
-def _class_records(value: Any, owner: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield every record of a config that names a class or function, and the layer that it belongs to."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("class_name"), str):
-            settings = value.get("config")
-            name = settings.get("name") if isinstance(settings, Mapping) else None
-            if isinstance(name, str) and not value["class_name"].endswith("Policy"):  # dtypes have names as well
-                owner = f"layer {name!r}"
-            yield value, owner
-        for key, inner in value.items():
-            if key not in _UNREAD:
-                yield from _class_records(inner, owner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _class_records(inner, owner)
 
 
 def _is_keras_2(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:

@@ -15,16 +15,18 @@ from typing import Any
 
 from strop.errors import BackendMissingError, ModelFileError
 from strop.reader import protobuf
-from strop.reader.build import Rebuilder, RebuiltModel
+from strop.reader.build import Rebuilder, RebuiltModel, RebuiltWrapper
 from strop.reader.checkpoint import Checkpoint
+from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
 from strop.reader.naming import brief
-from strop.reader.weights import StoredWeight, fill
+from strop.reader.weights import StoredWeight, fill, slots
 
 _METADATA, _GRAPH, _VARIABLES = "keras_metadata.pb", "saved_model.pb", "variables"
 _LAYER_KINDS = frozenset(
     f"_tf_keras_{kind}" for kind in ("layer", "input_layer", "rnn_layer", "network", "model", "sequential")
 )
+_WRAPPED = "layer"
 _LAYER_CHILDREN = ("layer-", "layer_with_weights-")
 
 
@@ -49,12 +51,14 @@ def is_saved_model(folder: Path) -> bool:
     return any((folder / name).exists() for name in (_METADATA, _GRAPH, "saved_model.pbtxt"))
 
 
-def read_saved_model(path: Path) -> Any:
+def read_saved_model(path: Path, known: KnownObjects) -> Any:
     """Rebuild the model of a Keras 2 SavedModel folder.
 
     Parameters
     ----------
     path : Path
+    known : KnownObjects
+        What the file may name beside Keras's and strop's own classes.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def read_saved_model(path: Path) -> Any:
             f"reading a SavedModel needs TensorFlow ({brief(error)}): pip install 'strop[keras]'"
         ) from error
     checkpoint = Checkpoint(path / _VARIABLES / _VARIABLES, source)
-    rebuilder = Rebuilder(source, checkpoint.largest_size())
+    rebuilder = Rebuilder(source, checkpoint.largest_size(), known)
     rebuilt = rebuilder.model(class_name, config, build_shape=_build_shape(root.metadata))
     names = {checkpoint.node(found.path): str(found.metadata.get("name")) for found in objects}
     fill(rebuilt, _stored_weights(checkpoint, names, rebuilt), source)
@@ -109,10 +113,21 @@ def _stored_weights(
         for child in dict.fromkeys(checkpoint.children(node, _LAYER_CHILDREN)):
             name = names.get(child)
             layer = layers.layers.get(name) if name is not None else None
-            if isinstance(layer, RebuiltModel):
-                yield from below(child, layer, (*path, safe_name(str(name))))
-            elif layer is not None:
-                yield from checkpoint.weights(child, (*path, safe_name(str(name))))
+            if layer is not None:
+                yield from weights(child, layer, (*path, safe_name(str(name))))
+
+    def weights(node: int, layer: Any, path: tuple[str, ...]) -> Iterator[StoredWeight]:
+        if isinstance(layer, RebuiltWrapper):
+            ((name, inner),) = layer.layers.items()
+            yield from checkpoint.weights(
+                node, path, only={slot.name for slot in slots(layer, path) if slot.path == path}
+            )
+            for child in checkpoint.children(node, (_WRAPPED,)):
+                yield from weights(child, inner, (*path, safe_name(name)))
+        elif isinstance(layer, RebuiltModel):
+            yield from below(node, layer, path)
+        else:
+            yield from checkpoint.weights(node, path)
 
     stored: dict[str, list[StoredWeight]] = {}
     for weight in below(checkpoint.root, rebuilt, ()):

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strop.errors import ModelFileError
-from strop.reader.build import RebuiltModel
-from strop.reader.config import is_decoder, is_spiking, safe_name
+from strop.reader.build import RebuiltModel, RebuiltWrapper
+from strop.reader.classes import is_decoder, is_spiking
+from strop.reader.config import safe_name
+from strop.reader.larq import Expansion
 from strop.reader.naming import brief, shown_shape
 
 # tf.Variable without a name; the spiking layers of tf.keras ports of Whetstone store their sharpness and key
@@ -87,13 +89,20 @@ def slots(layer: Any, path: tuple[str, ...]) -> Iterator[Slot]:
 
     Parameters
     ----------
-    layer : keras.layers.Layer or RebuiltModel
+    layer : keras.layers.Layer, RebuiltModel or Expansion
     path : tuple of str
         Its name, behind those of the models that it is nested in.
     """
+    if isinstance(layer, Expansion):
+        yield from slots(layer.main, path)
+        return
     if isinstance(layer, RebuiltModel):
-        for name, inner in layer.layers.items():
-            yield from slots(inner, (*path, name))
+        inside = [slot for name, inner in layer.layers.items() for slot in slots(inner, (*path, name))]
+        # What a wrapper has of its own.
+        for variable in layer.model.weights if isinstance(layer, RebuiltWrapper) else ():
+            if not any(variable is slot.variable for slot in inside):
+                yield Slot(path, variable.name, tuple(variable.shape), variable)
+        yield from inside
         return
     activation = getattr(layer, "activation", None)
     inner_weights = getattr(activation, "weights", [])  # where the activation is a layer of its own
@@ -137,6 +146,20 @@ def fill(rebuilt: RebuiltModel, stored: Mapping[str, Sequence[StoredWeight]], so
             f"{source}: the file holds {len(weights)} weights for a layer {name!r}, which is not in the model"
         )
     check_values(rebuilt.model, source)
+    _finish(rebuilt)
+
+
+def _finish(rebuilt: RebuiltModel) -> None:
+    """Have the layers that compute with something else than their weights make it of these."""
+    import keras
+
+    for layer in rebuilt.layers.values():
+        if isinstance(layer, RebuiltModel):
+            _finish(layer)
+        elif isinstance(layer, Expansion):
+            layer.finish()
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def _place(free: list[Slot], unplaced: list[StoredWeight], source: str, owner: str) -> None:

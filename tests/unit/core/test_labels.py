@@ -175,10 +175,11 @@ def test_plain_labels_are_for_the_first_output_or_for_the_only_one_that_decides(
     assert (only[0], only[1] is not None) == (None, True)
 
 
-def test_labels_of_an_output_that_decides_nothing_are_said_to_be_unused() -> None:
-    report = verify(network(("spikes",)), FRAMES, NUMBERS, backends=["reference"])
-    assert report.backends["reference"].accuracy is None
-    assert "labels are not used: output 'b' does not decide between classes" in report.notes
+def test_labels_of_an_output_that_decides_nothing_are_said_to_give_no_accuracy() -> None:
+    for labels in (NUMBERS, NUMBERS + 0.5, np.zeros((30, 8)), {"b": NUMBERS}):
+        report = verify(network(("spikes",)), FRAMES, labels, backends=["reference"])
+        assert report.backends["reference"].accuracy is None
+        assert "labels give no accuracy: output 'b' does not decide between classes" in report.notes
     with pytest.raises(DataError, match="30 class numbers"):
         verify(network(("spikes",)), FRAMES, NUMBERS[:7], backends=["reference"])
 

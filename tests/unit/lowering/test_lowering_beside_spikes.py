@@ -64,7 +64,7 @@ def test_inspect_says_what_the_host_evaluates() -> None:
     model = skip()
     frames = np.random.default_rng(0).random((20, 6, 6, 1)).astype(np.float32)
     found = strop.inspect(model, frames)
-    (note,) = found.notes
+    note = found.notes[0]
     assert "late: an input meets spikes there, so the host evaluates first, late" in note
     assert note in " ".join(str(found).split())
     rows = {row["name"]: row for row in found.activity["populations"]}  # type: ignore[index]

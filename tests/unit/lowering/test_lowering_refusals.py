@@ -184,7 +184,9 @@ def test_a_model_that_was_never_built_is_refused() -> None:
 
 
 def test_what_is_no_keras_model_is_refused() -> None:
-    with pytest.raises(UnsupportedLayerError, match="takes a Keras 3 model, got str"):
+    with pytest.raises(UnsupportedLayerError, match="takes a Keras 3 model, got int"):
+        strop.lower(3)
+    with pytest.raises(ModelFileError, match=r"model\.keras does not exist"):
         strop.lower("model.keras")
 
 

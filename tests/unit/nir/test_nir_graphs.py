@@ -496,3 +496,11 @@ def test_pool_with_uneven_padding_becomes_a_convolution() -> None:
     kinds = {type(node).__name__ for node in written.nodes.values()}
     assert kinds & {"Conv2d", "Affine", "Linear"}
     assert isinstance(read(written).projections[1].operator, SumPool)
+
+
+@pytest.mark.parametrize("fields", [{"scaled_by": "Rescaling"}, {"dtype": "uint8", "scaled_by": "Rescaling"}])
+def test_that_a_model_takes_whole_numbers_survives(fields: dict[str, str]) -> None:
+    node = Input("x", (3,), **fields)
+    graph = Graph.from_nodes([node], [Population("a", (2,), 0.5, 0.0)], [("x", "a", Dense(np.ones((3, 2))))], (), ["a"])
+    again = read(to_nir(graph))
+    assert (again.inputs[0].dtype, again.inputs[0].scaled_by) == (node.dtype, "Rescaling")

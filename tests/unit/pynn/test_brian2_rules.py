@@ -21,7 +21,7 @@ def _brian2() -> None:
 def test_the_decay_clears_a_potential_within_two_ticks_and_keeps_neighbours_apart() -> None:
     from strop_backends.pynn.brian2 import decay
 
-    tau, factor = decay(0.1)
+    tau, factor = decay(0.1e-3)
     assert factor == np.exp(-0.1e-3 * 1 / tau)
     assert factor > 2.0**-800
     assert factor * factor * 1e9 == 0.0
@@ -37,13 +37,13 @@ def test_a_sum_of_one_ulp_below_the_threshold_does_not_spike() -> None:
     np.testing.assert_array_equal(spikes, [[True, False, True]] * 3)
 
 
-def test_weights_are_volts_in_brian2_and_so_thousands_of_millivolts_for_pynn() -> None:
+def test_weights_are_volts_in_brian2_and_the_graph_s_numbers_for_pynn() -> None:
     weights = np.array([[0.25, -0.5, 0.0], [1.5, 0.0, 2.0**-30]])
     network = strop.build(one_layer(weights, 0.5), "pynn-brian2")
     projection = network.projections["x", "y"]
     assert len(projection) == 4
     array = projection.get("weight", format="array")
-    np.testing.assert_allclose(np.nan_to_num(array), 1000 * weights, rtol=1e-15)
+    np.testing.assert_array_equal(np.nan_to_num(array), weights)
     np.testing.assert_array_equal(np.asarray(projection._brian2_synapses[0][0].weight[:]), weights[weights != 0])
 
 
@@ -51,7 +51,7 @@ def test_a_graph_without_bias_needs_no_standing_input_and_one_with_bias_does() -
     assert "always-on" not in strop.build(one_layer([[1.0]], 0.5), "pynn-brian2").populations
     network = strop.build(one_layer([[1.0, 1.0, 1.0]], [0.5, 0.0, 0.5], [0.25, 0.0, 0.0]), "pynn-brian2")
     weights = network.projections["always-on", "y"].get("weight", format="list")
-    assert [(row[1], row[2]) for row in weights] == [(0, 250.0), (1, 1000 * 2.0**-20)]
+    assert [(row[1], row[2]) for row in weights] == [(0, 0.25), (1, 2.0**-20)]
 
 
 def test_delays_leave_two_ticks_for_each_step() -> None:

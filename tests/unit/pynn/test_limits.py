@@ -102,12 +102,13 @@ def test_a_spread_without_a_scaling_is_refused() -> None:
 
 def test_nest_refuses_a_delay_beyond_what_the_user_set_up_and_builds_nothing() -> None:
     require("pynn-nest")
-    from strop_backends.pynn.nest import _quiet, load
+    from strop_backends.pynn.nest import load
+    from strop_backends.pynn.quiet import quiet_nest
 
     sim = load()
     graph = chain_with_a_skip(5)
     for longest, fits in ((5.0, True), (4.0, False)):
-        with _quiet():
+        with quiet_nest():
             sim.setup(timestep=1.0, min_delay=1.0, max_delay=longest, spike_precision="on_grid", verbosity="error")
         if fits:
             assert len(strop.build(graph, sim).projections) == 7

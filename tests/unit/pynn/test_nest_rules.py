@@ -27,9 +27,9 @@ def sim() -> Any:
 
 
 def set_up(sim: Any, **options: Any) -> None:
-    from strop_backends.pynn.nest import _quiet
+    from strop_backends.pynn.quiet import quiet_nest
 
-    with _quiet():
+    with quiet_nest():
         sim.setup(**{"timestep": 1.0, "min_delay": 1.0, "spike_precision": "on_grid", "verbosity": "error", **options})
 
 
@@ -78,13 +78,13 @@ def test_populations_are_pynn_s_own_and_labelled_as_in_the_graph(sim: Any) -> No
 
 
 def test_a_user_builds_on_the_module_that_he_set_up_and_records_with_pynn(sim: Any) -> None:
-    from strop_backends.pynn.nest import _quiet
+    from strop_backends.pynn.quiet import quiet_nest
 
     graph = branched_graph(5)
     frames = np.random.default_rng(5).random((25, *graph.inputs[0].shape))
     set_up(sim, timestep=0.5, min_delay=0.5)
     network = strop.build(graph, sim)
-    with _quiet():
+    with quiet_nest():
         network.populations["c"].record(["spikes", "v"])
         end = network.present(frames)
         sim.run_until(end)

@@ -12,13 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.errors import UnsupportedLayerError
-from strop.reader import config, protobuf
+from strop.lowering.layers.refused import REASONS
+from strop.reader import classes, config, protobuf
+from strop.reader.config import NOTHING_KNOWN
 from strop.reader.naming import brief
 
 
-@pytest.mark.parametrize("name", config._BUILT_IN.split())
+@pytest.mark.parametrize("name", classes.BUILT_IN)
 def test_every_layer_of_the_allow_list_is_one_of_keras(name: str) -> None:
-    found = config.layer_class(name, "here")
+    if not hasattr(keras.layers, name):
+        pytest.skip(f"Keras {keras.__version__} has no {name} yet")
+    found = classes.layer_class(name, "here", NOTHING_KNOWN)
     assert issubclass(found, keras.layers.Layer)
     assert found.__name__ == name
 
@@ -26,13 +30,30 @@ def test_every_layer_of_the_allow_list_is_one_of_keras(name: str) -> None:
 @pytest.mark.parametrize("name", ["Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"])
 def test_layers_that_run_foreign_code_are_not_on_the_allow_list(name: str) -> None:
     with pytest.raises(UnsupportedLayerError, match=f"here is a {name}"):
-        config.layer_class(name, "here")
+        classes.layer_class(name, "here", NOTHING_KNOWN)
 
 
-@pytest.mark.parametrize("name", ["Layer", "Model", "RNN", "TimeDistributed", "Bidirectional", "Normalization", "os"])
+@pytest.mark.parametrize("name", ["Model", "os", "own>Dense", "Custom>LSTM"])
 def test_anything_else_is_refused(name: str) -> None:
-    with pytest.raises(UnsupportedLayerError, match=f"here is of class '{name}'"):
-        config.layer_class(name, "here")
+    with pytest.raises(UnsupportedLayerError, match=f"here is of class '{name}', which is neither one of Keras's"):
+        classes.layer_class(name, "here", NOTHING_KNOWN)
+
+
+@pytest.mark.parametrize("name", sorted(set(REASONS) & set(dir(keras.layers)) - set(classes.BUILT_IN)))
+def test_built_in_layers_that_are_refused_are_called_so_with_the_reason(name: str) -> None:
+    with pytest.raises(UnsupportedLayerError) as caught:
+        classes.layer_class(name, "here", NOTHING_KNOWN)
+    if name not in classes._FOREIGN_CODE:
+        reason, advice = REASONS[name]
+        expected = f"here is of class {name!r}, a built-in Keras layer that strop refuses: {reason}; {advice}"
+        assert str(caught.value) == expected
+
+
+def test_layers_that_keras_3_lost_and_operations_of_old_tensorflow_are_named_as_such() -> None:
+    with pytest.raises(UnsupportedLayerError, match="a layer of Keras 2 that Keras 3 no longer has"):
+        classes.layer_class("LocallyConnected2D", "here", NOTHING_KNOWN)
+    with pytest.raises(UnsupportedLayerError, match=r"an operation as TensorFlow before 2\.4 wrote it"):
+        classes.layer_class("TensorFlowOpLayer", "here", NOTHING_KNOWN)
 
 
 @pytest.mark.parametrize("name", config._ACTIVATIONS.split())

@@ -1,0 +1,103 @@
+"""What is still to enter a network: waves of frames, one behind the other.
+
+PyNN's sources take all their spike times at once, in place of those before. So that no frame is lost when more are
+presented before the last ones have entered, what has not been played yet is kept, and given again with the new.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from strop.errors import BackendError
+from strop_backends.pynn.dialect import Dialect, FloatArray, IntArray
+
+
+class Waves:
+    """Frames that have been presented to one network.
+
+    Parameters
+    ----------
+    dialect : Dialect
+        Says which tick is the first that can still be played.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._forget()
+
+    def _forget(self) -> None:
+        self._epoch = self._dialect.epoch
+        self._first = 0
+        # Tick behind the last frame's, in which the next one can enter, and the tick behind its last answer.
+        self._next: int | None = None
+        self._end = 0
+        self._spikes: dict[str, tuple[IntArray, IntArray]] = {}
+        self._values: dict[str, tuple[FloatArray, IntArray]] = {}
+
+    def reserve(self, start: int | None, count: int, end: int) -> int:
+        """Return the tick in which the first of `count` frames enters.
+
+        Parameters
+        ----------
+        start : int, optional
+            What the user asks for.
+        end : int
+            Ticks from the entry of the first frame to the end of the last answer.
+
+        Raises
+        ------
+        BackendError
+            If that is in the past, or frames that were presented before are in the way.
+        """
+        dialect = self._dialect
+        if self._epoch != dialect.epoch:
+            self._forget()
+        interval, self._first = dialect.ticks_per_step, dialect.first_free_tick()
+        if start is None:
+            start = self._first
+            if self._next is not None:
+                # In step with the wave before, parts of which may be under way.
+                start = self._next + max(0, -((self._next - self._first) // interval)) * interval
+        elif start < self._first:
+            raise BackendError(
+                f"{dialect.name}: tick {start} is too early, the first that can be played is {self._first}"
+            )
+        elif self._next is not None and start < self._next:
+            raise BackendError(
+                f"{dialect.name}: frames that were presented before enter up to tick {self._next - interval}; the next "
+                f"can enter in tick {self._next}, or leave start out"
+            )
+        elif self._next is not None and start < self._end and (start - self._next) % interval:
+            before = start - (start - self._next) % interval
+            raise BackendError(
+                f"{dialect.name}: a frame enters in every {interval}th tick, and frames that were presented before are "
+                f"under way until tick {self._end}; start in tick {before} or {before + interval}, or leave start out"
+            )
+        self._next, self._end = start + count * interval, max(self._end, start + end)
+        return start
+
+    def remaining(self) -> int:
+        """Return how many ticks from now the last answer is due."""
+        return max(0, self._end - self._dialect.first_free_tick()) if self._epoch == self._dialect.epoch else 0
+
+    def spikes(self, name: str, units: IntArray, ticks: IntArray) -> tuple[IntArray, IntArray]:
+        """Return what a source is to play, units ascending, then ticks; what is new joins what is still to come."""
+        if name in self._spikes:
+            old_units, old_ticks = self._spikes[name]
+            waiting = old_ticks >= self._first
+            units = np.concatenate([old_units[waiting], units])
+            ticks = np.concatenate([old_ticks[waiting], ticks])
+            # Waves overlap in the spikes of the source that always spikes, which are the same.
+            units, ticks = np.unique(np.stack([units, ticks]), axis=1)
+        self._spikes[name] = (units, ticks)
+        return units, ticks
+
+    def values(self, name: str, values: FloatArray, ticks: IntArray) -> tuple[FloatArray, IntArray]:
+        """Return the values that are to drive units, row r in tick `ticks[r]`, ascending."""
+        if name in self._values:
+            old, old_ticks = self._values[name]
+            waiting = old_ticks >= self._first
+            values = np.concatenate([old[waiting], values])
+            ticks = np.concatenate([old_ticks[waiting], ticks])
+        self._values[name] = (values, ticks)
+        return values, ticks
