@@ -46,18 +46,27 @@ def plant_spikes(
     known: dict[str, npt.NDArray[Any]] = {name: values[rows] for name, values in (*signals.items(), *oracle.items())}
     known |= {name: values[rows] for name, values in claimed.items()}
     planted, places = dict(claimed), {}
-    for number, name in enumerate(name for name in graph.population_names if name in claimed):
-        # Worked out here, and not by what is being tested.
-        population, a = graph.population(name), potential(graph, name, known)
+    vague = np.zeros(len(rows), dtype=bool)
+    for population in graph.populations:
+        # Worked out here, and not by what is being tested; on what the layers before send with their faults planted.
+        name, a = population.name, potential(graph, population.name, known)
         reach = _SAFETY * (bound.error(name, known) + bound.blur(name, known))
-        certain = (np.abs(a - population.threshold) > reach) & ((a >= population.threshold) == known[name])
-        order = np.roll(np.arange(len(rows)), -number)
+        margin, fired = np.abs(a - population.threshold), a >= population.threshold
+        if name not in claimed:
+            # What nobody shows may be either where it is undecided: that frame proves nothing in the layers behind.
+            known[name] = fired
+            vague |= ((margin <= reach) & (reach > 0.0)).reshape(len(rows), -1).any(axis=1)
+            continue
+        certain = (margin > reach) & (fired == known[name])
+        certain[vague] = False
+        order = np.roll(np.arange(len(rows)), -len(places))
         place = next((int(row) for row in order if certain[row].any()), None)
         if place is None:
             continue
         unit = np.unravel_index(int(certain[place].argmax()), certain[place].shape)
         planted[name] = claimed[name].copy()
         planted[name][(rows[place], *unit)] ^= True
+        known[name] = planted[name][rows]
         places[name] = rows[place]
     return planted, places
 

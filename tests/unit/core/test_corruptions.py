@@ -18,6 +18,7 @@ from random_networks import random_frames, randomise  # noqa: E402
 import strop  # noqa: E402
 from strop.backend import Runner  # noqa: E402
 from strop.errors import StropError  # noqa: E402
+from strop.graph import Dense, Graph, Input, Population  # noqa: E402
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator  # noqa: E402
 from strop.lowering import rules  # noqa: E402
 from strop.lowering.context import Context  # noqa: E402
@@ -101,6 +102,17 @@ def noticed(model: Any, frames: Any, backend: Any = "reference", **options: Any)
 @pytest.mark.parametrize("encoding", ["host", "binary", "current"])
 def test_what_is_not_spoilt_passes(networks: Any, name: str, encoding: str) -> None:
     assert not noticed(*networks[name], encoding=encoding)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 40])
+def test_faults_planted_in_many_layers_do_not_hide_each_other(frames: int) -> None:
+    """More layers than frames that are tried: the self-check must not take a sound comparison for a blind one."""
+    rng = np.random.default_rng(0)
+    names = [f"p{n}" for n in range(25)]
+    links = [(before, name, Dense(rng.normal(size=(6, 6)))) for before, name in zip(["x", *names], names, strict=False)]
+    populations = [Population(name, (6,), 0.0, rng.normal(0.0, 0.5, 6)) for name in names]
+    graph = Graph.from_nodes([Input("x", (6,))], populations, links, (), names[-1:])
+    assert strop.verify(graph, rng.random((frames, 6), np.float32), backends=["reference"]).passed
 
 
 # Lowering -------------------------------------------------------------------------------------------------------------
