@@ -73,4 +73,4 @@ class NengoBackend(Backend):
         return NengoRunner(graph, **options)
 
     def _refuse_unknown(self, options: dict[str, Any], known: set[str]) -> None:
-        self.refuse_options({key: value for key, value in options.items() if key not in known})
+        self.refuse_options({key: value for key, value in options.items() if key not in known}, known)
