@@ -23,6 +23,7 @@ from strop.fidelity import compared
 from strop.given import take_apart
 from strop.graph import Graph
 from strop.labels import Scores, Truths, labels_by_output, part_of
+from strop.labels import as_labels as as_labels  # has moved; who imported it from here still can
 from strop.lowering.shown import keras_frames
 from strop.opening import ModelOrGraph, keys_of, model_or_graph
 from strop.progress import Progress
