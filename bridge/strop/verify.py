@@ -14,6 +14,7 @@ from strop.encode import Frames, as_frames, frame_notes
 from strop.errors import BackendError, did_you_mean
 from strop.given import take_apart
 from strop.graph import Graph
+from strop.labels import as_labels as as_labels  # has moved; who imported it from here still can
 from strop.labels import labels_by_output, part_of
 from strop.opening import ModelOrGraph, keys_of, model_or_graph
 from strop.progress import Progress
