@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,8 @@ PASSED = {"OwnSign": OwnSign, "own_step": own_step}
 
 
 @pytest.fixture(autouse=True)
-def fresh_names() -> Iterator[None]:
+def fresh_names() -> None:
     keras.utils.clear_session()
-    yield
 
 
 def network() -> keras.Model:
