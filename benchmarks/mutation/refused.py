@@ -190,7 +190,7 @@ def _frames(model: Any, count: int = 12) -> Any:
 def cases() -> list[Case]:
     """Return the cases whose right answer is an error of one line."""
     found = []
-    for name, make in _models():
+    for name, make in dict(_models()).items():
         try:
             model = make()
         except Exception as error:  # what this version of Keras cannot make

@@ -32,6 +32,22 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.run_functions_eagerly(True)
 
+
+class _Eager:
+    """Stands for `tf.function`: concrete functions would run on threads that a forked process does not have."""
+
+    def __init__(self, function: Any = None, **_: Any) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _Eager(args[0]) if self.function is None else self.function(*args, **kwargs)
+
+    def get_concrete_function(self, *_: Any) -> Any:
+        return self.function
+
+
+tf.function = _Eager  # type: ignore[misc, assignment]
+
 import battery  # noqa: E402
 import forks  # noqa: E402
 import fresh  # noqa: E402

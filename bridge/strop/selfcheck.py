@@ -40,7 +40,7 @@ def plant_spikes(
     frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is (and its
     share of undecided comparisons is in the report).
     """
-    frames = len(next(iter(claimed.values())))
+    frames = len(next(iter(oracle.values())))
     ends = [n // 2 if n % 2 == 0 else frames - 1 - n // 2 for n in range(min(frames, _TRIED))]
     rows = np.asarray(list(dict.fromkeys(ends)))
     known: dict[str, npt.NDArray[Any]] = {name: values[rows] for name, values in (*signals.items(), *oracle.items())}
