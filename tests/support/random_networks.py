@@ -36,8 +36,8 @@ def random_frames(
 ) -> Any:
     """Return float32 frames in [0, 1] that are multiples of 1/levels, one array or one per input.
 
-    An input of whole numbers gets whole numbers up to `levels`, as float32 too; under `bitplane` also one that the model
-    scales itself.
+    An input of whole numbers gets whole numbers up to `levels`, as float32 too; under `bitplane` also one that the
+    model scales itself.
     """
     arrays = []
     scaled = scaled_inputs(model) if encoding == "bitplane" else {}
