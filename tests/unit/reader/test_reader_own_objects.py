@@ -147,6 +147,18 @@ def test_what_was_passed_comes_before_what_has_the_name_already(tmp_path: Path) 
     assert type(load_model(path, {"Dense": Mine}).layers[0]) is Mine
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("name", ["own>RegisteredStep", "RegisteredStep"])
+def test_a_class_registered_elsewhere_is_passed_by_either_name(tmp_path: Path, suffix: str, name: str) -> None:
+    path = saved(network(), tmp_path, suffix)
+
+    class Elsewhere(RegisteredStep):
+        pass
+
+    read = load_model(path, {**PASSED, name: Elsewhere})
+    assert type(read.get_layer("registered_step")) is Elsewhere
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
