@@ -70,33 +70,49 @@ def joined(parts: Sequence[AnswerVerdict], order: npt.NDArray[np.int64]) -> Answ
 
 
 def compare_answers(
-    graph: Graph, judgement: Judgement, bound: Bound, given: list[npt.NDArray[Any]]
+    graph: Graph,
+    judgement: Judgement,
+    bound: Bound,
+    given: list[npt.NDArray[Any]],
+    decoded: list[npt.NDArray[Any]],
 ) -> dict[str, AnswerVerdict]:
-    """Compare the outputs that a model gave with the read-outs of its own last spikes, in the order of the outputs."""
+    """Compare the outputs that a model gave with the read-outs of its own last spikes, in the order of the outputs.
+
+    Parameters
+    ----------
+    given : list of arrays, shape (n, ...)
+        The model's own outputs.
+    decoded : list of arrays, shape (n, ...)
+        What `strop.decode.decode` makes of the spikes in `judgement.known`: it must lie in the intervals, too.
+    """
     readouts = {readout.name: readout for readout in graph.readouts}
     verdicts: dict[str, AnswerVerdict] = {}
-    for place, (name, values) in enumerate(zip(graph.outputs, given, strict=True)):
+    for place, (name, values, ours) in enumerate(zip(graph.outputs, given, decoded, strict=True)):
         readout = readouts.get(name)
         if readout is None:
-            verdict = _compare_spikes(judgement, name, values)
+            verdict = _compare_spikes(judgement, name, values, ours)
         elif readout.kind == "winner":
-            verdict = _compare_winner(judgement, readout, values)
+            verdict = _compare_winner(judgement, readout, values, ours)
         else:
-            verdict = _compare_values(judgement, readout, bound, values)
+            verdict = _compare_values(judgement, readout, bound, values, ours)
         verdicts[name if name not in verdicts else f"{name}#{place + 1}"] = verdict
     return verdicts
 
 
-def _compare_spikes(judgement: Judgement, name: str, values: npt.NDArray[Any]) -> AnswerVerdict:
+def _compare_spikes(
+    judgement: Judgement, name: str, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
+) -> AnswerVerdict:
     spikes, none = np.asarray(judgement.known[name]), np.zeros(len(values), bool)
     values = _shaped(values, spikes.shape)
     open_ = judgement.doubt.get(name, np.zeros(spikes.shape, bool))
-    faults = (values != spikes) & ~open_
+    faults = ((values != spikes) & ~open_) | (_shaped(decoded, spikes.shape) != spikes)
     difference = float(np.abs(values - spikes.astype(np.float64)).max(initial=0.0))
     return AnswerVerdict(faults, none, ~any_in_frame(~open_), difference)
 
 
-def _compare_winner(judgement: Judgement, readout: Readout, values: npt.NDArray[Any]) -> AnswerVerdict:
+def _compare_winner(
+    judgement: Judgement, readout: Readout, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
+) -> AnswerVerdict:
     """The winner is a spike, and Keras gives values: only who wins can be compared."""
     winner = readout_logits(readout, judgement.known).argmax(axis=-1)
     chosen = answered_classes(readout, values)
@@ -112,11 +128,13 @@ def _compare_winner(judgement: Judgement, readout: Readout, values: npt.NDArray[
         open_ |= (chosen != winner) & (best - ours <= 2.0 * _function_error(rows.shape[-1], best, argument))
     differ = winner != chosen
     faults = np.zeros((len(values), 1), bool)
-    faults[:, 0] = differ & ~open_
+    faults[:, 0] = (differ & ~open_) | (answered_classes(readout, decoded) != winner)
     return AnswerVerdict(faults, differ & open_, open_, 0.0)
 
 
-def _compare_values(judgement: Judgement, readout: Readout, bound: Bound, values: npt.NDArray[Any]) -> AnswerVerdict:
+def _compare_values(
+    judgement: Judgement, readout: Readout, bound: Bound, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
+) -> AnswerVerdict:
     logits = readout_logits(readout, judgement.known)
     error = bound.error(readout.name, judgement.known)
     for source, operator in zip(readout.sources, readout.operators, strict=True):
@@ -124,11 +142,11 @@ def _compare_values(judgement: Judgement, readout: Readout, bound: Bound, values
             error = error + operator.absolute().apply(judgement.doubt[source])
     middle, radius = answer_range(readout, logits, np.broadcast_to(error, logits.shape))
     if readout.argmax:
-        return _compare_class_numbers(middle, radius, values)
+        return _compare_class_numbers(middle, radius, values, decoded)
     values = _shaped(values, middle.shape).astype(np.float64)
     # Written so that a NaN is a fault.
     verdict_on = np.abs(values - middle)
-    faults = ~(verdict_on <= radius)
+    faults = ~(verdict_on <= radius) | ~(np.abs(_shaped(decoded, middle.shape) - middle) <= radius)
     ties = np.zeros(len(values), bool)
     if classes_of(readout) is not None:
         ours = class_scores(readout, logits).argmax(axis=-1)
@@ -137,7 +155,9 @@ def _compare_values(judgement: Judgement, readout: Readout, bound: Bound, values
     return AnswerVerdict(faults, ties, undecided, float(verdict_on.max(initial=0.0)))
 
 
-def _compare_class_numbers(middle: FloatArray, radius: FloatArray, values: npt.NDArray[Any]) -> AnswerVerdict:
+def _compare_class_numbers(
+    middle: FloatArray, radius: FloatArray, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
+) -> AnswerVerdict:
     """The argmax of values: another one is a tie where the two intervals overlap."""
     ours = middle.argmax(axis=-1)
     given = _shaped(values, ours.shape)
@@ -147,7 +167,7 @@ def _compare_class_numbers(middle: FloatArray, radius: FloatArray, values: npt.N
     ahead = np.take_along_axis(middle - radius, ours[..., None], -1)
     behind = np.take_along_axis(middle + radius, theirs, -1)
     differ = given != ours
-    faults = differ & ~(valid & (behind >= ahead)[..., 0])
+    faults = (differ & ~(valid & (behind >= ahead)[..., 0])) | (_shaped(decoded, ours.shape) != ours)
     ties = any_in_frame(differ & ~faults)
     difference = float(np.abs(given.astype(np.float64) - ours).max(initial=0.0))
     return AnswerVerdict(faults, ties, np.zeros(len(values), bool), difference)

@@ -227,10 +227,13 @@ class Backend(ABC):
         """
         return {}
 
-    def refuse_options(self, options: Mapping[str, Any]) -> None:
-        """Raise `BackendError` if any option is left that the backend does not know."""
+    def refuse_options(self, options: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+        """Raise `BackendError` if any option is left that the backend does not know; it may say which it does."""
         if options:
-            raise BackendError(f"{self.name} does not know the option(s) {', '.join(sorted(options))}")
+            names = sorted(options)
+            raise BackendError(
+                f"{self.name} does not know the option(s) {', '.join(names)}{did_you_mean(names[0], known)}"
+            )
 
 
 @dataclass(frozen=True)

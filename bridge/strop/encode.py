@@ -146,7 +146,8 @@ def _grid(node: Input) -> str:
     if node.step is None and node.offset == 0.0:
         return f"no multiple of 1/{full} from 0 to 1"
     first, last = (float(value) for value in node.plane_values(np.array([0, full])))
-    return f"none of the {full + 1} values from {first!r} to {last!r}"
+    why = f" (whole numbers, as the model begins with {node.scaled_by})" if node.scaled_by and node.step == 1.0 else ""
+    return f"none of the {full + 1} values from {first!r} to {last!r}{why}"
 
 
 def plane_weights(shape: tuple[int, ...], bits: int, step: float | None = None) -> Dense:

@@ -341,6 +341,8 @@ class Report:
             found.append(f"nothing was compared in {', '.join(self.silent)}: no neuron fired in any frame")
         if self.saturated:
             found.append(f"nothing was compared in {', '.join(self.saturated)}: every neuron fired in every frame")
+        if self.keras is not None and not self.keras.layers:
+            found.append("Keras shows the spikes of no layer: only its outputs were compared")
         for name, column in self._columns():
             for layer in column.layers:
                 if not layer.is_mostly_decided:

@@ -45,7 +45,8 @@ def plant_spikes(
     rows = np.asarray(list(dict.fromkeys(ends)))
     known: dict[str, npt.NDArray[Any]] = {name: values[rows] for name, values in (*signals.items(), *oracle.items())}
     known |= {name: values[rows] for name, values in claimed.items()}
-    planted, places = dict(claimed), {}
+    planted = dict(claimed)
+    places: dict[str, npt.NDArray[np.int64]] = {}
     vague = np.zeros(len(rows), dtype=bool)
     for population in graph.populations:
         # Worked out here, and not by what is being tested; on what the layers before send with their faults planted.

@@ -176,7 +176,13 @@ class Verification:
         parts = [(rows, j) for rows, j in (*found.judged, (others, Judgement({}, known, {}))) if len(rows)]
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         verdicts = [
-            compare_answers(self.graph, judgement, self.keras_bound, [values[rows] for values in outputs])
+            compare_answers(
+                self.graph,
+                judgement,
+                self.keras_bound,
+                [values[rows] for values in outputs],
+                decode(self.graph, judgement.known),
+            )
             for rows, judgement in parts
         ]
         return {name: joined([verdict[name] for verdict in verdicts], order) for name in verdicts[0]}

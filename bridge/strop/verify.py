@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from strop.backend import Backend, get_backend, named_backends
 from strop.encode import Frames, as_frames, frame_notes
-from strop.errors import BackendError, did_you_mean
+from strop.errors import BackendError, StropError, did_you_mean
 from strop.given import take_apart
 from strop.graph import Graph
+from strop.labels import as_labels as as_labels  # has moved; who imported it from here still can
 from strop.labels import labels_by_output, part_of
 from strop.opening import ModelOrGraph, keys_of, model_or_graph
 from strop.progress import Progress
@@ -114,6 +115,8 @@ def verify(
                 start = stop
     finally:
         verification.close()
+    if verification.frames != count:
+        raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
     report = verification.report()
     report.notes = [*frame_notes(graph, given.frames), *given.notes, *about_labels, *left_out]
     return report

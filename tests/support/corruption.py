@@ -46,8 +46,8 @@ def lowered_as(change: Callable[[Graph], Graph]) -> Iterator[None]:
 def corrupted_readout(readout: Readout, rng: np.random.Generator) -> Readout:
     """Return the read-out with something wrong: a bias, a weight, two answers exchanged, a factor."""
     kind = rng.choice(["bias", "exchanged", "factor", "row"])
-    size = int(np.prod(readout.shape))
-    bias = np.array(np.broadcast_to(readout.bias, readout.shape), dtype=np.float64)
+    size = int(np.prod(readout.logits_shape))
+    bias = np.array(np.broadcast_to(readout.bias, readout.logits_shape), dtype=np.float64)
     if kind == "bias":
         bias.reshape(-1)[int(rng.integers(size))] += float(rng.choice([-1.0, 1.0])) * 0.05
         return replace(readout, bias=bias)

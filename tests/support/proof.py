@@ -17,7 +17,7 @@ def prove(model: keras.Model, seed: int = 0, *, encoding: str = "host", coarse: 
     for attempt in range(20):  # the first random weights under which something fires, and something does not
         rng = np.random.default_rng((seed, attempt))
         randomise(model, rng, coarse=coarse)
-        frames = random_frames(model, rng, 40, levels=8 if coarse else 255)
+        frames = random_frames(model, rng, 40, levels=8 if coarse else 255, encoding=encoding)
         graph = strop.lower(model, encoding)
         result = strop.simulate(graph, frames, "reference")
         if all(0 < np.count_nonzero(fired) < fired.size for fired in result.spikes.values()):

@@ -13,6 +13,7 @@ import numpy as np
 from random_families import FAMILIES, merged, read_out, revalued, signs
 
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator
+from strop.lowering.scaling import scaled_inputs
 
 L = keras.layers
 
@@ -30,16 +31,21 @@ def randomise(model: keras.Model, rng: np.random.Generator, *, coarse: bool = Fa
         variable.assign(values.astype(np.float32))
 
 
-def random_frames(model: keras.Model, rng: np.random.Generator, count: int = 12, *, levels: int = 255) -> Any:
+def random_frames(
+    model: keras.Model, rng: np.random.Generator, count: int = 12, *, levels: int = 255, encoding: str = "host"
+) -> Any:
     """Return float32 frames in [0, 1] that are multiples of 1/levels, one array or one per input.
 
-    An input of whole numbers gets whole numbers up to `levels`, as float32 too.
+    An input of whole numbers gets whole numbers up to `levels`, as float32 too; under `bitplane` also one that the
+    model scales itself.
     """
     arrays = []
+    scaled = scaled_inputs(model) if encoding == "bitplane" else {}
     for tensor in model.inputs:
         shape = (count, *tensor.shape[1:])
         numbers = rng.integers(0, levels + 1, shape).astype(np.float32)
-        arrays.append(numbers if "int" in str(tensor.dtype) else numbers / np.float32(levels))
+        whole = "int" in str(tensor.dtype) or tensor._keras_history.operation.name in scaled
+        arrays.append(numbers if whole else numbers / np.float32(levels))
     return arrays[0] if len(arrays) == 1 else arrays
 
 

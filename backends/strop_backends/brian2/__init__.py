@@ -95,7 +95,9 @@ class Brian2StandaloneBackend(Brian2Backend):
         BackendError
             If there is no C++ compiler or no `make`, or for an option that is not known.
         """
-        self.refuse_options({name: value for name, value in options.items() if name != "frames_at_once"})
+        self.refuse_options(
+            {name: value for name, value in options.items() if name != "frames_at_once"}, ["frames_at_once"]
+        )
         from strop_backends.brian2.standalone import StandaloneRunner
 
         return StandaloneRunner(graph, **options)

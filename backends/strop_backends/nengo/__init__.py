@@ -103,4 +103,4 @@ class NengoBackend(Backend):
         return SURROUNDINGS
 
     def _refuse_unknown(self, options: dict[str, Any], known: set[str]) -> None:
-        self.refuse_options({key: value for key, value in options.items() if key not in known})
+        self.refuse_options({key: value for key, value in options.items() if key not in known}, known)

@@ -195,10 +195,10 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
     # For the user's script ---------------------------------------------------------------------------------
 
     def present(self, frames: Any, start: int | None = None) -> None:
-        """Play frames in, one per time step, behind those that a simulator has still to play.
+        """Play frames in, one per time step.
 
-        Every simulator of the network plays them: one that is running from its next step on, one that is made or reset
-        later from step 0 on. Frames that all simulators have played are dropped when others are presented.
+        Every simulator that is running plays them, behind those that it has still to play. One that begins, because it
+        is new or was reset, plays what was presented last: all that has come since frames last entered anywhere.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         self.frames.add({name: played[name].reshape(len(played[name]), -1) for name in self.inputs}, start)
 
     def clear(self) -> None:
-        """Drop all frames that were presented."""
+        """Drop all frames that have not entered yet."""
         self.frames.clear()
 
     def weights(self, simulator: nengo.Simulator) -> dict[Pair, npt.NDArray[np.float64]]:

@@ -45,41 +45,46 @@ class _Place:
 
 
 class Frames:
-    """The frames that were presented to a network, in order, for all its simulators."""
+    """The frames that were presented to a network, for all its simulators.
+
+    Attributes
+    ----------
+    waves : list of _Wave
+        What a simulator plays that begins with its first step now: all that was presented since frames last entered.
+    """
 
     def __init__(self) -> None:
         self.waves: list[_Wave] = []
-        self.version = 0
         self.cursors: list[Cursor] = []
-        self._played: weakref.WeakSet[_Wave] = weakref.WeakSet()
+        self.begun: weakref.WeakSet[_Wave] = weakref.WeakSet()
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles of a network have simulators of their own.
-        return {"waves": self.waves, "version": self.version}
+        return {"waves": self.waves}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]  # as new
-        self.waves, self.version = state["waves"], state["version"]
+        self.waves = state["waves"]
 
     def add(self, rows: Mapping[str, npt.NDArray[Any]], start: int | None) -> None:
-        """Take frames behind those that some simulator has still to play; see `SpikingNetwork.present`."""
-        self._refuse_within_a_step()
-        live = self._live()
-        self.waves = [
-            w for w in self.waves if w not in self._played or not all(w in cursor.finished for cursor in live)
-        ]
+        """Take frames, for simulators that run behind those that they have still to play; see `present`."""
+        cursors = self._live()
+        self._refuse_within_a_step(cursors)
         wave = _Wave(None if start is None else int(start), len(next(iter(rows.values()))), dict(rows))
+        waves = [other for other in self.waves if other not in self.begun]
         if wave.start is not None:
-            _refuse_overlap(
-                wave.start, wave.count, [(w.start, w.start + w.count) for w in self.waves if w.start is not None]
-            )
-        self.waves.append(wave)
-        self.version += 1
+            known = [(w.start, w.start + w.count) for w in waves if w.start is not None]
+            _refuse_overlap(wave.start, wave.count, known)
+        self.waves = [*waves, wave]
+        for cursor in cursors:
+            if cursor.step >= 0:
+                cursor.waiting.append(wave)
 
     def clear(self) -> None:
-        """Drop all frames."""
+        """Drop all frames that have not entered."""
         self.waves = []
-        self.version += 1
+        for cursor in self._live():
+            cursor.waiting, cursor.places = [], []
 
     def cursor(self, name: str, owner: npt.NDArray[Any]) -> Cursor:
         """Return the place of a simulator, which owns the array `owner`, in the rows called `name`."""
@@ -90,22 +95,19 @@ class Frames:
         self.cursors.append(Cursor(self, name, weakref.ref(owner)))
         return self.cursors[-1]
 
-    def finished(self, wave: _Wave) -> None:
-        """Note that some simulator has played a wave whole."""
-        self._played.add(wave)
-
     def _live(self) -> list[Cursor]:
         self.cursors = [cursor for cursor in self.cursors if cursor.owner() is not None]
         return self.cursors
 
-    def _refuse_within_a_step(self) -> None:
+    @staticmethod
+    def _refuse_within_a_step(cursors: list[Cursor]) -> None:
         steps: dict[str, list[int]] = {}
-        for cursor in self._live():
+        for cursor in cursors:
             steps.setdefault(cursor.name, []).append(cursor.step)
         if len({tuple(sorted(values)) for values in steps.values()}) > 1:
             raise BackendError(
                 "nengo: frames were presented within a step, when some of them could no longer enter. Present them "
-                "between two runs of the simulator"
+                "between two runs of the simulator; if one was interrupted in a step, reset or delete it"
             )
 
 
@@ -117,45 +119,40 @@ class Cursor:
     name: str
     owner: weakref.ref[npt.NDArray[Any]]
     step: int = -1
-    version: int = -1
+    waiting: list[_Wave] = field(default_factory=list)
     places: list[_Place] = field(default_factory=list)
-    finished: weakref.WeakSet[_Wave] = field(default_factory=weakref.WeakSet)
 
     def rewind(self) -> None:
         """Begin once more with step 0."""
-        self.step, self.version, self.places = -1, -1, []
+        self.step, self.waiting, self.places = -1, [], []
 
     def row(self, step: int) -> Any:
         """Return what is played in a step: a row, or zero."""
-        if self.version != self.frames.version:
+        if self.step < 0:
+            self.waiting = list(self.frames.waves)
+        if self.waiting:
             self._place(step)
         self.step = step
         for place in self.places:
             if place.first <= step < place.end:
-                if step == place.end - 1:
-                    self.finished.add(place.wave)
-                    self.frames.finished(place.wave)
+                if step == place.first:
+                    self.frames.begun.add(place.wave)
                 return place.wave.rows[self.name][step - place.first]
         return 0.0
 
     def _place(self, step: int) -> None:
-        """Give each wave that is new its steps, and forget those that are gone."""
-        known = {place.wave: place for place in self.places}
-        places: list[_Place] = []
-        for wave in self.frames.waves:
-            if wave in known:
-                places.append(known[wave])
-                continue
-            first = max([step, *(place.end for place in places)]) if wave.start is None else wave.start
+        """Give each wave that waits its steps, and forget those that have left."""
+        self.places = [place for place in self.places if place.end > step]
+        for wave in self.waiting:
+            first = max([step, *(place.end for place in self.places)]) if wave.start is None else wave.start
             if first < step:
                 raise BackendError(
                     f"nengo: {wave.count:,} frames were to enter from step {first:,} on, which is past: the next step "
                     f"is {step:,}. Present them without `start`, and they enter as soon as they can"
                 )
-            _refuse_overlap(first, wave.count, [(place.first, place.end) for place in places])
-            places.append(_Place(first, first + wave.count, wave))
-        self.places = [place for place in places if place.end > step]
-        self.version = self.frames.version
+            _refuse_overlap(first, wave.count, [(place.first, place.end) for place in self.places])
+            self.places.append(_Place(first, first + wave.count, wave))
+        self.waiting = []
 
 
 def _refuse_overlap(first: int, count: int, others: list[tuple[int, int]]) -> None:

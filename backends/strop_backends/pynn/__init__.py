@@ -33,7 +33,8 @@ class _PyNNBackend(Backend):
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise `BackendError` if any of `options` is unknown."""
-        self.refuse_options({name: value for name, value in options.items() if name not in {"timestep", *self.options}})
+        known = {"timestep", *self.options}
+        self.refuse_options({name: value for name, value in options.items() if name not in known}, known)
 
     @classmethod
     def version(cls) -> str:

@@ -51,7 +51,7 @@ import numpy.typing as npt
 from strop.errors import BackendError
 from strop.graph import Population
 from strop_backends.pynn.connector import WAYS, SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray
+from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses
 from strop_backends.pynn.quiet import quiet_brian2
 from strop_backends.pynn.units import Tuning
 
@@ -250,15 +250,12 @@ class Brian2Dialect(Dialect):
         self.cells.independent(projection._brian2_synapses[0][0], self._checked())
         return projection
 
-    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+    def read_weights(self, projection: Any) -> Synapses:
         """Brian2's own numbers, in volt."""
         synapses = projection._brian2_synapses[0][0]
         pre, post = (np.asarray(index[:], dtype=np.int64) for index in (synapses.i, synapses.j))
-        return pre, post, np.array(synapses.variables["weight"].get_value())
-
-    def write_weights(self, projection: Any, values: FloatArray) -> None:
-        """In Brian2 itself."""
-        projection._brian2_synapses[0][0].variables["weight"].set_value(values)
+        weights = synapses.variables["weight"]
+        return Synapses(pre, post, np.array(weights.get_value()), weights.set_value)
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Set the generator's spikes, as two arrays."""

@@ -8,7 +8,7 @@ The emitter (`network.py`) and the runner (`run.py`) are written once, against `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -52,6 +52,25 @@ class Claim:
     mark: object
     size: int
     disposable: bool
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """A projection's synapses, as the simulator has them.
+
+    Attributes
+    ----------
+    pre, post : int64 arrays, shape (synapses,)
+        Cells before and behind.
+    weights : float64 array, shape (synapses,)
+    write : callable
+        Takes weights in the same order, and sets them.
+    """
+
+    pre: IntArray
+    post: IntArray
+    weights: FloatArray
+    write: Callable[[FloatArray], None]
 
 
 # Name of a dialect -> strop's last claim.
@@ -267,13 +286,9 @@ class Dialect(ABC):
         """Call PyNN's `reset`; `ticks` is how long spikes may still be under way."""
         self.sim.reset()
 
-    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
-        """Return cells before, cells behind and weights of a projection's synapses, in the simulator's order."""
+    def read_weights(self, projection: Any) -> Synapses:
+        """Return a projection's synapses, in an order that holds for this one answer."""
         raise BackendError(f"{self.name}: weights cannot be read from the simulator")
-
-    def write_weights(self, projection: Any, values: FloatArray) -> None:
-        """Set the weights, in the order of `read_weights`."""
-        raise BackendError(f"{self.name}: weights cannot be changed in the simulator")
 
     @abstractmethod
     def record(self, populations: Mapping[str, Any]) -> None:

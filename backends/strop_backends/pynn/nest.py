@@ -58,12 +58,11 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.connector import WAYS, SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
+from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_unit
 from strop_backends.pynn.nest_cells import PLAIN_SYNAPSE, classes, settings
 from strop_backends.pynn.quiet import quiet_nest
 
@@ -342,15 +341,16 @@ class NestDialect(Dialect):
         finally:
             state.t_flush = given
 
-    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+    def read_weights(self, projection: Any) -> Synapses:
         """NEST's own numbers."""
-        pre, post, values = projection._columns(["weight"])
-        return pre.astype(np.int64), post.astype(np.int64), values
+        found = projection.nest_connections
+        pre, post, weights = projection._columns(["weight"], found)
 
-    def write_weights(self, projection: Any, values: FloatArray) -> None:
-        """In NEST itself."""
-        with quiet_nest():
-            projection.nest_connections.set({"weight": values.tolist()})
+        def write(values: FloatArray) -> None:
+            with quiet_nest():
+                found.set({"weight": values.tolist()})
+
+        return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Connect one recorder to all."""

@@ -6,8 +6,8 @@ and `set` each undo one of them alone. Here a weight, a threshold (`v_thresh`) a
 that NEST keeps (`weight`, `V_th`, `I_e`), which are the graph's, to the last bit.
 
 PyNN also keeps the list of a projection's synapses; NEST sorts synapses when the simulation starts
-(`nestkernel/connection_manager.cpp`, `sort_connections`), after which such a list names others. So each answer here
-asks NEST anew.
+(`nestkernel/connection_manager.cpp`, `sort_connections`), after which such a list names others; and with several threads they come in another order each
+time. So each answer here asks NEST anew, once.
 """
 
 from __future__ import annotations
@@ -96,7 +96,20 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
         translations: ClassVar = build_translations(("weight", "weight"), ("delay", "delay"))
 
     class DeltaConnection(base.simulator.Connection):  # type: ignore[misc]
-        """One synapse, its weight in the graph's unit."""
+        """One synapse, its weight in the graph's unit: the one that is `nth` from one cell to another."""
+
+        def __init__(self, parent: Any, pre: int, post: int, nth: int) -> None:
+            self.parent, self.presynaptic_index, self.postsynaptic_index, self._nth = parent, pre, post, nth
+
+        def id(self) -> Any:
+            """NEST's synapse, as it is numbered now."""
+            with quiet_nest():
+                return nest.GetConnections(
+                    nest.NodeCollection([int(self.parent.pre.all_cells[self.presynaptic_index])]),
+                    nest.NodeCollection([int(self.parent.post.all_cells[self.postsynaptic_index])]),
+                    synapse_model=self.parent.nest_synapse_model,
+                    synapse_label=self.parent.nest_synapse_label,
+                )[self._nth]
 
         def _get(self, name: str) -> float:
             with quiet_nest():
@@ -128,10 +141,14 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
             return len(self.nest_connections)
 
         def __getitem__(self, index: Any) -> Any:
-            size = len(self)
+            pre, post = (column.astype(np.int64) for column in self._columns([]))
+            order = np.lexsort((post, pre))
+            pairs = list(zip(pre[order].tolist(), post[order].tolist(), strict=True))
+            first = {pair: n for n, pair in reversed(list(enumerate(pairs)))}
             if isinstance(index, slice):
-                return [DeltaConnection(self, i) for i in range(size)[index]]
-            return DeltaConnection(self, range(size)[index])
+                return [DeltaConnection(self, *pairs[n], n - first[pairs[n]]) for n in range(len(pairs))[index]]
+            n = range(len(pairs))[index]
+            return DeltaConnection(self, *pairs[n], n - first[pairs[n]])
 
         @property
         def connections(self) -> Iterator[Any]:

@@ -138,9 +138,9 @@ class PyNNNetwork:
         if found is not None:
             raise SimulatorInUseError(
                 f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
-                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of it "
-                f"first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process of "
-                "their own)"
+                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of "
+                f"it first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process "
+                "of their own)"
             )
         dialect.setup(tick, longest, **options)
 
@@ -306,10 +306,10 @@ class PyNNNetwork:
         found: dict[Pair, FloatArray] = {}
         for pair, known in self._known.items():
             pre, post, _ = synapses_of(self.graph, *pair)
-            found_pre, found_post, values = self.dialect.read_weights(self.projections[pair])
+            now = self.dialect.read_weights(self.projections[pair])
             weights = np.empty(len(known))
             # Several synapses between two cells are told apart by their weights, as they were known last.
-            weights[np.lexsort((known, post, pre))] = values[np.lexsort((values, found_post, found_pre))]
+            weights[np.lexsort((known, post, pre))] = now.weights[np.lexsort((now.weights, now.post, now.pre))]
             found[pair] = weights
         return found
 
@@ -319,11 +319,11 @@ class PyNNNetwork:
         checked = checked_weights(weights, self._known, self.dialect.name)
         for pair, values in checked.items():
             pre, post, _ = synapses_of(self.graph, *pair)
-            found_pre, found_post, found = self.dialect.read_weights(self.projections[pair])
+            now = self.dialect.read_weights(self.projections[pair])
             ordered = np.empty(len(values))
             order = np.lexsort((self._known[pair], post, pre))
-            ordered[np.lexsort((found, found_post, found_pre))] = values[order]
-            self.dialect.write_weights(self.projections[pair], ordered)
+            ordered[np.lexsort((now.weights, now.post, now.pre))] = values[order]
+            now.write(ordered)
             self._known[pair] = values
 
     def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:

@@ -57,7 +57,7 @@ import numpy as np
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
 from strop_backends.pynn.connector import SynapseArrays
-from strop_backends.pynn.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray
+from strop_backends.pynn.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
 from strop_backends.pynn.neuron_cells import projection_class
 from strop_backends.pynn.units import Tuning, tuned_classes
 
@@ -312,16 +312,17 @@ class NeuronDialect(Dialect):
             label=f"{source.label}->{target.label}",
         )
 
-    def read_weights(self, projection: Any) -> tuple[IntArray, IntArray, FloatArray]:
+    def read_weights(self, projection: Any) -> Synapses:
         """What each `NetCon` has."""
-        rows = [(c.presynaptic_index, c.postsynaptic_index, c.weight) for c in projection.connections]
-        pre, post, weight = (np.array(column) for column in zip(*rows, strict=True))
-        return pre.astype(np.int64), post.astype(np.int64), weight.astype(np.float64)
+        connections = list(projection.connections)
+        table = np.array([(c.presynaptic_index, c.postsynaptic_index, c.weight) for c in connections], dtype=np.float64)
+        pre, post, weights = table.T
 
-    def write_weights(self, projection: Any, values: FloatArray) -> None:
-        """Into each `NetCon`."""
-        for connection, value in zip(projection.connections, values.tolist(), strict=True):
-            connection.weight = value
+        def write(values: FloatArray) -> None:
+            for connection, value in zip(connections, values.tolist(), strict=True):
+                connection.weight = value
+
+        return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Let PyNN record spikes."""

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from strop.errors import DataError
+from strop.errors import DataError, did_you_mean
 from strop.keras.activations import SpikingActivation, checked_sharpness
 
 
@@ -69,7 +69,10 @@ def set_sharpness(model: Any, value: float | Sequence[float] | Mapping[str, floa
     if isinstance(value, Mapping):
         unknown = [name for name in value if name not in layers]
         if unknown:
-            raise DataError(f"no spiking activation is called {unknown[0]!r}; there are {', '.join(layers)}")
+            raise DataError(
+                f"no spiking activation is called {unknown[0]!r}; there are {', '.join(layers)}"
+                + did_you_mean(unknown[0], layers)
+            )
         chosen = dict(value)
     elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0):
         values = list(value)

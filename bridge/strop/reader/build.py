@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from strop.errors import ModelFileError, StropError, UnsupportedLayerError
+from strop.reader import larq, qkeras
+from strop.reader.chain import Expansion
 from strop.reader.classes import KnownObjects
 from strop.reader.config import dtype_name, layer_from_config, plain, safe_name
-from strop.reader.larq import Expansion, expansion
 from strop.reader.naming import brief, shown_shape
 from strop.reader.operations import Operation, operation_from_entry
 from strop.reader.topology import (
@@ -133,8 +134,9 @@ class Rebuilder:
         """Return the chain of layers for what comes out of the layers so far."""
         import keras
 
-        shape = () if layer.padding is None else keras.Sequential(stack).output_shape
-        return layer.parts(shape)
+        if layer.padding is None:
+            return layer.parts(())
+        return layer.parts(tuple(stack[0].shape) if len(stack) == 1 else keras.Sequential(stack).output_shape)
 
     def _functional(self, config: Mapping[str, Any]) -> RebuiltModel:
 
@@ -231,12 +233,14 @@ class Rebuilder:
             wrapped = self._layer(inner, f"{where}: layer {inner.name!r}")
             if isinstance(wrapped, Expansion):
                 raise UnsupportedLayerError(
-                    f"{where} wraps a layer of Larq ({inner.class_name}), which strop does not read"
+                    f"{where} wraps a quantised layer ({inner.class_name}), which strop does not read"
                 )
             layer = layer_from_config(entry.class_name, config, where, self._known, keras_layer(wrapped))
             self._limit_weights(layer, where)
             return RebuiltWrapper(layer, {inner.name: wrapped})
-        expanded = expansion(entry.class_name, config, where, self._known)
+        expanded = None
+        for package in (larq, qkeras) if self._known.find(entry.class_name) is None else ():
+            expanded = expanded or package.expansion(entry.class_name, config, where, self._known)
         if expanded is not None:
             self._limit_weights(expanded.main, where)
             return expanded

@@ -83,6 +83,6 @@ OTHER_ROWS = (
     Row("`Normalization` after `adapt`"),
     Row("operations: arithmetic, comparisons, `where`"),
     Row("operations that move values or reduce axes"),
-    Row("Larq's quantised layers and quantisers", _not_in(_KERAS_3, "Larq is written for Keras 2")),
+    Row("quantised layers of Larq and QKeras", _not_in(_KERAS_3, "both are written for Keras 2")),
 )
 """What models are made of beside the layers of `keras.layers`."""

@@ -286,3 +286,20 @@ _COUNTERPARTS: dict[str, Operation] = {
 }
 TRANSLATED = tuple(sorted(_COUNTERPARTS))
 """The functions of TensorFlow that Keras 2's operations are translated from, without their ``tf.``"""
+
+
+def counterparts() -> dict[str, list[str]]:
+    """Return the functions of TensorFlow that are translated, by the function of `keras.ops` that each becomes."""
+    special: dict[Operation, str] = {
+        _concat: "concatenate",
+        _flip: "flip",
+        _get_item: "get_item",
+        _identity: "identity",
+        _pad: "pad",
+        _stack: "stack",
+    }
+    found: dict[str, list[str]] = {}
+    for function, translated in sorted(_COUNTERPARTS.items()):
+        name = translated.name if isinstance(translated, Counterpart) else special[translated]
+        found.setdefault(name, []).append(function)
+    return dict(sorted(found.items()))

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from strop.errors import ModelFileError
 from strop.reader.build import RebuiltModel, RebuiltWrapper
+from strop.reader.chain import Expansion
 from strop.reader.classes import is_decoder, is_spiking
 from strop.reader.config import safe_name
-from strop.reader.larq import Expansion
 from strop.reader.naming import brief, shown_shape
 
 # tf.Variable without a name; the spiking layers of tf.keras ports of Whetstone store their sharpness and key

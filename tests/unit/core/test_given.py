@@ -373,6 +373,11 @@ def test_no_backends_means_all_that_can_run_the_graph(monkeypatch: pytest.Monkey
         (lambda g: simulate(g, FRAMES, "NEST"), BackendMissingError, r"Did you mean 'pynn-nest'\?"),
         (lambda g: build(g, "nego"), BackendMissingError, r"Did you mean 'nengo'\?"),
         (lambda g: export(g, "spiNNaker4", "out"), BackendMissingError, r"Did you mean 'spinnaker'\?"),
+        (
+            lambda g: simulate(g, FRAMES, "nengo", DT=1.0),
+            BackendError,
+            r"does not know the option\(s\) DT. Did you mean 'dt'\?|nengo is not installed",
+        ),
         (lambda g: g.population("aa"), GraphError, r"there is no population 'aa'; there are: a, b"),
         (lambda g: Input("x", (3,), "bitplanes"), GraphError, r"Did you mean 'bitplane'\?"),
         (

@@ -199,3 +199,9 @@ def test_accuracies_of_all_outputs_stand_in_the_table() -> None:
     report = verify(network(("key", "linear")), FRAMES, [NUMBERS, NUMBERS + 1], backends=["reference"])
     assert "accuracy of out1" in str(report)
     assert "accuracy of" not in str(verify(network(), FRAMES, NUMBERS, backends=["reference"]))
+
+
+def test_as_labels_can_still_be_imported_from_where_it_was() -> None:
+    from strop.verify import as_labels as moved
+
+    assert moved is as_labels

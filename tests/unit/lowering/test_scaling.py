@@ -154,6 +154,11 @@ def test_bit_planes_of_whole_numbers_are_those_numbers(first: str) -> None:
     assert report.keras is not None
     assert 0 < report.keras.layers[0].spikes < 50 * 20
     assert strop.lower(model, "bitplane", step=0.5).inputs[0].step == 0.5
+    with pytest.raises(
+        strop.StropError, match=rf"256 values from 0\.0 to 255\.0 \(whole.*begins with {SCALED[first][1]}\)"
+    ):
+        strop.verify(model, frames / 255, backends=["reference"], encoding="bitplane")
+    assert strop.verify(model, frames / 255, backends=["reference"], encoding="bitplane", step=1 / 255).passed
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])

@@ -155,6 +155,11 @@ def test_layers_added_behind_are_walked_too(traces: list[str]) -> None:
     randomise(model, np.random.default_rng(1))
     assert len(spikes_of(model)) == 2
     assert len(traces) == 2
+    model.add(L.Dense(3))  # shows no more spikes than before
+    lowering = trace(model)
+    _, outputs = KerasProbe(model, lowering).run({lowering.graph.inputs[0].name: FRAMES})
+    assert outputs[0].shape == (30, 3)
+    assert len(traces) == 3
 
 
 def _step(at: float) -> Any:

@@ -17,7 +17,8 @@ import pytest
 from file_models import Library
 
 import strop
-from strop.keras import SpikingBReLU
+from strop.errors import UnsupportedLayerError
+from strop.keras import SpikingBReLU, declare_threshold
 from strop.reader.coverage import FORMATS, NOT_IN_KERAS_2, NOT_WRITTEN_AS_H5, layer_rows
 
 KERAS_3, KERAS_2 = FORMATS[:2], FORMATS[2:]
@@ -189,6 +190,62 @@ def test_operations_are_read_from_every_format(
     name: str, number: int, formats: tuple[str, ...], tmp_path: Path
 ) -> None:
     prove_read(file_models.OPERATIONS[name](library(number)), formats, tmp_path)
+
+
+@keras.saving.register_keras_serializable(package="every_format")
+class OwnStep(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return keras.ops.where(x >= 0.25, 1.0, -1.0)
+
+
+@keras.saving.register_keras_serializable(package="every_format")
+def own_sign(x: Any) -> Any:
+    return keras.ops.where(x >= 0, 1.0, -1.0)
+
+
+declare_threshold(OwnStep, at=0.25, low=-1.0, high=1.0)
+declare_threshold(own_sign, at=0.0, low=-1.0, high=1.0)
+
+
+def of_keras_2() -> tuple[Any, Any, Any]:
+    """Return the layer and the function as a user of Keras 2 has them, and one that is not registered."""
+    import tensorflow as tf
+
+    tf_keras = keras_2()
+
+    class OwnStep(tf_keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return tf.where(x >= 0.25, 1.0, -1.0)
+
+    def own_sign(x: Any) -> Any:
+        return tf.where(x >= 0, 1.0, -1.0)
+
+    def unregistered_sign(x: Any) -> Any:
+        return own_sign(x)
+
+    register = tf_keras.saving.register_keras_serializable(package="every_format")
+    return register(OwnStep), register(own_sign), unregistered_sign
+
+
+def test_classes_and_functions_of_the_users_own_are_read_from_keras_2(tmp_path: Path) -> None:
+    layers = keras_2().layers
+    step, sign, unregistered = of_keras_2()
+    model = keras_2().Sequential(
+        [
+            keras_2().Input(file_models.VECTOR),
+            layers.Dense(8),
+            step(name="step"),
+            layers.Dense(8, activation=sign),
+            layers.Dense(8),
+            layers.Activation(unregistered),
+            layers.Dense(3),
+            library(2).spike(),
+        ]
+    )
+    read = prove_read(model, KERAS_2, tmp_path, custom_objects={"unregistered_sign": own_sign})
+    assert type(read.get_layer("step")) is OwnStep
+    with pytest.raises(UnsupportedLayerError, match=r"activation 'unregistered_sign'.*custom_objects"):
+        strop.load_model(tmp_path / "model.h5")
 
 
 def test_layers_that_keras_2_lacks_are_named_as_such() -> None:

@@ -616,6 +616,3 @@ def test_hdf5_files_of_keras_3_itself(tmp_path: Path, draw: Any) -> None:
     path = tmp_path / "keras3.h5"
     model.save(path)
     assert_same(load_model(path), model, draw(40, 6))
-
-
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")

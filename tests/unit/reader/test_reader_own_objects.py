@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 import strop
 from strop.errors import DataError, ModelFileError, StropError, UnsupportedLayerError
-from strop.keras import Heaviside, declare_threshold
+from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, declare_threshold
 from strop.reader import load_model
 
 
@@ -62,9 +61,8 @@ PASSED = {"OwnSign": OwnSign, "own_step": own_step}
 
 
 @pytest.fixture(autouse=True)
-def fresh_names() -> Iterator[None]:
+def fresh_names() -> None:
     keras.utils.clear_session()
-    yield
 
 
 def network() -> keras.Model:
@@ -81,11 +79,15 @@ def network() -> keras.Model:
             layers.Activation(registered_sign),
             layers.Dense(8),
             Heaviside(0.125, -1.0, 3.0, name="heaviside"),
-            layers.Dense(4),
+            layers.Dense(8),
+            SpikingBReLU(1.0, name="spikes"),
+            SoftmaxDecode(np.eye(4, 8), name="decoder"),
         ]
     )
     rng = np.random.default_rng(4)
     for variable in model.weights:
+        if variable.name == "sharpness":
+            continue
         variable.assign(np.round(rng.normal(0, 0.6, variable.shape) * 8) / 8)
     return model
 
@@ -110,7 +112,7 @@ def test_own_classes_and_functions_are_read_and_verified(tmp_path: Path, suffix:
     report = strop.verify(read, frames, backends=("reference",))
     assert report.passed, str(report)
     assert report.keras is not None
-    assert len(report.keras.layers) == 5
+    assert len(report.keras.layers) == 6
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
@@ -143,6 +145,18 @@ def test_what_was_passed_comes_before_what_has_the_name_already(tmp_path: Path) 
     path = saved(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), tmp_path, ".h5")
     assert type(load_model(path).layers[0]) is keras.layers.Dense
     assert type(load_model(path, {"Dense": Mine}).layers[0]) is Mine
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("name", ["own>RegisteredStep", "RegisteredStep"])
+def test_a_class_registered_elsewhere_is_passed_by_either_name(tmp_path: Path, suffix: str, name: str) -> None:
+    path = saved(network(), tmp_path, suffix)
+
+    class Elsewhere(RegisteredStep):
+        pass
+
+    read = load_model(path, {**PASSED, name: Elsewhere})
+    assert type(read.get_layer("registered_step")) is Elsewhere
 
 
 @pytest.mark.parametrize(
