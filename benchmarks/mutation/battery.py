@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ def _verification(name: str, model: Any, frames: Any, chunk: int | None = None, 
     first = (
         next(iter(frames.values())) if isinstance(frames, dict) else frames[0] if isinstance(frames, list) else frames
     )
-    labels = options.pop("labels", None)
-    labels = labels_for(model, len(first)) if labels is None else labels
+    labels = options.pop("labels") if "labels" in options else labels_for(model, len(first))
     return Case(name, "sound", model, frames, labels, options, chunk=chunk)
 
 
@@ -74,7 +74,8 @@ def _made_for_it() -> Iterator[Case]:
             randomise(model, np.random.default_rng(options.pop("seed", 1)), coarse=options.pop("coarse", True))
         if frames is None:
             frames = random_frames(model, np.random.default_rng(2), 16, levels=options.pop("levels", 8))
-        yield _verification(make.__name__, model, frames, options.pop("chunk", None), **options)
+        kind, chunk = options.pop("kind", "sound"), options.pop("chunk", None)
+        yield replace(_verification(make.__name__, model, frames, chunk, **options), kind=kind)
 
 
 def _graphs() -> Iterator[Case]:

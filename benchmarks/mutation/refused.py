@@ -43,7 +43,6 @@ def _models() -> Iterator[tuple[str, Any]]:
     yield "a low-rank update", lambda: silent.tuned(L.Dense(5))
     yield "softmax in the middle", lambda: _functional((6,), L.Dense(5), _spike(), L.Softmax(), L.Dense(3), _spike())
     yield "softmax of values", lambda: _functional((6,), L.Dense(5), L.Softmax(), L.Dense(3), _spike())
-    yield "softmax over places", lambda: _functional((4, 3), L.Dense(3), _spike(), L.Dense(4), L.Softmax(axis=1))
     yield "maximum of values", lambda: _merge(L.Maximum)
     yield "product of values", lambda: _merge(L.Multiply)
     yield "quotient of spikes", _quotient
@@ -109,7 +108,6 @@ def _models() -> Iterator[tuple[str, Any]]:
         "an infinite constant",
         lambda: _functional((4,), L.Dense(4), _spike(), lambda x: x * np.float32([1.0, np.inf, 1.0, 1.0])),
     )
-    yield "a remainder", lambda: _functional((4,), L.Dense(4), _spike(), lambda x: ops.maximum(x, 0.5))
     yield (
         "a constant of another shape",
         lambda: _functional((4, 4), L.Dense(4), lambda x: x + np.ones((3, 4, 4, 4), np.float32)[0], _spike()),
