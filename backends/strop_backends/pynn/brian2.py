@@ -162,7 +162,11 @@ class Brian2Dialect(Dialect):
 
     def first_free_tick(self) -> int:
         """The next tick but one."""
-        return int(self._network.clock.variables["timestep"].get_value().item()) + 1
+        return self.unplayed_tick() + 1
+
+    def unplayed_tick(self) -> int:
+        """The tick that the next `run` begins with."""
+        return int(self._network.clock.variables["timestep"].get_value().item())
 
     # Building
     # -----------------------------------------------------------------------------------------------------

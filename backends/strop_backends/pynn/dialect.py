@@ -224,6 +224,10 @@ class Dialect(ABC):
     def first_free_tick(self) -> int:
         """Return the first tick in which a source can still be told to spike."""
 
+    def unplayed_tick(self) -> int:
+        """Return the first tick of which nothing has been played yet: what was presented for it is still to come."""
+        return self.first_free_tick()
+
     # Building
     # -----------------------------------------------------------------------------------------------------
 

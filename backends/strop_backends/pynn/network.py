@@ -204,7 +204,8 @@ class PyNNNetwork:
             return
         self.populations[STANDING] = self.dialect.sources(STANDING, 1)
         for name, weights in needed.items():
-            post = np.flatnonzero(weights)
+            # Also where they cancel: biases may be changed later.
+            post = np.flatnonzero((weights != 0) | (self.graph.population(name).bias.reshape(-1) != 0))
             # Sent one step ahead, as any other spike for that population.
             ticks = self.dialect.ticks_per_step - self.dialect.latency
             units = self.populations[name]

@@ -27,7 +27,7 @@ class Waves:
 
     def _forget(self) -> None:
         self._epoch = self._dialect.epoch
-        self._first = 0
+        self._unplayed = 0
         # Tick behind the last frame's, in which the next one can enter, and the tick behind its last answer.
         self._next: int | None = None
         self._end = 0
@@ -52,15 +52,15 @@ class Waves:
         dialect = self._dialect
         if self._epoch != dialect.epoch:
             self._forget()
-        interval, self._first = dialect.ticks_per_step, dialect.first_free_tick()
+        interval, first, self._unplayed = dialect.ticks_per_step, dialect.first_free_tick(), dialect.unplayed_tick()
         if start is None:
-            start = self._first
+            start = first
             if self._next is not None:
                 # In step with the wave before, parts of which may be under way.
-                start = self._next + max(0, -((self._next - self._first) // interval)) * interval
-        elif start < self._first:
+                start = self._next + max(0, -((self._next - first) // interval)) * interval
+        elif start < first:
             raise BackendError(
-                f"{dialect.name}: tick {start} is too early, the first that can be played is {self._first}"
+                f"{dialect.name}: tick {start} is too early, the first that can be played is {first}"
             )
         elif self._next is not None and start < self._next:
             raise BackendError(
@@ -84,7 +84,7 @@ class Waves:
         """Return what a source is to play, units ascending, then ticks; what is new joins what is still to come."""
         if name in self._spikes:
             old_units, old_ticks = self._spikes[name]
-            waiting = old_ticks >= self._first
+            waiting = old_ticks >= self._unplayed
             units = np.concatenate([old_units[waiting], units])
             ticks = np.concatenate([old_ticks[waiting], ticks])
             # Waves overlap in the spikes of the source that always spikes, which are the same.
@@ -96,7 +96,7 @@ class Waves:
         """Return the values that are to drive units, row r in tick `ticks[r]`, ascending."""
         if name in self._values:
             old, old_ticks = self._values[name]
-            waiting = old_ticks >= self._first
+            waiting = old_ticks >= self._unplayed
             values = np.concatenate([old[waiting], values])
             ticks = np.concatenate([old_ticks[waiting], ticks])
         self._values[name] = (values, ticks)
