@@ -12,7 +12,9 @@ import keras
 import numpy as np
 
 # Times and texts are no answers.
-_NO_ANSWERS = ("seconds", "per_second", "version", "message", "text")
+_NO_ANSWERS = ("seconds", "per_second", "version", "message", "text", "largest_difference")
+# How many comparisons count as decided beyond doubt says how tight a bound is: shown apart from verdicts and counts.
+_BOUNDS = ("undecided", "reservations")
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,10 @@ def _weights(graph: Any) -> list[Any]:
 def _answers_of(value: Any) -> Any:
     """Return a report's dictionary without times and texts."""
     if isinstance(value, dict):
-        return {k: _answers_of(v) for k, v in value.items() if not any(word in str(k) for word in _NO_ANSWERS)}
+        kept = {k: v for k, v in value.items() if not any(word in str(k) for word in _NO_ANSWERS)}
+        # Sentences: their number says enough.
+        sentences = {k: len(v) for k, v in kept.items() if k in ("problems", "reservations", "notes")}
+        return {k: _answers_of(v) for k, v in (kept | sentences).items()}
     if isinstance(value, (list, tuple)):
         return [_answers_of(v) for v in value]
     if isinstance(value, (np.integer, np.floating, np.bool_)):
@@ -132,6 +137,8 @@ def _answers_of(value: Any) -> Any:
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return what changed between two outcomes of one case: verdict, counts, spikes, outputs, classes, graph."""
     changed = [key for key in ("verdict", "counts") if not _same(before.get(key), after.get(key))]
+    if "counts" in changed and _same(_but_bounds(before.get("counts")), _but_bounds(after.get("counts"))):
+        changed = ["bounds"]
     if after["verdict"] == "passed" and after.get("true"):
         return ["refusal"]
     if "verdict" not in changed and _by_another_way(before, after):
@@ -139,6 +146,12 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     if before.get("answers") is not None and after.get("answers") is not None:
         changed += [key for key in before["answers"] if not _same(before["answers"][key], after["answers"][key])]
     return changed
+
+
+def _but_bounds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _but_bounds(item) for key, item in value.items() if key not in _BOUNDS}
+    return [_but_bounds(item) for item in value] if isinstance(value, list) else value
 
 
 def _by_another_way(before: dict[str, Any], after: dict[str, Any]) -> bool:

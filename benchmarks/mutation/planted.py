@@ -245,6 +245,58 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _spikes_and_potentials(graph: Any, frames: Any) -> tuple[Spikes, Spikes]:
+    """Return what every population sends and adds up, worked out here: strop's own evaluation may be the mutant."""
+    known: Spikes = {graph.inputs[0].name: frames.astype(np.float64)}
+    potentials: Spikes = {}
+    for population in graph.populations:
+        parts = [p.operator.apply(known[p.source]) for p in graph.incoming(population.name)]
+        potentials[population.name] = sum(parts) + population.bias
+        known[population.name] = potentials[population.name] >= population.threshold
+    return known, potentials
+
+
+def by_a_hair(graph: Any, frames: Any, name: str, hair: float) -> tuple[Any, int, int]:
+    """Return the graph with one threshold moved past the lowest potential that fired; the frame and the unit.
+
+    In this frame the unit fires no more, by so little; nothing else changes.
+    """
+    known, potentials = _spikes_and_potentials(graph, frames)
+    above = np.where(known[name], potentials[name], np.inf)
+    frame, unit = np.unravel_index(int(above.argmin()), above.shape)
+    threshold = np.array(graph.population(name).threshold)
+    threshold[unit] = potentials[name][frame, unit] + hair
+    return _populations(graph, name, threshold=threshold), int(frame), int(unit)
+
+
+def _hairs() -> list[Case]:
+    """Faults that are small: far enough from the thresholds to be faults, near enough for a loose bound to excuse."""
+    import strop
+
+    keras.utils.set_random_seed(3)
+    model = skips()
+    randomise(model, np.random.default_rng(5))
+    frames = random_frames(model, np.random.default_rng(6), COUNT, levels=255)
+    found = [
+        Case(
+            *(f"planted: a threshold in {name!r}, by a hair", "planted", model, frames),
+            plant=another_graph(lambda g, name=name: by_a_hair(g, frames, name, 1e-5)[0]),  # type: ignore[misc]
+            chunk=CHUNK,
+        )
+        for name in "abcd"
+    ]
+    honest = strop.lower(model)
+    for name in "bd":
+        graph, frame, unit = by_a_hair(honest, frames, name, 1e-12)
+        lie = lying(flipped(name, frame // CHUNK, frame % CHUNK, unit))
+        found.append(
+            Case(
+                f"planted: a spike in {name!r}, by a hair", "planted", lambda g=graph: g, frames, plant=lie, chunk=CHUNK
+            )
+        )
+    return found
+
+
 def weighted(make: Callable[[], keras.Model]) -> tuple[keras.Model, Any]:
     """Return the model with random weights of eighths, and frames for it."""
     keras.utils.set_random_seed(3)
@@ -266,6 +318,7 @@ def cases() -> list[Case]:
         for name, change in GRAPHS.items()
     ]
     found.append(Case("skips", "sound", model, frames, labels, chunk=CHUNK))
+    found += _hairs()
     images, pictures = weighted(spikes_out)
     found.append(Case("blurred", "sound", model, frames, labels, plant=blurred(), chunk=CHUNK))
     for name, plant in (

@@ -22,6 +22,8 @@ def record(mutant: Mutant, result: dict[str, Any], state: str, reached: bool) ->
         outcome = "caught"
     elif kinds & set(_ANSWERS):
         outcome = "survived"
+    elif "bounds" in kinds:
+        outcome = "bounds"
     else:
         # Weights or populations that are others, and answer the same on all frames of the battery.
         outcome = "same answers" if kinds else "no change"
@@ -54,17 +56,18 @@ def read(file: Path, state: str) -> dict[str, dict[str, Any]]:
 def table(records: list[dict[str, Any]]) -> str:
     """Return the table by module, Markdown.
 
-    "Changed" are the mutants that change an answer. The last share leaves out those that crash with an error that is
+    "Bounds" are those that change no more than how many comparisons count as decided. "Changed" are the mutants that
+    change an answer. The last share leaves out those that crash with an error that is
     not strop's own: they prove little.
     """
-    columns = ("module", "mutants", "unreached", "no change", "same answers", "changed", "caught")
+    columns = ("module", "mutants", "unreached", "no change", "same answers", "bounds", "changed", "caught")
     columns += ("failed", "refused", "crashed", "share", "without crashes")
     rows = ["| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     for module in (*sorted({entry["module"] for entry in records}), None):
         chosen = [entry for entry in records if module in (None, entry["module"])]
         count = Counter(entry["outcome"] for entry in chosen)
         how = Counter(entry["how"] for entry in chosen if entry["outcome"] == "caught")
-        numbers = [len(chosen), count["unreached"], count["no change"], count["same answers"]]
+        numbers = [len(chosen), count["unreached"], count["no change"], count["same answers"], count["bounds"]]
         told, crashed = how["failed"] + how["refused"], count["caught"] - how["failed"] - how["refused"]
         numbers += [count["caught"] + count["survived"], count["caught"], how["failed"], how["refused"], crashed]
         shares = [_share(count["caught"], count["survived"]), _share(told, count["survived"])]

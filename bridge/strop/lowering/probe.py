@@ -66,6 +66,7 @@ class KerasProbe:
                 f"Keras itself fails to compute model {self.model.name!r} on these frames, so there is nothing to hold "
                 f"spikes against; see whether model.predict does: {type(error).__name__}: {_reason(error)}"
             ) from error
+        self._check_observed()
         values = dict(zip(self._visits, shown, strict=True))
         spikes = {
             observation.population: self._read(observation, values[observation.visit])
@@ -73,6 +74,15 @@ class KerasProbe:
         }
         self._check_walk(outputs, direct)
         return spikes, direct
+
+    def _check_observed(self) -> None:
+        """See that every layer that spikes is compared, whatever the lowering made of it."""
+        unseen = [path for visit, path in self._walker.firing.items() if visit not in self._visits]
+        if unseen:
+            raise StropError(
+                f"layer {unseen[0]!r} spikes, and the lowering does not say which population its spikes are: nothing "
+                "would be compared there. Do not trust this lowering, and please report it"
+            )
 
     def _read(self, observation: Observation, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         for step in observation.steps:

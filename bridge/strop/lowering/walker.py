@@ -19,6 +19,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from strop.keras.activations import SpikingActivation
+from strop.keras.thresholds import declared_threshold
 from strop.lowering.walk import walk
 
 Array = npt.NDArray[Any]
@@ -116,6 +118,11 @@ class Walker:
         self._types = [(tuple(tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
         self._function: Callable[[list[Array]], Any] | None = None
 
+    @property
+    def firing(self) -> dict[int, str]:
+        """Calls of layers that spike by what they are, number to path; known once frames went through."""
+        return self._walk.firing
+
     def __call__(self, arrays: list[Array]) -> Shown:
         """Return what the model's calls give for frames, one array per input of the model, in the input's dtype."""
         if self._function is None:
@@ -150,6 +157,17 @@ class Walker:
         return lambda arrays: concrete([tf.convert_to_tensor(x, s.dtype) for x, s in zip(arrays, specs, strict=True)])
 
 
+def spikes(layer: Any) -> bool:
+    """Whether a layer gives spikes by what it is, however it is lowered; a wrapped model is not looked into."""
+    inner = getattr(layer, "layer", None)
+    if isinstance(layer, keras.layers.Wrapper) and not isinstance(inner, keras.Model):
+        return spikes(inner)
+    return any(
+        isinstance(part, SpikingActivation) or declared_threshold(part) is not None
+        for part in (layer, getattr(layer, "activation", None))
+    )
+
+
 def _numpy(value: Any) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(value))
 
@@ -161,7 +179,14 @@ class _Walk(keras.Model):  # type: ignore[misc]  # Keras ships no types
         super().__init__(name="walk")
         # A weak reference: the walk must not keep the model that it is kept for, nor take it for a layer of its own.
         self._walked = (model, frozenset(visits))
+        # In a tuple, Keras does not take it for a part of the model.
+        self._found: tuple[dict[int, str]] = ({},)
         self.built = True
+
+    @property
+    def firing(self) -> dict[int, str]:
+        """See `Walker.firing`."""
+        return self._found[0]
 
     def model(self) -> keras.Model:
         """Return the model that is walked along."""
@@ -178,6 +203,8 @@ class _Walk(keras.Model):  # type: ignore[misc]  # Keras ships no types
         def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             nonlocal count
             count += 1
+            if spikes(operation):
+                self.firing[count] = path
             # As Keras does where a model runs in inference: what was written down when the layer was called gives way.
             outputs = operation(*args, **{**kwargs, "training": False} if "training" in kwargs else kwargs)
             if count in visits:

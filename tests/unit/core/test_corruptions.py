@@ -202,10 +202,6 @@ def _ends(signals: Any, axis: int) -> Any:
     return np.cumsum([signal.shape[axis] for signal in signals])
 
 
-def _nothing_observed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Context, "_observe", lambda self, *args: None)
-
-
 LOWERING = [
     ("images", handled("BatchNormalization", _epsilon_outside_the_root)),
     ("images", handled("BatchNormalization", lambda layer: {"gamma": -np.asarray(layer.gamma)})),
@@ -251,10 +247,31 @@ def test_at_least_in_place_of_more_than_is_noticed(networks: Any, monkeypatch: p
     assert noticed(model, frames)
 
 
-def test_a_lowering_that_observes_nothing_proves_nothing(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _nothing_observed(monkeypatch)
-    model, frames = networks["vectors"]
-    report = strop.verify(model, frames, backends=["reference"])
+@pytest.mark.parametrize("network", ["vectors", "images"])
+@pytest.mark.parametrize("lost", [None, 0, 1])
+def test_layers_that_the_lowering_forgets_to_show_are_noticed(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, network: str, lost: int | None
+) -> None:
+    """All of them, or a single one: nothing would be compared there."""
+    honest, calls = Context._observe, iter(range(1000))
+
+    def observe(self: Context, *args: Any) -> None:
+        if lost is not None and next(calls) != lost:
+            honest(self, *args)
+
+    monkeypatch.setattr(Context, "_observe", observe)
+    model, frames = networks[network]
+    with pytest.raises(StropError, match="spikes, and the lowering does not say which population"):
+        strop.verify(model, frames, backends=["reference"])
+
+
+def test_where_keras_shows_no_spikes_it_is_said() -> None:
+    """All spikes are inside a wrapped model, of which Keras shows what it makes of them."""
+    x = keras.Input((3, 6))
+    inner = keras.Sequential([L.Input((6,)), L.Dense(8), SpikingBReLU(1.0), L.Dense(2)])
+    model = keras.Model(x, L.Flatten()(L.TimeDistributed(inner)(x)))
+    randomise(model, np.random.default_rng(0), coarse=True)
+    report = strop.verify(model, random_frames(model, np.random.default_rng(1), 20), backends=["reference"])
     assert report.verdict == "passed with reservations"
     assert "Keras shows the spikes of no layer: only its outputs were compared" in report.reservations()
 
