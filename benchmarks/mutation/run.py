@@ -60,7 +60,15 @@ from outcome import Case, caught, differences, observe, where_counts_differ  # n
 # Counts of operations for `strop.energy`: no verification reads them.
 _NOT_VERIFIED = ("strop.lowering.arithmetic",)
 MODULES = (
-    *("strop.lowering", "strop.encode", "strop.decode", "strop.reference", "strop.simulate", "strop.verify", "strop.verification"),
+    *(
+        "strop.lowering",
+        "strop.encode",
+        "strop.decode",
+        "strop.reference",
+        "strop.simulate",
+        "strop.verify",
+        "strop.verification",
+    ),
     *("strop.report", "strop.bounds", "strop.rounding", "strop.judge", "strop.comparison", "strop.answers"),
     *("strop.selfcheck",),
 )
