@@ -40,7 +40,7 @@ def simulator(request: pytest.FixtureRequest) -> Iterator[str]:
     if chosen and request.param not in chosen:
         pytest.skip(f"only {', '.join(chosen)} was asked for")
     require(request.param)
-    yield request.param
+    return request.param
 
 
 class Script:

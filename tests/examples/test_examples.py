@@ -24,7 +24,7 @@ def run(folder: Path, name: str, *arguments: object) -> str:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "PASSED: every spike is accounted for" in result.stdout
+    assert "PASSED: every spike and every output is accounted for" in result.stdout
     layers = _LAYER.findall(result.stdout)
     assert len(layers) >= 3, result.stdout
     for layer, _, spikes in layers:

@@ -92,7 +92,7 @@ def test_what_the_tutorial_promises_holds(rendered: Path) -> None:
     counts = re.findall(r"^(?:brian2|nengo|pynn-nest) .* spikes: (\{.*\})$", page, re.MULTILINE)
     assert len(counts) == 3
     assert len(set(counts)) == 1
-    assert "PASSED: every spike is accounted for" in page
+    assert "PASSED: every spike and every output is accounted for" in page
     faults = re.search(r"passed: False; faults: (\d+), in (\d+) of 360 images", page)
     assert faults is not None
     assert int(faults[1]) == int(faults[2]) > 0

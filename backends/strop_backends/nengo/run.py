@@ -8,6 +8,8 @@ from typing import Any
 import nengo
 import numpy as np
 import numpy.typing as npt
+from nengo.builder import Model
+from nengo.cache import NoDecoderCache
 
 from strop.backend import Pair, Runner
 from strop.graph import Graph
@@ -39,7 +41,10 @@ class NengoRunner(Runner):
             self.network = SpikingNetwork(graph, adjustable=adjustable)
         # The optimiser copies weights into merged matrices, and gains nothing where a layer waits for the one
         # before.
-        self.simulator = nengo.Simulator(self.network, dt=dt, progress_bar=False, optimize=optimize)
+        # There are no decoders here, and the file in which Nengo keeps those that it found lets one process in at a
+        # time (nengo 4.1.0, utils/lock.py).
+        model = Model(dt=float(dt), label=graph.name, decoder_cache=NoDecoderCache())
+        self.simulator = nengo.Simulator(self.network, model=model, progress_bar=False, optimize=optimize)
         signals, model = self.simulator.signals, self.simulator.model
         self._outputs = {
             name: signals[model.sig[ensemble.neurons]["out"]] for name, ensemble in self.network.populations.items()

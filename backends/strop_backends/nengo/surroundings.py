@@ -71,10 +71,10 @@ def rc(section: str, option: str, value: str) -> Iterator[None]:
 @contextmanager
 def _used() -> Iterator[None]:
     """Simulate a network of one's own, and keep it."""
-    with nengo.Network(seed=1) as mine:
-        ensemble = nengo.Ensemble(10, 1)
-        nengo.Connection(nengo.Node(0.5), ensemble)
-    with nengo.Simulator(mine, progress_bar=False) as simulator:
+    with nengo.Network(seed=1, add_to_container=False) as mine:
+        # Given in full, for it may be defined within a parent that has another configuration.
+        nengo.Node(0.5, size_in=None, size_out=1)
+    with rc("decoder_cache", "enabled", "False"), nengo.Simulator(mine, progress_bar=False) as simulator:
         simulator.run_steps(3)
         yield
         simulator.run_steps(3)

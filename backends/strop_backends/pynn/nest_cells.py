@@ -6,8 +6,8 @@ and `set` each undo one of them alone. Here a weight, a threshold (`v_thresh`) a
 that NEST keeps (`weight`, `V_th`, `I_e`), which are the graph's, to the last bit.
 
 PyNN also keeps the list of a projection's synapses; NEST sorts synapses when the simulation starts
-(`nestkernel/connection_manager.cpp`, `sort_connections`), after which such a list names others; and with several threads they come in another order each
-time. So each answer here asks NEST anew, once.
+(`nestkernel/connection_manager.cpp`, `sort_connections`), after which such a list names others; and with several
+threads they come in another order each time. So each answer here asks NEST anew, once.
 """
 
 from __future__ import annotations
@@ -145,10 +145,13 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
             order = np.lexsort((post, pre))
             pairs = list(zip(pre[order].tolist(), post[order].tolist(), strict=True))
             first = {pair: n for n, pair in reversed(list(enumerate(pairs)))}
-            if isinstance(index, slice):
-                return [DeltaConnection(self, *pairs[n], n - first[pairs[n]]) for n in range(len(pairs))[index]]
-            n = range(len(pairs))[index]
-            return DeltaConnection(self, *pairs[n], n - first[pairs[n]])
+
+            def connection(n: int) -> Any:
+                source, target = pairs[n]
+                return DeltaConnection(self, source, target, n - first[pairs[n]])
+
+            chosen = range(len(pairs))[index]
+            return [connection(n) for n in chosen] if isinstance(index, slice) else connection(chosen)
 
         @property
         def connections(self) -> Iterator[Any]:

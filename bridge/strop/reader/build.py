@@ -125,18 +125,25 @@ class Rebuilder:
         stack: list[Any] = [self._sequential_input(entries[0], shape)]
         for entry in entries[1:] if entries[0].class_name == "InputLayer" else entries:
             layer = self._add(entry, layers)
-            stack.extend(self._expanded(layer, stack) if isinstance(layer, Expansion) else [keras_layer(layer)])
+            if isinstance(layer, Expansion):
+                stack.extend(self._expanded(layer, list(stack), entry.name))
+            else:
+                stack.append(keras_layer(layer))
         model = self._connected(lambda: keras.Sequential(stack, name=safe_name(name)), f"model {name!r}")
         _lift_limits(layers)
         return RebuiltModel(model, layers)
 
-    def _expanded(self, layer: Expansion, stack: list[Any]) -> tuple[Any, ...]:
+    def _expanded(self, layer: Expansion, stack: list[Any], name: str) -> tuple[Any, ...]:
         """Return the chain of layers for what comes out of the layers so far."""
         import keras
 
-        if layer.padding is None:
-            return layer.parts(())
-        return layer.parts(tuple(stack[0].shape) if len(stack) == 1 else keras.Sequential(stack).output_shape)
+        def chain() -> tuple[Any, ...]:
+            if layer.padding is None:
+                return layer.parts(())
+            return layer.parts(tuple(stack[0].shape) if len(stack) == 1 else keras.Sequential(stack).output_shape)
+
+        parts: tuple[Any, ...] = self._connected(chain, f"layer {name!r}")
+        return parts
 
     def _functional(self, config: Mapping[str, Any]) -> RebuiltModel:
 
@@ -219,7 +226,12 @@ class Rebuilder:
         where = f"{self._source}: layer {entry.name!r}"
         if entry.name in layers:
             raise ModelFileError(f"{self._source}: two layers are called {entry.name!r}")
-        layers[entry.name] = layer = self._layer(entry, where)
+        try:
+            layers[entry.name] = layer = self._layer(entry, where)
+        except StropError:
+            raise
+        except Exception as error:  # a config can be broken in more ways than any list of exceptions foresees
+            raise ModelFileError(f"{where} ({entry.class_name}) has a damaged config: {brief(error)}") from error
         return layer
 
     def _layer(self, entry: Entry, where: str) -> Any:

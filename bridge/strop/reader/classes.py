@@ -59,7 +59,7 @@ class KnownObjects:
     Attributes
     ----------
     passed : mapping
-        By name, as Keras takes them for `custom_objects`. They come before everything else of the same name.
+        By name, as Keras takes them for `custom_objects`.
     """
 
     passed: Mapping[str, Any] = field(default_factory=dict)
@@ -74,16 +74,15 @@ class KnownObjects:
         """Return what was passed under a name, with or without the package that the file gives; else None."""
         return self.passed.get(name, self.passed.get(name.rpartition(">")[2]))
 
-    def registered(self, name: str) -> Any:
-        """Return what this process registered with Keras under a name (`register_keras_serializable`), or None."""
+    def find(self, name: str) -> Any:
+        """Return what was registered (`register_keras_serializable`) or passed under a name, or None.
+
+        As in Keras, what is registered comes first.
+        """
         import keras
 
-        return keras.saving.get_registered_object(name)
-
-    def find(self, name: str) -> Any:
-        """Return what was passed or registered under a name, or None."""
-        found = self.explicit(name)
-        return self.registered(name) if found is None else found
+        found = keras.saving.get_registered_object(name)
+        return self.explicit(name) if found is None else found
 
 
 def trains_by_default(class_name: str) -> bool:
@@ -168,13 +167,11 @@ def layer_class(class_name: str, where: str, known: KnownObjects) -> type:
 
     refuse_foreign_code(class_name, where)
     name = _FORMER_NAMES.get(class_name, class_name)
-    found = known.explicit(class_name)
+    found = known.find(class_name)
     if found is None:
         found = strop_classes().get(class_name.rpartition(">")[2])
     if found is None and name in BUILT_IN:
         found = getattr(keras.layers, name, None)
-    if found is None:
-        found = known.registered(class_name)
     if isinstance(found, type) and issubclass(found, keras.layers.Layer):
         return found
     if found is not None:

@@ -107,10 +107,8 @@ def _read(file: Path, texts: Mapping[str, bytes], path: Path, known: KnownObject
             raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again")
         return read_keras_2(config, weights, source, known)
     custom = check_records(config, source, known, "the model")
-    # What was passed comes before what is registered; what strop knows of itself comes behind it.
-    passed = {name: value for name, value in custom.items() if any(value is one for one in known.passed.values())}
     try:
-        with warnings.catch_warnings(), keras.saving.custom_object_scope(passed):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of weights that it skips; `_check_all_loaded` refuses those
             model = keras.saving.load_model(file, custom_objects=custom, compile=False, safe_mode=True)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -141,15 +142,16 @@ def test_nengo_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_brian2_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    brian2 = pytest.importorskip("brian2")
-    group = brian2.NeuronGroup
+    pytest.importorskip("brian2")
+    network = import_module("strop_backends.brian2.network")
+    group = network._Units
 
     def strict(*arguments: Any, threshold: str, **more: Any) -> Any:
         assert threshold == "v >= th"
         return group(*arguments, threshold="v > th", **more)
 
     assert failing("brian2", EXACT_HITS, target="numpy") == []
-    monkeypatch.setattr(brian2, "NeuronGroup", strict)
+    monkeypatch.setattr(network, "_Units", strict)
     assert failing("brian2", EXACT_HITS, target="numpy") == EXACT_HITS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,17 @@ except ImportError:
 
 from strop_backends.nengo import network as network_module
 from strop_backends.nengo.network import SpikingNetwork
-from strop_backends.nengo.surroundings import CONFIGURED, configured
+from strop_backends.nengo.surroundings import CONFIGURED, configured, rc
 
 GRAPH = skip_network(np.random.default_rng(1))
 FRAMES = frames_for(GRAPH, np.random.default_rng(2), 20)
+
+
+@pytest.fixture(autouse=True)
+def _no_decoder_cache() -> Iterator[None]:
+    """Another process that builds at the same time would have Nengo warn of its cache's lock."""
+    with rc("decoder_cache", "enabled", "False"):
+        yield
 
 
 def built(graph: Graph = GRAPH, **options: Any) -> SpikingNetwork:

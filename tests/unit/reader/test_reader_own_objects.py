@@ -138,7 +138,7 @@ def test_what_was_not_passed_is_refused_with_the_way_out(
     assert "\n" not in str(caught.value)
 
 
-def test_what_was_passed_comes_before_what_has_the_name_already(tmp_path: Path) -> None:
+def test_what_was_passed_comes_before_a_built_in_layer_of_the_name(tmp_path: Path) -> None:
     class Mine(keras.layers.Dense):
         pass
 
@@ -149,14 +149,15 @@ def test_what_was_passed_comes_before_what_has_the_name_already(tmp_path: Path) 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 @pytest.mark.parametrize("name", ["own>RegisteredStep", "RegisteredStep"])
-def test_a_class_registered_elsewhere_is_passed_by_either_name(tmp_path: Path, suffix: str, name: str) -> None:
+def test_a_class_registered_elsewhere_is_passed_by_either_name(
+    tmp_path: Path, suffix: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = saved(network(), tmp_path, suffix)
-
-    class Elsewhere(RegisteredStep):
-        pass
-
-    read = load_model(path, {**PASSED, name: Elsewhere})
-    assert type(read.get_layer("registered_step")) is Elsewhere
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "own>RegisteredStep")
+    with pytest.raises(UnsupportedLayerError, match="RegisteredStep"):
+        load_model(path, PASSED)
+    read = load_model(path, {**PASSED, name: RegisteredStep})
+    assert type(read.get_layer("registered_step")) is RegisteredStep
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,428 @@
+"""A network in a user's own PyNN script: right whatever surrounds it, or refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pynn_graphs import branched_graph, one_layer, require
+from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
+
+import strop
+from strop.backend import get_backend
+from strop.errors import BackendError
+from strop.graph import Graph
+from strop.reference import evaluate
+from strop_backends.pynn.dialect import SimulatorInUseError, dialect_for
+from strop_backends.pynn.elsewhere import RemoteRunner
+from strop_backends.pynn.network import PyNNNetwork
+from strop_backends.pynn.run import PyNNRunner
+
+pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
+
+BACKENDS = ("pynn-nest", "pynn-brian2", "pynn-neuron")
+MODULES = {"pynn-nest": "pyNN.nest", "pynn-brian2": "pyNN.brian2", "pynn-neuron": "pyNN.neuron"}
+GRAPH = branched_graph(3)
+FRAMES = np.random.default_rng(3).random((12, *GRAPH.inputs[0].shape))
+
+
+@pytest.fixture(params=BACKENDS)
+def name(request: pytest.FixtureRequest) -> str:
+    require(request.param)
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _quietly() -> Iterator[None]:
+    """What PyNN says of NEST, and NEST of PyNN, is not the matter here."""
+    from strop_backends.pynn.quiet import quiet_nest
+
+    with quiet_nest():
+        warnings.filterwarnings("ignore", message="Full reset functionality is not available")
+        yield
+
+
+def set_up(name: str, timestep: float = 0.5, **more: Any) -> Any:
+    """A user's `sim.setup`, as the guide has it."""
+    sim = dialect_for(MODULES[name]).sim
+    options = {"max_delay": 20 * timestep, "spike_precision": "on_grid"} if name == "pynn-nest" else {}
+    sim.setup(**{"timestep": timestep, "min_delay": timestep, **options, **more})
+    return sim
+
+
+def wrong(network: PyNNNetwork, frames: Any, graph: Graph | None = None, **where: Any) -> int:
+    """Count wrong spikes of the frames last presented."""
+    expected = evaluate(graph or network.graph, {"x": np.asarray(frames) >= 0.5})
+    assert all(0 < spikes.mean() < 1 for spikes in expected.values())
+    found = network.spikes(**where)
+    assert set(found) == set(expected)
+    return sum(int((found[population] != spikes).sum()) for population, spikes in expected.items())
+
+
+# Time -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [0.01, 0.05, 0.1, 0.2, 0.3, 0.6, 0.7, 0.013, 0.25, 1.0, 3.0])
+def test_spikes_do_not_depend_on_the_time_step(name: str, step: float) -> None:
+    found = strop.simulate(GRAPH, FRAMES, name, timestep=step).spikes
+    for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
+        np.testing.assert_array_equal(found[population], spikes, err_msg=population)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.3, 0.5])
+def test_spikes_do_not_depend_on_the_time_step_that_the_script_has_set(name: str, step: float) -> None:
+    sim = set_up(name, step)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    sim.run_until(network.present(FRAMES))
+    assert wrong(network, FRAMES) == 0
+
+
+@pytest.mark.parametrize("step", [0.1, 0.7])
+def test_nest_is_right_a_million_steps_later(step: float) -> None:
+    require("pynn-nest")
+    sim = set_up("pynn-nest", step, min_delay=1.001 * step, max_delay=9.5 * step)
+    network = strop.build(GRAPH, sim)
+    sim.run(10**6 * step)
+    network.record()
+    sim.run_until(network.present(FRAMES))
+    assert network.start > 10**6
+    assert wrong(network, FRAMES) == 0
+
+
+def test_neuron_is_right_a_million_steps_later() -> None:
+    require("pynn-neuron")
+    sim = set_up("pynn-neuron", 0.1)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    sim.run_until(network.present(FRAMES, start=10**6))
+    assert wrong(network, FRAMES) == 0
+
+
+@pytest.mark.parametrize("step", [0.0005, 0.00125, 1 / 3, 0.1 + 1e-6])
+def test_nest_refuses_a_time_step_that_it_cannot_count(step: float) -> None:
+    require("pynn-nest")
+    with pytest.raises(BackendError, match=r"NEST counts in tics of 0.001 ms.*for example 0\.\d+"):
+        strop.build(GRAPH, "pynn-nest", timestep=step)
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_step_that_is_none_is_refused(name: str, step: float) -> None:
+    with pytest.raises(BackendError, match="timestep must be positive"):
+        strop.build(GRAPH, name, timestep=step)
+
+
+def test_a_setup_that_lacks_something_is_told_all_that_it_needs() -> None:
+    require("pynn-nest")
+    sim = dialect_for("pyNN.nest").sim
+    says = r"sim.setup\(timestep=0.1, min_delay=0.1, max_delay=0.2, spike_precision='on_grid'\)"
+    for options in ({}, {"spike_precision": "on_grid"}, {"min_delay": 0.2, "spike_precision": "on_grid"}):
+        sim.setup(**options)
+        with pytest.raises(BackendError, match=says):
+            strop.build(GRAPH, sim)
+    sim.setup(timestep=0.1, min_delay=0.1, max_delay=0.2, spike_precision="on_grid")
+    assert strop.build(GRAPH, sim).alive
+
+
+# Presenting, running, resetting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pause", [0, 1, 2, 3, 4, 5, 6, 7, 11])
+def test_frames_that_are_presented_before_the_last_have_entered_queue(name: str, pause: int) -> None:
+    if name == "pynn-neuron":
+        pytest.skip("NEURON takes frames before the first run only")
+    sim = set_up(name)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    waves = [FRAMES[:5], FRAMES[5:6], FRAMES[6:]]
+    starts, end = [], 0.0
+    for wave in waves:
+        end = network.present(wave)
+        starts.append(network.start)
+        sim.run(pause * sim.get_time_step())
+    sim.run_until(end)
+    for wave, start in zip(waves, starts, strict=True):
+        expected = evaluate(GRAPH, {"x": wave >= 0.5})
+        found = network.spikes(len(wave), start)
+        assert all(np.array_equal(found[population], spikes) for population, spikes in expected.items())
+
+
+def test_frames_queue_before_the_first_run(name: str) -> None:
+    sim = set_up(name)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    network.present(FRAMES[:7])
+    start = network.start
+    sim.run_until(network.present(FRAMES[7:]))
+    assert network.start == start + 7 * network.dialect.ticks_per_step
+    assert wrong(network, FRAMES, count=12, start=start) == 0
+
+
+def test_frames_in_the_past_or_in_each_other_s_way_are_refused(name: str) -> None:
+    sim = set_up(name)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    interval = network.dialect.ticks_per_step
+    end = network.present(FRAMES)
+    start = network.start
+    for wanted in (start, start + 1, start + 12 * interval - 1):
+        with pytest.raises(BackendError, match=f"the next can enter in tick {start + 12 * interval}"):
+            network.present(FRAMES, start=wanted)
+    if interval > 1:
+        with pytest.raises(BackendError, match=rf"start in tick {start + 12 * interval} or {start + 13 * interval}"):
+            network.present(FRAMES, start=start + 12 * interval + 1)
+    with pytest.raises(BackendError, match=r"tick -3 is too early, the first that can be played is \d"):
+        network.present(FRAMES, start=-3)
+    sim.run_until(end)
+    # What was refused has changed nothing.
+    assert wrong(network, FRAMES, count=12, start=start) == 0
+
+
+def test_a_reset_begins_anew(name: str) -> None:
+    sim = set_up(name, **({"t_flush": 20.0} if name == "pynn-nest" else {}))
+    network = strop.build(GRAPH, sim)
+    network.record()
+    first = None
+    for reset in (sim.reset, network.reset, sim.reset):
+        network.present(FRAMES[:9])
+        # In the middle of a wave: what is under way is not to be seen afterwards.
+        sim.run_until(5 * sim.get_time_step())
+        reset()
+        assert sim.get_current_time() == 0
+        sim.run_until(network.present(FRAMES))
+        first = first or network.start
+        assert network.start == first
+        assert wrong(network, FRAMES) == 0
+        sim.reset()
+
+
+# Whose simulator ---------------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_the_simulator_has_lost_says_so(name: str) -> None:
+    sim = set_up(name)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    set_up(name)
+    assert not network.alive
+    for use in (lambda: network.present(FRAMES), network.spikes, network.weights, network.reset, network.record):
+        with pytest.raises(BackendError, match=r"no longer holds this network.*Build it again"):
+            use()
+    again = strop.build(GRAPH, sim)
+    again.record()
+    sim.run_until(again.present(FRAMES))
+    assert wrong(again, FRAMES) == 0
+
+
+def test_a_kernel_that_was_reset_and_filled_again_is_not_taken_for_the_old_one() -> None:
+    require("pynn-nest")
+    sim = set_up("pynn-nest")
+    import nest
+
+    network = strop.build(GRAPH, sim)
+    nest.ResetKernel()
+    nest.Create("spike_generator", 300)
+    assert not network.alive
+    with pytest.raises(BackendError, match="no longer holds this network"):
+        network.present(FRAMES)
+
+
+def test_building_by_name_does_not_take_a_script_s_network_away(name: str) -> None:
+    sim = set_up(name)
+    cells = sim.Population(2, sim.IF_curr_exp())
+    with pytest.raises(SimulatorInUseError, match=rf"Build into it: strop.build\(graph, sim\), with sim.*{sim.__name__}"):
+        strop.build(GRAPH, name)
+    sim.run(1.0)
+    assert cells.size == 2
+    network = strop.build(GRAPH, sim)
+    assert network.alive
+
+
+def test_simulating_leaves_a_script_s_network_alone_and_runs_elsewhere(name: str) -> None:
+    sim = set_up(name)
+    network = strop.build(GRAPH, sim)
+    network.record()
+    runner = get_backend(name).prepare(GRAPH)
+    assert isinstance(runner, PyNNRunner)
+    try:
+        with pytest.raises(BackendError, match="in a process of its own"):
+            _ = runner.network
+        signals, expected = {"x": FRAMES >= 0.5}, evaluate(GRAPH, {"x": FRAMES >= 0.5})
+        for _ in range(2):
+            found = runner.run(signals)
+            assert all(np.array_equal(found[population], spikes) for population, spikes in expected.items())
+        runner.reset()
+        weights = runner.weights()
+        assert list(weights) == [("x", "a"), ("a", "b"), ("b", "c"), ("a", "c")]
+        runner.set_weights({pair: 0.0 * values for pair, values in weights.items()})
+        silent = runner.run(signals)["b"]
+        assert (silent == silent[0]).all()
+        with pytest.raises(BackendError, match="no such synapses"):
+            runner.set_weights({("x", "c"): np.zeros(3)})
+    finally:
+        runner.close()
+    sim.run_until(network.present(FRAMES))
+    assert wrong(network, FRAMES) == 0
+
+
+def test_a_built_network_outlives_a_simulation(name: str) -> None:
+    network = strop.build(GRAPH, name)
+    network.record()
+    strop.simulate(GRAPH, FRAMES[:2], name)
+    network.sim.run_until(network.present(FRAMES))
+    assert wrong(network, FRAMES) == 0
+
+
+def test_a_simulation_leaves_nothing_behind(name: str) -> None:
+    dialect = dialect_for(MODULES[name])
+    assert dialect.occupant(settings=True) is None
+    strop.simulate(GRAPH, FRAMES[:2], name, timestep=0.3)
+    assert dialect.occupant(settings=True) is None
+    with pytest.raises(BackendError, match="knows no|does not know"):
+        strop.simulate(GRAPH, FRAMES[:2], name, nonsense=1)
+    assert dialect.occupant(settings=True) is None
+
+
+def test_a_process_that_ends_is_an_error_and_not_a_result() -> None:
+    runner = RemoteRunner(GRAPH, "reference", {})
+    assert runner.run({"x": FRAMES >= 0.5})["a"].shape == (12, *GRAPH.population("a").shape)
+    runner._process.kill()
+    runner._process.wait()
+    with pytest.raises(BackendError, match=r"reference: the process that runs the network ended .*exit code -9"):
+        runner.run({"x": FRAMES >= 0.5})
+    runner.close()
+    runner.close()
+
+
+def test_a_process_of_its_own_does_not_run_the_script_again(tmp_path: Path) -> None:
+    require("pynn-nest")
+    script = tmp_path / "script.py"
+    # No guard around it, as `multiprocessing` would need.
+    script.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np, strop, pyNN.nest as sim
+            from strop.graph import Dense, Graph, Input, Population
+            sim.setup(timestep=1.0, min_delay=1.0, max_delay=2.0, spike_precision="on_grid")
+            cells = sim.Population(3, sim.IF_curr_exp())
+            graph = Graph.from_nodes([Input("x", (1,), "binary")], [Population("y", (2,), 0.5, 0.0)],
+                                     [("x", "y", Dense(np.array([[1.0, 0.25]])))], outputs=["y"])
+            print("spikes", strop.simulate(graph, np.ones((4, 1)), "pynn-nest").spikes["y"].sum(axis=0).tolist())
+            sim.run(2.0)
+            print("time", sim.get_current_time(), cells.get("tau_m"))
+            """
+        ),
+        encoding="utf-8",
+    )
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 0, found.stderr
+    said = [line for line in found.stdout.splitlines() if line.startswith(("spikes", "time"))]
+    assert said == ["spikes [4, 0]", "time 2.0 20.0"]
+
+
+# Settings ----------------------------------------------------------------------------------------------------------
+
+
+def changes(h: Any, sim: Any) -> dict[str, tuple[Any, Any]]:
+    """NEURON's settings that would make spikes wrong: what sets them, and what sets them back."""
+    cvode, parallel = h.CVode(), h.ParallelContext()
+    return {
+        "secondorder is 2": (lambda: setattr(h, "secondorder", 2), lambda: setattr(h, "secondorder", 0)),
+        "h.dt is 0.05 ms, the network was built for 0.5 ms": (lambda: setattr(h, "dt", 0.05), lambda: None),
+        "CVode is active": (lambda: cvode.active(1), lambda: cvode.active(0)),
+        "NEURON has 2 threads": (lambda: parallel.nthread(2), lambda: parallel.nthread(1)),
+    }
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_neuron_s_settings_are_refused_by_name_when_they_are_changed(which: int) -> None:
+    require("pynn-neuron")
+    sim = set_up("pynn-neuron")
+    network = strop.build(GRAPH, sim)
+    network.record()
+    says, (change, undo) = list(changes(sim.simulator.h, sim).items())[which]
+    end = network.present(FRAMES)
+    try:
+        change()
+        for use in (lambda: network.present(FRAMES), lambda: sim.run_until(end)):
+            with pytest.raises(BackendError, match=f"spikes would be wrong: {says}"):
+                use()
+    finally:
+        undo()
+
+
+def test_brian2_s_order_and_clock_are_refused_by_name_when_they_are_changed() -> None:
+    require("pynn-brian2")
+    sim = set_up("pynn-brian2")
+    network = strop.build(GRAPH, sim)
+    native = sim.simulator.state.network
+    end = network.present(FRAMES)
+    native.schedule = ["start", "groups", "thresholds", "resets", "synapses", "end"]
+    for use in (lambda: network.present(FRAMES), lambda: sim.run_until(end)):
+        with pytest.raises(BackendError, match="the schedule start, groups, thresholds, resets, synapses, end"):
+            use()
+    with pytest.raises(BackendError, match="the schedule"):
+        strop.build(GRAPH, sim)
+    # More slots do no harm.
+    native.schedule = ["start", "mine", "groups", "thresholds", "synapses", "resets", "end"]
+    network.present(FRAMES)
+    native.schedule = None
+    sim.simulator.state.dt = 0.25
+    for use in (lambda: network.present(FRAMES), lambda: sim.run_until(end)):
+        with pytest.raises(BackendError, match=r"dt is 0.25 ms now, the network was built for 0.5 ms"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("preference", "value"),
+    [
+        ("core.default_float_dtype", np.float32),
+        ("codegen.loop_invariant_optimisations", False),
+        ("legacy.refractory_timing", True),
+        ("codegen.target", "cython"),
+    ],
+)
+def test_brian2_s_preferences_change_nothing_and_stay(preference: str, value: Any) -> None:
+    require("pynn-brian2")
+    import brian2
+
+    # Thresholds that are met to the last bit of a float64.
+    weights = np.random.default_rng(5).normal(size=(1, 400))
+    below, above = np.nextafter(weights[0], -np.inf), np.nextafter(weights[0], np.inf)
+    graph = one_layer(np.hstack([weights] * 3), np.concatenate([below, weights[0], above]))
+    given = brian2.prefs[preference]
+    try:
+        brian2.prefs[preference] = value
+        sim = set_up("pynn-brian2", 0.1)
+        network = strop.build(graph, sim)
+        network.dialect.record({"y": network.populations["y"]})
+        sim.run_until(network.present(np.ones((3, 1))))
+        found = network.answers(network.dialect.take(), 3)["y"]
+        assert brian2.prefs[preference] == value
+    finally:
+        brian2.prefs[preference] = given
+    np.testing.assert_array_equal(found, np.tile(np.repeat([True, True, False], 400), (3, 1)))
+
+
+def test_nest_s_defaults_change_nothing() -> None:
+    require("pynn-nest")
+    sim = set_up("pynn-nest")
+    import nest
+
+    nest.SetDefaults("iaf_psc_delta", {"V_min": 0.25, "t_ref": 5.0, "refractory_input": True, "I_e": 3.0, "E_L": -9.0})
+    nest.SetDefaults("parrot_neuron", {"frozen": True})
+    nest.SetDefaults("spike_generator", {"start": 3.0, "origin": 2.0, "stop": 4.0})
+    nest.SetDefaults("static_synapse", {"weight": 7.0, "receptor_type": 1})
+    network = strop.build(GRAPH, sim)
+    network.dialect.record({name: network.populations[name] for name in GRAPH.population_names})
+    sim.run_until(network.present(FRAMES))
+    found = network.answers(network.dialect.take(), 12)
+    for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
+        np.testing.assert_array_equal(found[population], spikes, err_msg=population)
