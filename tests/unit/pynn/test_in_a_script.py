@@ -237,7 +237,9 @@ def test_a_kernel_that_was_reset_and_filled_again_is_not_taken_for_the_old_one()
 def test_building_by_name_does_not_take_a_script_s_network_away(name: str) -> None:
     sim = set_up(name)
     cells = sim.Population(2, sim.IF_curr_exp())
-    with pytest.raises(SimulatorInUseError, match=rf"Build into it: strop.build\(graph, sim\), with sim.*{sim.__name__}"):
+    with pytest.raises(
+        SimulatorInUseError, match=rf"Build into it: strop.build\(graph, sim\), with sim.*{sim.__name__}"
+    ):
         strop.build(GRAPH, name)
     sim.run(1.0)
     assert cells.size == 2
