@@ -203,6 +203,8 @@ class BackendReport:
     layers : list of LayerReport
     unexplained : int
         Frames that were answered otherwise than by the oracle, or decided otherwise than by Keras, without a tie.
+    unproved : list of str
+        Layers in which no spike is beyond doubt, so that no comparison could be shown to find a wrong one.
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
     """
@@ -216,6 +218,7 @@ class BackendReport:
     frames: int = 0
     layers: list[LayerReport] = field(default_factory=list)
     unexplained: int = 0
+    unproved: list[str] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
 
     @property
@@ -343,6 +346,9 @@ class Report:
             found.append(f"nothing was compared in {', '.join(self.saturated)}: every neuron fired in every frame")
         if self.keras is not None and not self.keras.layers:
             found.append("Keras shows the spikes of no layer: only its outputs were compared")
+        for name, backend in self.backends.items():
+            if backend.unproved:
+                found.append(f"{name}: no spike of {', '.join(backend.unproved)} is beyond what it resolves")
         for name, column in self._columns():
             for layer in column.layers:
                 if not layer.is_mostly_decided:

@@ -81,7 +81,7 @@ def check_spikes(
     signals: Signals,
     near: BoolArray | None = None,
 ) -> Comparison:
-    """Compare planted spikes; return the comparison, all of whose layers have faults.
+    """Compare planted spikes; return the comparison, whose layers have faults but for those in its `unproved`.
 
     Raises
     ------
@@ -94,6 +94,7 @@ def check_spikes(
     for name, row in places.items():
         if comparison.layers[name].faults == 0 or not found.faulty[row]:
             raise blind(who, f"a spike that was flipped in layer {name!r}, frame {int(row)}")
+    comparison.unproved = [name for name in comparison.layers if name not in places]
     return comparison
 
 
