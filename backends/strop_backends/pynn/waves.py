@@ -59,9 +59,7 @@ class Waves:
                 # In step with the wave before, parts of which may be under way.
                 start = self._next + max(0, -((self._next - first) // interval)) * interval
         elif start < first:
-            raise BackendError(
-                f"{dialect.name}: tick {start} is too early, the first that can be played is {first}"
-            )
+            raise BackendError(f"{dialect.name}: tick {start} is too early, the first that can be played is {first}")
         elif self._next is not None and start < self._next:
             raise BackendError(
                 f"{dialect.name}: frames that were presented before enter up to tick {self._next - interval}; the next "
