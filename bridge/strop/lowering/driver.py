@@ -57,7 +57,6 @@ def trace_model(
         )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
-    _refuse_inputs_that_are_no_numbers(model)
     said = whole_numbers(model, encoding, _planes(model, encoding, planes))
     outputs = walk(model, [_input(context, tensor, encoding, said) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
@@ -66,6 +65,8 @@ def trace_model(
             context.finish(name, signal, as_spikes=decision == "spikes")
         except Refusal as refusal:
             raise _named(f"output {name!r}", refusal) from refusal
+    # Behind the walk: a layer that takes strings is refused by its own name.
+    _refuse_inputs_that_are_no_numbers(model)
     if not context.populations:
         raise UnsupportedLayerError(
             f"model {model.name!r} has no spiking activation (SpikingBReLU, SpikingSigmoid): there is nothing to lower"
