@@ -356,6 +356,32 @@ def test_brian2s_own_interface_changes_weights_too() -> None:
     assert_answered(network, monitor, FRAMES, 0, doubled)
 
 
+def test_weights_that_an_operation_changes_count_from_the_next_step_on() -> None:
+    """A unit decides in step t with the weights of step t - 1, whatever they were when its frame entered."""
+    network = built()
+    monitor = watched(network)
+    silent = {pair: np.zeros(len(values)) for pair, values in network.weights().items()}
+
+    @b2.network_operation(clock=network.strop_clock, when="end")
+    def learn(t: Any) -> None:
+        if int(np.rint(t / network.strop_clock.dt)) == 9:
+            network.set_weights(silent)
+
+    network.add(learn)
+    network.present(FRAMES)
+    network.run(network.duration())
+    before, after = spikes_of(GRAPH, FRAMES), spikes_of(with_weights(GRAPH, silent), FRAMES)
+    steps, unit = np.rint(np.asarray(monitor.t) / network.step).astype(int), np.asarray(monitor.i)
+    first, span = network.graph.depth("a"), network.spans["a"]
+    seen = np.zeros((20, 9), dtype=bool)
+    own = (unit >= span.start) & (unit < span.stop) & (steps >= first) & (steps < first + 20)
+    seen[steps[own] - first, unit[own] - span.start] = True
+    # Steps 1 to 10 of the first layer belong to frames 0 to 9.
+    np.testing.assert_array_equal(seen[:10], before["a"][:10])
+    np.testing.assert_array_equal(seen[10:], after["a"][10:])
+    assert (before["a"][10:] != after["a"][10:]).any()
+
+
 def test_projections_that_lead_the_same_way_are_both_there() -> None:
     graph = Graph.from_nodes(
         [Input("x", (3,), "binary")],
