@@ -138,9 +138,9 @@ class PyNNNetwork:
         if found is not None:
             raise SimulatorInUseError(
                 f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
-                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go of "
-                f"it first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a process "
-                "of their own)"
+                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go "
+                f"of it first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a "
+                "process of their own)"
             )
         dialect.setup(tick, longest, **options)
 
