@@ -64,7 +64,8 @@ class RemoteRunner(Runner):
     def _ask(self, header: dict[str, Any], arrays: Arrays | None = None) -> dict[str, npt.NDArray[Any]]:
         """Send a command, and return the arrays of the answer."""
         process = self._process
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             send(process.stdin, header, arrays or {})
             answer, found = receive(process.stdout)

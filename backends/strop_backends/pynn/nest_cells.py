@@ -149,10 +149,10 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
             order = np.lexsort((post, pre))
             pairs = list(zip(pre[order].tolist(), post[order].tolist(), strict=True))
             first = {pair: n for n, pair in reversed(list(enumerate(pairs)))}
+            places = [(*pair, n - first[pair]) for n, pair in enumerate(pairs)]
             if isinstance(index, slice):
-                return [DeltaConnection(self, *pairs[n], n - first[pairs[n]]) for n in range(len(pairs))[index]]
-            n = range(len(pairs))[index]
-            return DeltaConnection(self, *pairs[n], n - first[pairs[n]])
+                return [DeltaConnection(self, *place) for place in places[index]]
+            return DeltaConnection(self, *places[index])
 
         @property
         def connections(self) -> Iterator[Any]:
