@@ -8,7 +8,6 @@ resetting, writing back the weights that it reads, cutting synapses, changing th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +34,7 @@ EXAMPLES = int(os.environ.get("STROP_EXAMPLES", "12"))
 
 
 @pytest.fixture(params=BACKENDS)
-def simulator(request: pytest.FixtureRequest) -> Iterator[str]:
+def simulator(request: pytest.FixtureRequest) -> str:
     chosen = request.config.getoption("--backend")
     if chosen and request.param not in chosen:
         pytest.skip(f"only {', '.join(chosen)} was asked for")

@@ -368,7 +368,8 @@ class NestDialect(Dialect):
         events = self._recorder.get("events")
         self._recorder.n_events = 0
         senders = np.asarray(events["senders"], dtype=np.int64)
-        ticks = np.rint(np.asarray(events["times"]) / self.dt).astype(np.int64) - self._offset
+        step = 1.0 if self._recorder.get("time_in_steps") else self.dt
+        ticks = np.rint(np.asarray(events["times"]) / step).astype(np.int64) - self._offset
         found = {}
         for name, (first, size) in self._recorded.items():
             ours = (senders >= first) & (senders < first + size)

@@ -6,7 +6,7 @@ and `set` each undo one of them alone. Here a weight, a threshold (`v_thresh`) a
 that NEST keeps (`weight`, `V_th`, `I_e`), which are the graph's, to the last bit.
 
 PyNN also keeps the list of a projection's synapses; NEST sorts synapses when the simulation starts
-(`nestkernel/connection_manager.cpp`, `sort_connections`), after which such a list names others; and with several
+(`nestkernel/connection_manager.cpp`, `sort_connections`), after which such a list names others, and with several
 threads they come in another order each time. So each answer here asks NEST anew, once.
 """
 
@@ -48,7 +48,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "amplitude_times": np.zeros(0),
         "amplitude_values": np.zeros(0),
     },
-    "spike_recorder": {**_DEVICE, "time_in_steps": False, "record_to": "memory"},
+    # Not `time_in_steps`, which NEST lets nobody set once it has run: what it says is looked up.
+    "spike_recorder": {**_DEVICE, "record_to": "memory"},
 }
 # Of the synapses that lead to parrots and to recorders; a weight means nothing there, a port of 1 would silence a
 # parrot (`models/parrot_neuron.cpp`, `handle`).
@@ -148,13 +149,10 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
             order = np.lexsort((post, pre))
             pairs = list(zip(pre[order].tolist(), post[order].tolist(), strict=True))
             first = {pair: n for n, pair in reversed(list(enumerate(pairs)))}
-
-            def connection(n: int) -> Any:
-                source, target = pairs[n]
-                return DeltaConnection(self, source, target, n - first[pairs[n]])
-
-            chosen = range(len(pairs))[index]
-            return [connection(n) for n in chosen] if isinstance(index, slice) else connection(chosen)
+            places = [(*pair, n - first[pair]) for n, pair in enumerate(pairs)]
+            if isinstance(index, slice):
+                return [DeltaConnection(self, *place) for place in places[index]]
+            return DeltaConnection(self, *places[index])
 
         @property
         def connections(self) -> Iterator[Any]:
