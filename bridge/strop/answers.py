@@ -129,6 +129,9 @@ def _compare_winner(
     differ = winner != chosen
     faults = np.zeros((len(values), 1), bool)
     faults[:, 0] = (differ & ~open_) | (answered_classes(readout, decoded) != winner)
+    if decoded.ndim == 2 and decoded.shape[1] > 1:
+        # One class wins, and no other: two that fire have the right argmax, too.
+        faults[:, 0] |= (np.count_nonzero(decoded, axis=1) != 1) & ~open_
     return AnswerVerdict(faults, differ & open_, open_, 0.0)
 
 

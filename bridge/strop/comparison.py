@@ -109,6 +109,11 @@ class Comparison:
         self.frames_with_faults += int(found.faulty.sum())
         return found
 
+    def note_untested(self, planted: Comparison) -> None:
+        """Take over in which layers no fault could be planted, from a comparison of planted spikes."""
+        for name, layer in planted.layers.items():
+            self.layers[name].untested = layer.untested
+
     def _check_names(self, claimed: Mapping[str, BoolArray]) -> None:
         unknown = sorted(set(claimed) - set(self.graph.population_names))
         if unknown:

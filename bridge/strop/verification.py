@@ -150,6 +150,7 @@ class Verification:
     ) -> None:
         """See that wrong spikes and wrong outputs would fail this verification; see `strop.selfcheck`."""
         planted = check_spikes(self.graph, KERAS, self.keras_bound, spikes, oracle, signals, near)
+        self.comparisons[KERAS].note_untested(planted)
         if any(layer.faults for layer in planted.layers.values()):
             _must_fail(KERAS, self._assembled(KerasReport(layers=list(planted.layers.values()))))
         comparison = Comparison(self.graph, KERAS, self.keras_bound)
@@ -217,6 +218,7 @@ class Verification:
         found = self._compare(name, spikes, oracle, signals)
         if self.frames == 0:
             planted = check_spikes(self.graph, name, bound, spikes, oracle, signals)
+            self.comparisons[name].note_untested(planted)
             layers = list(planted.layers.values())
             if any(layer.faults for layer in layers):
                 _must_fail(name, self._assembled(None, {name: BackendReport(report.version, layers=layers)}))
