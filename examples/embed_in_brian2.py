@@ -1,4 +1,4 @@
-"""Embed a sharpened network in your own Brian2 script: monitor its layers, add a neuron of your own, draw a raster.
+"""Embed a sharpened network in your own Brian2 script: monitors, a neuron that learns, a lesion, a raster.
 
     python examples/embed_in_brian2.py [--frames 40] [--raster raster_brian2.png]
 
@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 
 import strop
+from strop.graph import with_weights
 from strop.keras.recipes import train_digits
 
 
@@ -43,26 +44,58 @@ def main() -> int:
     voice = b2.SpikeMonitor(listener)
     net.add(*monitors.values(), listener, ears, voice)
 
-    net.present(frames)  # one frame enters at every time step
-    net.run(net.duration(frames))
+    # The synapses from your neuron's ears learn (a pair-based STDP); the network's own do not.
+    ears_learn = b2.Synapses(
+        net.populations[last],
+        listener,
+        "w : 1\ndpre/dt = -pre / (20*ms) : 1 (event-driven)\ndpost/dt = -post / (20*ms) : 1 (event-driven)",
+        on_pre="u_post += w; pre += 0.01; w = clip(w - post, 0, 0.2)",
+        on_post="post += 0.01; w = clip(w + pre, 0, 0.2)",
+        clock=net.strop_clock,
+    )
+    ears_learn.connect()
+    ears_learn.w = 0.02
+    net.add(ears_learn)
 
-    # Population P answers frame n at step n + depth(P).
-    expected = strop.simulate(graph, frames, "reference").spikes
-    different = 0
-    for name, monitor in monitors.items():
-        seen = np.zeros((len(frames), net.populations[name].N), dtype=bool)
-        steps = np.round(np.asarray(monitor.t / net.strop_clock.dt)).astype(int) - graph.depth(name)
-        inside = (steps >= 0) & (steps < len(frames))
-        seen[steps[inside], np.asarray(monitor.i)[inside]] = True
-        different += int((seen != expected[name].reshape(seen.shape)).sum())
-        print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
+    net.present(frames)  # one frame enters at every time step
+    net.run(net.duration())
+    different = compare(graph, monitors, net, frames, start=0)
     print(f"spikes in this script's monitors that are not as expected: {different}")
+    print(f"the plastic synapses went from 0.02 to {float(np.mean(ears_learn.w)):.4f} on average")
+
+    # A lesion in place, in the graph's own units, and the same frames once more, at whatever step comes next.
+    pair = next(pair for pair in net.weights() if pair[1] == last)
+    weights = net.weights()[pair]
+    weights[::2] = 0.0
+    net.set_weights({pair: weights})
+    start = net.next_step
+    net.present(frames)
+    net.run(net.duration())
+    wrong = compare(with_weights(graph, {pair: weights}), monitors, net, frames, start)
+    print(f"after a lesion of half the synapses into {last!r}, spikes that are not as expected: {wrong}")
+    different += wrong
     print(f"the listener fired {voice.num_spikes} times")
     draw(monitors, net, options.raster)
 
     report = strop.verify(model, frames, labels, backends=["brian2"], options={"brian2": {"target": "numpy"}})
     print(report)
     return 0 if report.passed and different == 0 else 1
+
+
+def compare(
+    graph: strop.Graph, monitors: dict[str, b2.SpikeMonitor], net: b2.Network, frames: np.ndarray, start: int
+) -> int:
+    """Count the spikes that differ from the reference's: population P answers frame n at step start + n + depth(P)."""
+    expected = strop.simulate(graph, frames, "reference").spikes
+    different = 0
+    for name, monitor in monitors.items():
+        seen = np.zeros((len(frames), net.populations[name].N), dtype=bool)
+        steps = np.round(np.asarray(monitor.t / net.strop_clock.dt)).astype(int) - start - graph.depth(name)
+        inside = (steps >= 0) & (steps < len(frames))
+        seen[steps[inside], np.asarray(monitor.i)[inside]] = True
+        different += int((seen != expected[name].reshape(seen.shape)).sum())
+        print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
+    return different
 
 
 def draw(monitors: dict[str, b2.SpikeMonitor], net: b2.Network, path: str) -> None:

@@ -16,6 +16,7 @@ import nengo
 import numpy as np
 
 import strop
+from strop.graph import with_weights
 from strop.keras.recipes import train_digits
 
 
@@ -31,7 +32,7 @@ def main() -> int:
     graph = strop.lower(model)
     last = graph.population_names[-1]
 
-    network = strop.build(graph, "nengo")
+    network = strop.build(graph, "nengo", adjustable=True)  # weights that can be changed while it runs
     with network:
         probes = {name: nengo.Probe(ensemble.neurons) for name, ensemble in network.populations.items()}
         # Everything of yours goes in as usual: an ordinary ensemble, which follows how busy the last layer is.
@@ -44,14 +45,26 @@ def main() -> int:
     network.present(frames)  # one frame enters at every time step
     with nengo.Simulator(network, progress_bar=False) as simulator:
         simulator.run_steps(len(frames))
+        # A lesion in place, in the graph's own units, and the same frames once more, behind the first.
+        pair = next(pair for pair in network.weights(simulator) if pair[1] == last)
+        weights = network.weights(simulator)[pair]
+        weights[::2] = 0.0
+        network.set_weights(simulator, {pair: weights})
+        network.present(frames)
+        simulator.run_steps(len(frames))
 
     expected = strop.simulate(graph, frames, "reference").spikes
-    rasters = {name: simulator.data[probe] > 0.5 for name, probe in probes.items()}
+    spikes = {name: simulator.data[probe] > 0.5 for name, probe in probes.items()}
+    rasters = {name: raster[: len(frames)] for name, raster in spikes.items()}
     different = 0
     for name, seen in rasters.items():
         different += int((seen != expected[name].reshape(seen.shape)).sum())
         print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
     print(f"spikes in this script's probes that are not as expected: {different}")
+    lesioned = strop.simulate(with_weights(graph, {pair: weights}), frames, "reference").spikes[last]
+    wrong = int((spikes[last][len(frames) :] != lesioned.reshape(len(frames), -1)).sum())
+    print(f"after a lesion of half the synapses into {last!r}, spikes that are not as expected: {wrong}")
+    different += wrong
     print(f"share of {last!r} that fires: {rasters[last].mean():.3f}; "
           f"followed by the ensemble: {simulator.data[followed][len(frames) // 2 :].mean():.3f}")  # fmt: skip
     draw(rasters, options.raster)

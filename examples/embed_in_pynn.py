@@ -15,6 +15,7 @@ import numpy as np
 import pyNN.nest as sim
 
 import strop
+from strop.graph import with_weights
 from strop.keras.recipes import train_digits
 
 
@@ -42,6 +43,9 @@ def main() -> int:
     last = layers[graph.population_names[-1]]
     sim.Projection(last, listener, sim.AllToAllConnector(), sim.StaticSynapse(weight=0.05, delay=1.0))
 
+    # Noise for the listener alone: the network's own cells keep to their spikes.
+    sim.NoisyCurrentSource(mean=0.0, stdev=0.05, dt=1.0).inject_into(listener)
+
     sim.run_until(network.present(frames))  # one frame enters at every tick
 
     # Population P answers frame n at tick start + n + depth(P).
@@ -56,6 +60,18 @@ def main() -> int:
         different += int((seen != expected[name].reshape(seen.shape)).sum())
         print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
     print(f"spikes in this script's recordings that are not as expected: {different}")
+
+    # A lesion in place, in the graph's own units, through PyNN's own interface; and the same frames once more.
+    source, target = pair = next(pair for pair in network.projections if pair[1] == graph.population_names[-1])
+    projection = network.projections[pair]
+    table = projection.get("weight", format="array")
+    table[::2] = np.where(np.isnan(table[::2]), np.nan, 0.0)
+    projection.set(weight=table)
+    sim.run_until(network.present(frames))
+    lesioned = strop.simulate(with_weights(graph, network.weights()), frames, "reference").spikes[target]
+    wrong = int((network.spikes()[target] != lesioned).sum())
+    print(f"after a lesion of half of {source!r}, spikes of {target!r} that are not as expected: {wrong}")
+    different += wrong
     heard = listener.get_data().segments[0]
     print(f"the listener fired {len(heard.spiketrains[0])} times; its potential rose to {heard.analogsignals[0].max()}")
     draw(trains, options.raster)

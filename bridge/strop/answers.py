@@ -119,6 +119,9 @@ def _compare_winner(
     frames, open_ = np.arange(len(values)), np.zeros(len(values), bool)
     for doubt in judgement.doubt.values():
         open_ |= any_in_frame(doubt)
+    # One class wins, and one alone: two spikes would have the argmax of the right one.
+    wins = decoded.reshape(len(values), -1).sum(axis=1)
+    crowded = ~open_ & (wins != 1) if not readout.argmax and decoded[0].size > 1 else np.zeros(len(values), bool)
     if not readout.argmax:
         # Keras's softmax may round two different logits to one probability, or the other way round.
         rows = values.reshape(len(values), -1).astype(np.float64)
@@ -128,10 +131,7 @@ def _compare_winner(
         open_ |= (chosen != winner) & (best - ours <= 2.0 * _function_error(rows.shape[-1], best, argument))
     differ = winner != chosen
     faults = np.zeros((len(values), 1), bool)
-    faults[:, 0] = (differ & ~open_) | (answered_classes(readout, decoded) != winner)
-    if decoded.ndim == 2 and decoded.shape[1] > 1:
-        # One class wins, and no other: two that fire have the right argmax, too.
-        faults[:, 0] |= (np.count_nonzero(decoded, axis=1) != 1) & ~open_
+    faults[:, 0] = (differ & ~open_) | (answered_classes(readout, decoded) != winner) | crowded
     return AnswerVerdict(faults, differ & open_, open_, 0.0)
 
 

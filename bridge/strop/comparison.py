@@ -56,12 +56,15 @@ class Comparison:
         Totals of the populations that something was claimed about, in the graph's order.
     frames : int
     frames_with_faults : int
+    unproved : list of str
+        Layers in which no fault could be planted, where some were (`strop.selfcheck`).
     """
 
     def __init__(self, graph: Graph, who: str, bound: Bound) -> None:
         self.graph, self.who, self.bound = graph, who, bound
         self.layers: dict[str, LayerReport] = {}
         self.frames = self.frames_with_faults = 0
+        self.unproved: list[str] = []
 
     def compare(
         self,
@@ -108,11 +111,6 @@ class Comparison:
         self.frames += frames
         self.frames_with_faults += int(found.faulty.sum())
         return found
-
-    def note_untested(self, planted: Comparison) -> None:
-        """Take over in which layers no fault could be planted, from a comparison of planted spikes."""
-        for name, layer in planted.layers.items():
-            self.layers[name].untested = layer.untested
 
     def _check_names(self, claimed: Mapping[str, BoolArray]) -> None:
         unknown = sorted(set(claimed) - set(self.graph.population_names))

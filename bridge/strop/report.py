@@ -41,8 +41,6 @@ class LayerReport:
         Comparisons: units times frames.
     undecided : int
         Comparisons in which rounding may decide either way, the ties among them.
-    untested : bool
-        Whether all first spikes were in doubt, so that no fault could be planted to test the comparison.
     """
 
     name: str
@@ -52,7 +50,6 @@ class LayerReport:
     ties: int = 0
     compared: int = 0
     undecided: int = 0
-    untested: bool = False
 
     @property
     def tie_share(self) -> float:
@@ -214,6 +211,8 @@ class BackendReport:
     layers : list of LayerReport
     unexplained : int
         Frames that were answered otherwise than by the oracle, or decided otherwise than by Keras, without a tie.
+    unproved : list of str
+        Layers in which no spike is beyond doubt, so that no comparison could be shown to find a wrong one.
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
     """
@@ -227,6 +226,7 @@ class BackendReport:
     frames: int = 0
     layers: list[LayerReport] = field(default_factory=list)
     unexplained: int = 0
+    unproved: list[str] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
 
     @property
@@ -354,16 +354,15 @@ class Report:
             found.append(f"nothing was compared in {', '.join(self.saturated)}: every neuron fired in every frame")
         if self.keras is not None and not self.keras.layers:
             found.append("Keras shows the spikes of no layer: only its outputs were compared")
+        for name, backend in self.backends.items():
+            if backend.unproved:
+                found.append(f"{name}: no spike of {', '.join(backend.unproved)} is beyond what it resolves")
         for name, column in self._columns():
             for layer in column.layers:
                 if not layer.is_mostly_decided:
                     share = 100 * layer.undecided / layer.compared
                     found.append(
                         f"{name}: rounding may decide {share:.2g} % of the comparisons in {layer.name} either way"
-                    )
-                if layer.untested:
-                    found.append(
-                        f"{name}: no first spike of {layer.name} was beyond doubt, so nothing was proved there"
                     )
         return found
 

@@ -37,8 +37,7 @@ def plant_spikes(
     """Return copies of claimed spikes with one wrong spike in every layer, and the frame that it is in.
 
     A spike is flipped where the potential is far enough from its threshold that nothing excuses the other answer. The
-    frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is (which the
-    report says, see `strop.report.LayerReport.untested`).
+    frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is.
     """
     frames = len(next(iter(oracle.values())))
     ends = [n // 2 if n % 2 == 0 else frames - 1 - n // 2 for n in range(min(frames, _TRIED))]
@@ -83,7 +82,7 @@ def check_spikes(
     signals: Signals,
     near: BoolArray | None = None,
 ) -> Comparison:
-    """Compare planted spikes; return the comparison, all of whose layers have faults.
+    """Compare planted spikes; return the comparison, whose layers have faults but for those in its `unproved`.
 
     Raises
     ------
@@ -96,8 +95,7 @@ def check_spikes(
     for name, row in places.items():
         if comparison.layers[name].faults == 0 or not found.faulty[row]:
             raise blind(who, f"a spike that was flipped in layer {name!r}, frame {int(row)}")
-    for name, layer in comparison.layers.items():
-        layer.untested = name not in places
+    comparison.unproved = [name for name in comparison.layers if name not in places]
     return comparison
 
 

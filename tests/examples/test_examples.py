@@ -111,6 +111,7 @@ def test_embedded_network_spikes_as_expected_in_the_users_own_script(tmp_path: P
     pytest.importorskip(package)
     output = run(tmp_path, script, "--frames", 20, "--epochs", 4, "--raster", "raster.png")
     assert figure(r"that are not as expected: (\d+)", output) == 0
+    assert figure(r"after a lesion .* that are not as expected: (\d+)", output) == 0
     assert figure(r"spiking_brelu_2: (\d+) spikes in 20 frames", output) > 20
     assert (tmp_path / "raster.png").stat().st_size > 5000
     if script != "embed_in_nengo.py":

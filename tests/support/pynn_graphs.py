@@ -14,6 +14,11 @@ def require(backend: str) -> None:
     status = backend_status(backend)
     if not status.available:
         pytest.skip(status.problem)
+    if backend == "pynn-brian2":
+        import brian2
+
+        # For PyNN's own recorders: compiling them takes longer than all the rest.
+        brian2.prefs.codegen.target = "numpy"
 
 
 def quarters(rng: np.random.Generator, *shape: int) -> np.ndarray:

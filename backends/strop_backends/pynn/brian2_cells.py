@@ -139,7 +139,7 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
                 if not np.isfinite(column).all():
                     raise BackendError(f"pynn-brian2: {name} of {self.label} must be finite")
                 # Both are in SI units here.
-                synapses.variables[name].set_value(np.asarray(column, dtype=np.float64))
+                self._variable(name).set_value(np.asarray(column, dtype=np.float64))
 
         def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
             synapses = self._brian2_synapses[0][0]
@@ -149,7 +149,11 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
 
         def _values(self, name: str) -> Any:
             """Return one value for each synapse in PyNN's unit, or the graph's for weights."""
-            values = self._brian2_synapses[0][0].variables[name].get_value()
+            values = self._variable(name).get_value()
             return values / float(brian2.ms) if name == "delay" else values
+
+        def _variable(self, name: str) -> Any:
+            synapses = self._brian2_synapses[0][0]
+            return (synapses.pre if name == "delay" else synapses).variables[name]
 
     return units, Sources, VoltSynapse, VoltProjection

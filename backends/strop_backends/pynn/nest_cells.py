@@ -87,6 +87,9 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
         def translate(self, parameters: Any, copy: bool = True) -> Any:
             """Let `v_reset` follow `v_thresh`, below which NEST wants it; nothing is left of it in the next step."""
             names = set(parameters.keys())
+            for name in names & {"v_thresh", "i_offset"}:
+                if not np.isfinite(parameters[name].evaluate()).all():
+                    raise BackendError(f"pynn-nest: {name} must be finite")
             if "v_thresh" in names and "v_reset" not in names:
                 parameters.update(v_reset=np.minimum(parameters["v_thresh"].evaluate(), 0.0) - 1.0)
             return super().translate(parameters, copy)

@@ -235,8 +235,12 @@ class PyNNNetwork:
         """Let PyNN record the spikes of these populations, of all cells if none is named; see `spikes`."""
         self._require_alive()
         for name in names or self.graph.population_names:
-            if name not in self.played:
+            if name not in self.played and not self._is_recorded(name):
                 self.populations[name].record("spikes")
+
+    def _is_recorded(self, name: str) -> bool:
+        recorded = self.populations[name].recorder.recorded
+        return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
 
     def present(self, frames: Any, start: int | None = None) -> float:
         """Play frames in, one per step, behind those presented before.
@@ -346,10 +350,9 @@ class PyNNNetwork:
         self._require_alive()
         events = {}
         for name in self.graph.population_names:
-            population = self.populations[name]
-            if name in self.played or "spikes" not in {v.name for v in population.recorder.recorded}:
+            if name in self.played or not self._is_recorded(name):
                 continue
-            trains = population.get_data("spikes").segments[-1].spiketrains
+            trains = self.populations[name].get_data("spikes").segments[-1].spiketrains
             times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
             units = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
             events[name] = (units, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))

@@ -210,6 +210,20 @@ def test_a_verdict_that_always_passes_reports_itself(monkeypatch: pytest.MonkeyP
         verify(network(), FRAMES, backends=["reference"])
 
 
+def test_a_backend_that_resolves_nothing_is_a_reservation() -> None:
+    """Its bound excuses every answer: no fault can be planted, and none could be found."""
+
+    class Blurred(ReferenceBackend):
+        name = "blurred"
+        resolution = 1e9
+
+    report = verify(network(), FRAMES, backends=[Blurred()])
+    assert report.verdict == "passed with reservations"
+    # The host evaluates the first layer.
+    assert report.reservations() == ["blurred: no spike of b is beyond what it resolves"]
+    assert not verify(network(), FRAMES, backends=[Blurred()], strict=True).passed
+
+
 def test_where_everything_counts_as_undecided_nothing_passes_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound that excuses everything leaves nowhere to plant a fault: that must not pass for a comparison."""
     module = import_module("strop.judge")

@@ -139,3 +139,15 @@ def test_the_decision_as_spikes_is_compared_with_keras_too() -> None:
     with lowered_as(exchange):
         wrong = strop.verify(model, frames, backends=["reference"], decision="spikes")
     assert not wrong.passed
+
+
+def test_two_winners_are_a_fault_though_the_argmax_is_right() -> None:
+    model, frames = classifier(L.Dense(4, activation="softmax"))
+    both = np.array([[1.0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1]])
+
+    def crowd(graph: Graph) -> Graph:
+        return with_readout(graph, lambda readout: replace(readout, operators=(Dense(both),)))
+
+    with lowered_as(crowd):
+        report = strop.verify(model, frames, backends=["reference"], decision="spikes")
+    assert not report.passed

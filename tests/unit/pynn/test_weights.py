@@ -13,7 +13,7 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
 from strop.errors import BackendError
-from strop.graph import Dense, Graph, Input, Population, Sparse, with_weights
+from strop.graph import Dense, Graph, Input, Population, with_weights
 from strop.reference import evaluate
 from strop_backends.pynn.network import PyNNNetwork
 
@@ -23,7 +23,6 @@ pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 WEIGHTS = np.random.default_rng(8).normal(size=(7, 6))
 WEIGHTS[2, 3] = WEIGHTS[4, 0] = 0.0
 GRAPH = one_layer(WEIGHTS, np.linspace(0.1, 0.9, 6), np.linspace(-0.3, 0.37, 6))
-FRAMES = np.random.default_rng(9).random((30, 7))
 
 
 @pytest.fixture(params=("pynn-nest", "pynn-brian2", "pynn-neuron"))
@@ -45,7 +44,7 @@ def assert_spikes_of(graph: Graph, network: PyNNNetwork) -> None:
     """Run the frames from the start, and compare with `graph`."""
     network.reset()
     network.record()
-    frames = FRAMES[:, : graph.inputs[0].shape[0]]
+    frames = np.random.default_rng(9).random((30, *graph.inputs[0].shape))
     expected = evaluate(graph, {"x": frames >= 0.5})
     network.sim.run_until(network.present(frames))
     found = network.spikes()
@@ -131,20 +130,20 @@ def test_one_number_for_all_and_what_is_not_finite(name: str) -> None:
 
 
 def test_several_synapses_of_two_cells_are_told_apart(name: str) -> None:
-    pre, post = np.array([0, 0, 1, 0]), np.array([0, 0, 1, 1])
     graph = Graph.from_nodes(
         [Input("x", (2,), "binary")],
         [Population("y", (2,), 0.5, 0.0)],
-        [("x", "y", Sparse((2,), (2,), pre, post, np.array([0.75, -0.5, 1.0, 0.25]))), ("x", "y", Dense(np.eye(2)))],
+        [("x", "y", Dense(np.array([[0.75, -0.5], [0.0, 0.25]]))), ("x", "y", Dense(np.eye(2)))],
         outputs=["y"],
     )
     network = strop.build(graph, name)
     weights = network.weights()["x", "y"]
     np.testing.assert_array_equal(network.weights()["x", "y"], weights)
-    changed = weights * np.array([1.0, -2.0, 0.5, 3.0, 0.0, 1.0])
+    changed = weights * np.array([1.0, -2.0, 0.5, -3.0, 0.0])
     network.set_weights({("x", "y"): changed})
     np.testing.assert_array_equal(network.weights()["x", "y"], changed)
-    assert network.projections["x", "y"].get("weight", format="array")[0, 0] == changed[[0, 1, 4]].sum() or True
+    summed = network.projections["x", "y"].get("weight", format="array")
+    np.testing.assert_array_equal(np.nan_to_num(summed), [[0.75 - 3.0, 1.0], [0.0, 0.125]])
 
 
 def test_thresholds_and_biases_are_the_graph_s(name: str) -> None:
@@ -171,7 +170,7 @@ def test_changed_thresholds_and_biases_give_the_spikes_of_the_graph_that_has_the
     np.testing.assert_array_equal(units.get("i_offset"), bias)
     changed = replace(GRAPH, populations=(Population("y", (6,), threshold, bias),))
     assert_spikes_of(changed, network)
-    with pytest.raises((BackendError, Exception), match="finite|nan|NaN"):
+    with pytest.raises(BackendError, match="must be finite"):
         units.set(v_thresh=float("nan"))
 
 
