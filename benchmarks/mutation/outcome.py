@@ -14,7 +14,7 @@ import numpy as np
 # Times and texts are no answers.
 _NO_ANSWERS = ("seconds", "per_second", "version", "message", "text", "largest_difference")
 # How many comparisons count as decided beyond doubt says how tight a bound is: shown apart from verdicts and counts.
-_BOUNDS = ("undecided", "reservations")
+_BOUNDS = ("undecided", "reservations", "verdict")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class OutputReport:
         Frames in which another class wins by less than float32 can tell.
     frames_with_faults : int
     largest_difference : float
+    frames : int
     """
 
     name: str
@@ -102,10 +103,12 @@ class OutputReport:
     ties: int = 0
     frames_with_faults: int = 0
     largest_difference: float = 0.0
+    frames: int = 0
 
     def add(self, faults: npt.NDArray[np.bool_], ties: npt.NDArray[np.bool_], difference: float) -> None:
         """Count some frames in: faults of shape (n, *shape), ties of shape (n,), the largest difference."""
         self.values += faults.size
+        self.frames += len(ties)
         self.faults += int(np.count_nonzero(faults))
         self.ties += int(np.count_nonzero(ties))
         self.frames_with_faults += int(faults.reshape(len(faults), -1).any(axis=1).sum())
@@ -170,6 +173,11 @@ class KerasReport:
                 found.append(
                     f"Keras's output {output.name!r} differs from the read-out's in {output.faults:,} of "
                     f"{output.values:,} values, by up to {output.largest_difference:.3g}"
+                )
+            if output.ties > max(ALWAYS_ALLOWED, MOST_TIES * output.frames):
+                found.append(
+                    f"Keras's output {output.name!r} lets another class win in {output.ties:,} of {output.frames:,} "
+                    f"frames, which rounding could explain, but not so often"
                 )
         return found
 

@@ -37,8 +37,7 @@ def plant_spikes(
     """Return copies of claimed spikes with one wrong spike in every layer, and the frame that it is in.
 
     A spike is flipped where the potential is far enough from its threshold that nothing excuses the other answer. The
-    frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is (and its
-    share of undecided comparisons is in the report).
+    frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is.
     """
     frames = len(next(iter(oracle.values())))
     ends = [n // 2 if n % 2 == 0 else frames - 1 - n // 2 for n in range(min(frames, _TRIED))]
@@ -47,19 +46,21 @@ def plant_spikes(
     known |= {name: values[rows] for name, values in claimed.items()}
     planted = dict(claimed)
     places: dict[str, npt.NDArray[np.int64]] = {}
-    vague = np.zeros(len(rows), dtype=bool)
+    doubt: dict[str, BoolArray] = {}
     for population in graph.populations:
         # Worked out here, and not by what is being tested; on what the layers before send with their faults planted.
         name, a = population.name, potential(graph, population.name, known)
         reach = _SAFETY * (bound.error(name, known) + bound.blur(name, known))
+        for p in graph.incoming(name):
+            if p.source in doubt and doubt[p.source].any():
+                reach = reach + p.operator.absolute().apply(doubt[p.source])
         margin, fired = np.abs(a - population.threshold), a >= population.threshold
+        # Where nothing is rounded, a potential that is equal to its threshold fires: no doubt about that.
+        beyond = (margin > reach) | (reach == 0.0)
         if name not in claimed:
-            # What nobody shows may be either where it is undecided: that frame proves nothing in the layers behind.
-            known[name] = fired
-            vague |= ((margin <= reach) & (reach > 0.0)).reshape(len(rows), -1).any(axis=1)
+            known[name], doubt[name] = fired, ~beyond
             continue
-        certain = (margin > reach) & (fired == known[name])
-        certain[vague] = False
+        certain = beyond & (fired == known[name])
         order = np.roll(np.arange(len(rows)), -len(places))
         place = next((int(row) for row in order if certain[row].any()), None)
         if place is None:

@@ -13,14 +13,16 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
 
+from corruption import lowered_as, with_graph  # noqa: E402
 from random_networks import random_frames, randomise  # noqa: E402
 
 import strop  # noqa: E402
 from strop.backend import Runner  # noqa: E402
+from strop.bounds import SimulatorBound  # noqa: E402
 from strop.errors import StropError  # noqa: E402
 from strop.graph import Dense, Graph, Input, Population  # noqa: E402
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator  # noqa: E402
-from strop.lowering import rules  # noqa: E402
+from strop.lowering import decision, rules  # noqa: E402
 from strop.lowering.context import Context  # noqa: E402
 from strop.lowering.layers import convolution, merging, operations  # noqa: E402
 from strop.lowering.signal import Signal, rearrange  # noqa: E402
@@ -371,6 +373,41 @@ def test_errors_of_decoding_are_noticed(networks: Any, monkeypatch: pytest.Monke
     assert noticed(*networks[network])
 
 
+def decided_in_spikes() -> tuple[keras.Model, Any]:
+    """Logits that are whole numbers, equal ones among them: then the lower class wins."""
+    x = keras.Input((6,))
+    model = keras.Model(x, L.Dense(4)(SpikingBReLU(1.0)(L.Dense(6)(x))))
+    randomise(model, np.random.default_rng(4), coarse=True)
+    model.layers[-1].set_weights([np.random.default_rng(4).integers(-1, 2, (6, 4)), np.zeros(4)])
+    frames = random_frames(model, np.random.default_rng(5), 200, levels=8)
+    logits = np.sort(model.predict(frames, verbose=0), axis=1)
+    assert np.count_nonzero(logits[:, -1] == logits[:, -2]) > 3, "the test needs logits that are equal"
+    return model, frames
+
+
+def test_two_winners_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal classes that both beat each other: the first that fires is the right one, and yet it is not alone."""
+    model, frames = decided_in_spikes()
+    assert strop.verify(model, frames, backends=["reference"], decision="spikes").passed
+    monkeypatch.setattr(decision, "_least_difference", lambda signal: -1e-3)
+    assert not strop.verify(model, frames, backends=["reference"], decision="spikes").passed
+
+
+def test_classes_that_are_equal_and_decided_otherwise_are_noticed() -> None:
+    """Keras's softmax could make different logits equal, but not in so many frames."""
+
+    def upper_class_first(graph: Graph) -> Graph:
+        beats = next(p for p in graph.populations if p.name.endswith("/beats"))
+        other = replace(beats, threshold=beats.threshold.max() - beats.threshold)
+        return with_graph(graph, populations=[other if p is beats else p for p in graph.populations])
+
+    model, frames = decided_in_spikes()
+    with lowered_as(upper_class_first):
+        report = strop.verify(model, frames, backends=["reference"], decision="spikes")
+    assert not report.passed
+    assert "lets another class win" in " ".join(report.problems())
+
+
 # Backends -------------------------------------------------------------------------------------------------------------
 
 
@@ -502,6 +539,21 @@ def _blind_for_last_frames(patch: pytest.MonkeyPatch) -> None:
 def _everything_a_tie(patch: pytest.MonkeyPatch) -> None:
     judge_module = import_module("strop.judge")
     patch.setattr(judge_module, "undecided", lambda margin, error, blur: np.ones(np.shape(margin), bool))
+
+
+@pytest.mark.parametrize("method", ["error", "blur"])
+def test_a_bound_that_excuses_everything_does_not_pass_plainly(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    honest = getattr(SimulatorBound, method)
+    monkeypatch.setattr(SimulatorBound, method, lambda self, *args: honest(self, *args) + 1e9)
+    model, frames = networks["vectors"]
+    report = strop.verify(model, frames, backends=["reference"])
+    assert report.verdict == "passed with reservations"
+    # What the host evaluates is compared as it is.
+    assert report.reservations()[0].startswith("reference: no spike of ")
+    assert "b, c, d" in report.reservations()[0]
+    assert not strop.verify(model, frames, backends=["reference"], strict=True).passed
 
 
 def _frames_lost_between_chunks(patch: pytest.MonkeyPatch) -> None:
