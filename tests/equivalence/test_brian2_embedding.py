@@ -416,3 +416,16 @@ def test_a_run_that_is_stopped_from_outside_is_named_and_leaves_nothing_behind()
     found = runner.run(signals)
     for name, spikes in spikes_of(GRAPH, FRAMES).items():
         np.testing.assert_array_equal(found[name], spikes)
+
+
+def test_a_folder_to_take_away_takes_no_notice_of_a_file_of_preferences(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 2, (20, 3)).astype(np.float32)
+    out = strop.export(sums_of_thirds(), "brian2", tmp_path / "out", frames=frames)
+    (out / "brian_preferences").write_text(
+        "core.default_float_dtype = float32\n"
+        "core.network.default_schedule = ['synapses', 'end', 'start', 'groups', 'thresholds', 'resets']\n"
+    )
+    command = [sys.executable, "-W", "ignore", "run.py"]
+    done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every spike is as expected" in done.stdout
