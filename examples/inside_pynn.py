@@ -61,7 +61,7 @@ def main() -> int:
 
     # Cells of the script's own behind the left network, with noise, over synapses that learn where PyNN offers it.
     noise = sim.Population(20, sim.SpikeSourcePoisson(rate=300.0), label="noise")
-    noisy = sim.Population(20, sim.IF_curr_exp(tau_m=5.0, tau_refrac=1.0, v_thresh=-60.0), label="noisy")
+    noisy = sim.Population(20, sim.IF_curr_exp(tau_m=6.0, tau_refrac=1.0, v_thresh=-60.0), label="noisy")
     sim.Projection(noise, noisy, sim.OneToOneConnector(), sim.StaticSynapse(weight=0.5, delay=1.001 * options.timestep))
     learning = sim.STDPMechanism(
         timing_dependence=sim.SpikePairRule(tau_plus=10.0, tau_minus=10.0, A_plus=0.05, A_minus=0.06),

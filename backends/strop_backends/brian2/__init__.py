@@ -5,6 +5,8 @@ Nothing of Brian2 is imported before a network is built.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
@@ -39,6 +41,10 @@ class Brian2Backend(Backend):
             Length of a time step in seconds.
         target : {"auto", "cython", "numpy"}
             What Brian2 generates code for.
+        prefix : str, optional
+            What all Brian2 names begin with; by default nothing, and names that are taken get a number.
+        name : str, optional
+            The network's own name.
         """
         from strop_backends.brian2.network import SpikingNetwork
 
@@ -49,6 +55,22 @@ class Brian2Backend(Backend):
         from strop_backends.brian2.run import Brian2Runner
 
         return Brian2Runner(graph, **options)
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return other time steps, and the other code generator."""
+        return {
+            "steps of 0.1 ms": {"dt": 1e-4},
+            "steps of 0.3 ms": {"dt": 0.3e-3},
+            "steps of 7 s": {"dt": 7.0},
+            "NumPy": {"target": "numpy"},
+            "names of its own": {"prefix": "mine_", "name": "mine", "target": "numpy"},
+        }
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """Return what a script may have done to Brian2; see `strop_backends.brian2.surroundings`."""
+        from strop_backends.brian2.surroundings import SURROUNDINGS
+
+        return SURROUNDINGS
 
 
 class Brian2StandaloneBackend(Brian2Backend):
@@ -82,3 +104,13 @@ class Brian2StandaloneBackend(Brian2Backend):
         """Return the program as a runner; options as for `build`."""
         runner: Runner = self.build(graph, **options)
         return runner
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return another number of frames at once; the program's time step is its own."""
+        return {"7 frames at once": {"frames_at_once": 7}}
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """Return what a script may have done before a program is compiled, all of it at once: compiling takes long."""
+        from strop_backends.brian2.surroundings import before_compiling
+
+        return {"all preferences changed, another device": before_compiling}

@@ -10,17 +10,17 @@ What a step of Brian2 does was read in brian2 2.9.0:
   (`synapses/synapses.py`, `SynapticPathway.push_spikes`; `synapses/cspikequeue.cpp`: `push`, then `peek` at offset 0).
 * A delay in steps is `int(delay / dt + 0.5)` (`cspikequeue.cpp`, `prepare`).
 
-So the potential is looked at in `thresholds`, set back to the bias in `after_thresholds`, and filled by spikes in
-`synapses`: a projection that the graph gives a delay of d steps has a Brian2 delay of d - 1 steps, and what a unit
-gathers in step t decides in step t + 1. Every unit is set back in every step, whether it fired or not: no state
-survives, and a frame can follow in every step.
+So in each step the potential is looked at, set back to the bias, and filled by spikes: a projection that the graph
+gives a delay of d steps has a Brian2 delay of d - 1 steps, and what a unit gathers in step t decides in step t + 1.
+Every unit is set back in every step, whether it fired or not: no state survives, and a frame can follow in every step.
+All of that happens in one slot, one after the other (`drive.SLOT`), because the order of slots is the user's to choose.
 """
 
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import brian2
@@ -31,25 +31,17 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.devices.device import auto_target, runtime_device
 from brian2.groups.subgroup import Subgroup
 
+from strop.backend import Pair, checked_weights
 from strop.capacity import require_memory
+from strop.encode import as_frames, encode
 from strop.errors import BackendError
-from strop.graph import Graph, Projection
-from strop.reference import host_spikes
-
-IntArray = npt.NDArray[np.int64]
+from strop.graph import Graph, Projection, synapses_of
+from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray, Span
+from strop_backends.brian2.preferences import EXACT, preferring
 
 # Bytes per synapse: indices and weight in Brian2 (16), its queue's table of synapses and queue (12), and the three
 # arrays that they are made from, sorted (2 x 24).
 BYTES_PER_SYNAPSE = 76
-
-
-@dataclass(frozen=True)
-class Span:
-    """The place of one node among the units: `start` to `stop - 1`; `played` if its spikes come from outside."""
-
-    start: int
-    stop: int
-    played: bool
 
 
 def brian2_name(name: str, taken: set[str]) -> str:
@@ -63,6 +55,27 @@ def brian2_name(name: str, taken: set[str]) -> str:
         candidate, number = f"{clean}_{number}", number + 1
     taken.add(candidate)
     return candidate
+
+
+class _Units(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no types
+    add_to_magic_network = False
+
+    def __del__(self) -> None:
+        """Say nothing: Brian2 warns of objects that were never run, and a network may well be built only."""
+
+
+class _Part(Subgroup):  # type: ignore[misc]  # Brian2 ships no types
+    add_to_magic_network = False
+
+    def __del__(self) -> None:
+        """Say nothing, as `_Units`."""
+
+
+class _Bundle(brian2.Synapses):  # type: ignore[misc]  # Brian2 ships no types
+    add_to_magic_network = False
+
+    def __del__(self) -> None:
+        """Say nothing, as `_Units`."""
 
 
 class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no types
@@ -79,6 +92,9 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     `Subgroup`s. What comes from outside (bit planes, binary frames, the first layer's spikes under the host encoding)
     reaches its units as a pulse of height one just before the threshold is looked at, and analogue currents alike.
 
+    Everything is kept and summed in float64, whatever `brian2.prefs` says (see `preferences`). Its objects are in no
+    magic network; they may be run in another network: `brian2.Network(network.objects, others.objects)`.
+
     Parameters
     ----------
     graph : Graph
@@ -86,34 +102,64 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         Length of a time step in seconds; it only sets the unit in which Brian2 counts.
     target : {"auto", "cython", "numpy"}
         What code is generated for; "auto" follows `brian2.prefs.codegen.target`, which is Cython where a compiler is.
+    prefix : str, optional
+        What all Brian2 names begin with. By default nothing, and a name that another object has gets a number.
+    name : str, optional
+        The network's own name.
 
     Attributes
     ----------
     units : brian2.NeuronGroup
     populations : dict of graph name to brian2.Subgroup
-        Inputs that spike are among them. Their Brian2 names are the graph's, as far as Brian2 allows.
+        Inputs that spike are among them; `network["dense_1"]` finds them by the graph's name, too. Their Brian2 names
+        are the graph's, as far as Brian2 allows.
     synapses : list of brian2.Synapses
-        One for each delay, with the weight `w`.
+        One for each delay, with the weight `w`, dimensionless, in the graph's units.
     projections : dict of (source, target) to (brian2.Synapses, int array)
-        Where a projection's synapses are: the object, and their indices in it.
+        Where a projection's synapses are: the object, and their indices in it, in the order of
+        `strop.graph.synapses_of`.
+    strop_clock : brian2.Clock
+        Its time step is that of the frames.
+    drive : Drive
+        The operation that lets frames in.
     """
 
-    def __init__(self, graph: Graph, dt: float = 1e-3, target: str = "auto") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        graph: Graph,
+        dt: float = 1e-3,
+        target: str = "auto",
+        prefix: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(**({} if name is None else {"name": name}))
         if not dt > 0:
             raise BackendError(f"brian2: dt must be positive (seconds), got {dt!r}")
-        self.graph, self.step = graph, float(dt)
+        if not re.fullmatch(r"([A-Za-z]\w*)?", prefix or "", re.ASCII):
+            raise BackendError(f"brian2: prefix must be the beginning of an identifier, got {prefix!r}")
+        self.graph, self.step, self._prefix = graph, float(dt), prefix
         self.code = _code_object_class(target)
-        self.strop_clock = brian2.Clock(dt=dt * brian2.second, name="strop_clock")
+        self.strop_clock = brian2.Clock(dt=dt * brian2.second, name=self._name_of("strop_clock"))
         self.spans = layout(graph)
         self.populations: dict[str, Subgroup] = {}
         self.synapses: list[brian2.Synapses] = []
-        self.projections: dict[tuple[str, str], tuple[brian2.Synapses, IntArray]] = {}
-        self.drive = Drive(graph, self.spans)
+        self.projections: dict[Pair, tuple[brian2.Synapses, IntArray]] = {}
         self._require_memory()
-        self.units = self._add_units()
-        self._add_populations()
-        self._add_synapses()
+        with preferring(EXACT):
+            self.units = self._add_units()
+            self._add_populations()
+            self._add_synapses()
+        self.drive = Drive(graph, self.spans, self._array("v"), self.strop_clock, self._name_of("strop_drive"))
+        self.add(self.drive)
+
+    def _name_of(self, name: str) -> str:
+        # Brian2 replaces the star by a number where the name is taken (core/names.py, `find_name`).
+        return f"{name}*" if self._prefix is None else f"{self._prefix}{name}"
+
+    def _array(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a variable of the units as the array in which Brian2 keeps it."""
+        array: npt.NDArray[np.float64] = self.units.variables[name].get_value()
+        return array
 
     def _carried(self) -> list[Projection]:
         """Return the projections that become synapses; the others are computed on the host."""
@@ -128,14 +174,15 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         )
 
     def _add_units(self) -> brian2.NeuronGroup:
-        units = brian2.NeuronGroup(
+        units = _Units(
             max(span.stop for span in self.spans.values()),
             "v : 1\nth : 1 (constant)\nbias : 1 (constant)",
             threshold="v >= th",
             # Brian2 resets those that fired; here all are set back, fired or not, by the operation below.
             reset="",
+            dtype=np.float64,
             clock=self.strop_clock,
-            name="strop_units",
+            name=self._name_of("strop_units"),
             codeobj_class=self.code,
         )
         th, bias, v = (units.variables[name].get_value() for name in ("th", "bias", "v"))
@@ -147,22 +194,17 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
                 population = self.graph.population(name)
                 th[place], bias[place] = population.threshold.reshape(-1), population.bias.reshape(-1)
         v[:] = bias
-        units.run_regularly("v = bias", when="after_thresholds", name="strop_forget", codeobj_class=self.code)
-
-        def deliver() -> None:
-            self.drive.add_to(v, self.next_step)
-
-        # Between two thresholds: what comes from outside joins what the synapses delivered the step before.
-        self.add(
-            units,
-            brian2.NetworkOperation(deliver, clock=self.strop_clock, when="before_thresholds", name="strop_drive"),
+        units.thresholder["spike"].when, units.thresholder["spike"].order = SLOT, DECIDE
+        units.run_regularly(
+            "v = bias", when=SLOT, order=FORGET, name=self._name_of("strop_forget"), codeobj_class=self.code
         )
+        self.add(units)
         return units
 
     def _add_populations(self) -> None:
         taken: set[str] = set()
         for name, span in self.spans.items():
-            part = Subgroup(self.units, span.start, span.stop, name=brian2_name(name, taken))
+            part = _Part(self.units, span.start, span.stop, name=self._name_of(brian2_name(name, taken)))
             self.populations[name] = part
             self.add(part)
 
@@ -173,131 +215,135 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
 
     def _add_bundle(self, delay: int, members: Sequence[Projection]) -> None:
         """Add the synapses of all projections with one delay as a single `Synapses` object."""
-        parts, owners = [], []
-        for number, p in enumerate(members):
-            pre, post, weight = p.operator.to_coo()
-            parts.append((pre + self.spans[p.source].start, post + self.spans[p.target].start, weight))
-            owners.append(np.full(len(pre), number, dtype=np.int32))
+        pairs = list(dict.fromkeys((p.source, p.target) for p in members))
+        parts = []
+        for source, target in pairs:
+            pre, post, weight = synapses_of(self.graph, source, target)
+            parts.append((pre + self.spans[source].start, post + self.spans[target].start, weight))
         pre, post, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-        owner = np.concatenate(owners)
         if len(pre) == 0:
             return
         # Synapses of one source unit lie side by side, in the order of their targets: events run along memory.
         order = np.lexsort((post, pre))
-        pre, post, weight, owner = pre[order], post[order], weight[order], owner[order]
-        synapses = brian2.Synapses(
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        synapses = _Bundle(
             self.units,
             self.units,
             "w : 1 (constant)",
             on_pre="v_post += w",
             delay=(delay - 1) * self.step * brian2.second,
+            dtype=np.float64,
             clock=self.strop_clock,
-            name=f"strop_synapses_{delay}",
+            name=self._name_of(f"strop_synapses_{delay}"),
             codeobj_class=NumpyCodeObject,
         )
         # Creating synapses from arrays is no inner loop: NumPy does it as fast, and nothing needs compiling.
-        synapses.connect(i=pre, j=post)
-        synapses.variables["w"].set_value(weight)
+        synapses.connect(i=pre[order], j=post[order])
+        synapses.variables["w"].set_value(weight[order])
         synapses.codeobj_class = self.code
         for pathway in synapses._pathways:
             pathway.codeobj_class = self.code
+            pathway.when, pathway.order = SLOT, DELIVER
         self.add(synapses)
         self.synapses.append(synapses)
-        for number, p in enumerate(members):
-            self.projections[p.source, p.target] = (synapses, np.flatnonzero(owner == number))
+        ends = np.cumsum([len(part[0]) for part in parts])[:-1]
+        for pair, own in zip(pairs, np.split(place, ends), strict=True):
+            if len(own):
+                self.projections[pair] = (synapses, own)
 
     # For the user's script ---------------------------------------------------------------------------------------
 
     def present(self, frames: Any, start: int | None = None) -> None:
-        """Play frames in, one per time step.
+        """Play frames in, one per time step, behind those that were presented before and have not entered yet.
 
         Parameters
         ----------
         frames : array, shape (n, *input_shape)
             As for `strop.simulate`.
         start : int, optional
-            Step in which the first frame enters; by default the next one. Population P answers frame n at step
-            `start + n + depth(P)`.
+            Step in which the first frame enters; by default the next that is free. Population P answers frame n at
+            step `start + n + depth(P)`; `drive.starts` says afterwards what the start was.
+
+        Raises
+        ------
+        BackendError
+            If `start` is past, or frames that were presented before enter then.
         """
-        from strop.encode import as_frames, encode
+        self.play(encode(self.graph, as_frames(self.graph, frames)), start)
 
-        self.play(encode(self.graph, as_frames(self.graph, frames)), self.next_step if start is None else start)
+    def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> None:
+        """Play encoded frames in (see `strop.encode.encode`), as `present`."""
+        self.drive.load(signals, start)
 
-    def duration(self, frames: Any) -> Any:
-        """Return how long to run until the last population has answered the last of `frames`, as a Brian2 time."""
+    def clear(self) -> None:
+        """Drop all frames that have not entered yet."""
+        self.drive.clear()
+
+    def duration(self, frames: Any = None) -> Any:
+        """Return how long to run until the last population has answered, as a Brian2 time.
+
+        Parameters
+        ----------
+        frames : array, or mapping of input name to array, optional
+            The last of these, where they enter from the next step on; by default the last of all that were presented.
+        """
+        if frames is None:
+            return self.drive.remaining * self.step * brian2.second
         count = len(next(iter(frames.values()))) if isinstance(frames, Mapping) else len(frames)
         return (count + self.graph.total_depth) * self.step * brian2.second
 
     @property
     def next_step(self) -> int:
         """Number of the step that the next run begins with."""
-        return int(self.strop_clock.variables["timestep"].get_value().item())
+        return self.drive.next_step
 
-    def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int) -> None:
-        """Play encoded frames in (see `strop.encode.encode`), the first at step `start`."""
-        self.drive.load(signals, start)
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights that the synapses have now, by projection, in the order of `strop.graph.synapses_of`.
 
-
-@dataclass(frozen=True)
-class _Pulses:
-    """Spikes that are played in, chunk by chunk: those of row r are `units[ends[r]:ends[r + 1]]`."""
-
-    first: int
-    units: IntArray
-    ends: IntArray
-
-    def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
-        row = step - self.first
-        if 0 <= row < len(self.ends) - 1:
-            v[self.units[self.ends[row] : self.ends[row + 1]]] += 1.0
-
-
-@dataclass(frozen=True)
-class _Currents:
-    """Analogue values that are played in: row r of `values` arrives at step `first + r`."""
-
-    first: int
-    place: slice
-    values: npt.NDArray[np.float64]
-
-    def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
-        row = step - self.first
-        if 0 <= row < len(self.values):
-            v[self.place] += self.values[row]
-
-
-class Drive:
-    """What reaches units from outside, step by step: pulses of height one, or analogue currents."""
-
-    def __init__(self, graph: Graph, spans: Mapping[str, Span]) -> None:
-        self.graph, self.spans = graph, spans
-        self._currents = {
-            population.name: [p for p in graph.incoming(population.name) if p.source not in spans]
-            for population in graph.populations
-            if not spans[population.name].played
+        They are dimensionless, in the graph's units, and so is `w` of each of the `synapses`.
+        """
+        return {
+            pair: np.array(synapses.variables["w"].get_value()[place], dtype=np.float64)
+            for pair, (synapses, place) in self.projections.items()
         }
-        self._loaded: list[_Pulses | _Currents] = []
 
-    def load(self, signals: Mapping[str, npt.NDArray[Any]], start: int) -> None:
-        """Take encoded frames, the first of which enters at step `start`, in place of those taken before."""
-        count = len(next(iter(signals.values())))
-        played = {**signals, **host_spikes(self.graph, signals)}
-        self._loaded = []
-        for name, span in self.spans.items():
-            first = start + self.graph.depth(name)
-            if span.played:
-                row, unit = np.nonzero(played[name].reshape(count, -1))
-                ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
-                self._loaded.append(_Pulses(first, unit + span.start, ends))
-            elif self._currents[name]:
-                parts = [p.operator.apply(signals[p.source]) for p in self._currents[name]]
-                values = np.sum(parts, axis=0)
-                self._loaded.append(_Currents(first, slice(span.start, span.stop), values.reshape(count, -1)))
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in place, between two runs or (in a network operation) between two steps.
 
-    def add_to(self, v: npt.NDArray[np.float64], step: int) -> None:
-        """Add what arrives in `step` to the potentials."""
-        for part in self._loaded:
-            part.add_to(v, step)
+        Parameters
+        ----------
+        weights : mapping of (source, target) to array, shape (synapses,)
+            As `weights` returns them; projections that are not named keep theirs.
+        """
+        present = {pair: place for pair, (_, place) in self.projections.items()}
+        for pair, values in checked_weights(weights, present, "brian2").items():
+            synapses, place = self.projections[pair]
+            synapses.variables["w"].get_value()[place] = values
+
+    def __getitem__(self, item: Any) -> Any:
+        """Return a population by the graph's name for it, or any object by its Brian2 name."""
+        return self.populations[item] if item in self.populations else super().__getitem__(item)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.populations or bool(super().__contains__(item))
+
+    # Before a run ------------------------------------------------------------------------------------------------
+
+    @property
+    def sorted_objects(self) -> Any:
+        """The network's objects in the order in which a step runs them."""
+        if SLOT not in self.schedule:
+            raise BackendError(
+                f"brian2: the schedule {self.schedule} has no slot {SLOT!r}, in which the network's steps happen. Set "
+                "network.schedule = None and the preference core.network.default_schedule to one that has it"
+            )
+        return super().sorted_objects
+
+    def before_run(self, run_namespace: Any) -> None:
+        """Refuse to run where the surroundings have changed so that the spikes would no longer be the graph's."""
+        self.drive.check()
+        super().before_run(run_namespace)
 
 
 def layout(graph: Graph) -> dict[str, Span]:

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
-from strop.backend import Runner
+from strop.backend import Pair, Runner
+from strop.errors import BackendError
 from strop.graph import Graph
+from strop_backends.brian2.drive import RECORD, SLOT
 from strop_backends.brian2.network import SpikingNetwork
 
 logger = logging.getLogger("strop.brian2")
@@ -53,7 +55,8 @@ class Brian2Runner(Runner):
 
     def __init__(self, graph: Graph, **options: Any) -> None:
         self.graph = graph
-        self.network = SpikingNetwork(graph, **options)
+        # Names of its own matter to nobody, and equal ones mean equal code, which is compiled once.
+        self.network = SpikingNetwork(graph, **{"prefix": "", **options})
         if self.network.code is NumpyCodeObject:
             logger.warning("brian2 runs on NumPy, several times slower: no C++ compiler was found, or it was asked for")
         self.stepping_seconds = 0.0
@@ -65,7 +68,9 @@ class Brian2Runner(Runner):
             self._seen.append(space[: space[-1]].copy())
 
         self.network.add(
-            brian2.NetworkOperation(record, clock=self.network.strop_clock, when="end", name="strop_spike_recorder")
+            brian2.NetworkOperation(
+                record, clock=self.network.strop_clock, when=SLOT, order=RECORD, name="strop_spike_recorder"
+            )
         )
         # A run of no length compiles everything now, so that the first chunk is as fast as the others.
         self.network.run(0 * brian2.second, namespace={})
@@ -75,11 +80,17 @@ class Brian2Runner(Runner):
         count = len(next(iter(signals.values())))
         steps = count + self.graph.total_depth
         self._seen.clear()
+        # Frames of a run that was interrupted must not come now.
+        self.network.clear()
         self.network.play(signals, self.network.next_step)
+        # The sum of many durations drifts; the number of steps does not.
+        self.network.t_ = self.network.next_step * self.network.step
         begin = time.perf_counter()
         with _quick_collection():
             self.network.run(steps * self.network.step * brian2.second, namespace={})
         self.stepping_seconds = time.perf_counter() - begin
+        if len(self._seen) != steps:
+            raise BackendError(f"brian2: the run was stopped from outside after {len(self._seen)} of {steps} steps")
         raster = np.zeros((steps, len(self.network.units)), dtype=np.bool_)
         raster[np.repeat(np.arange(steps), [len(spikes) for spikes in self._seen]), np.concatenate(self._seen)] = True
         answers = {}
@@ -88,3 +99,17 @@ class Brian2Runner(Runner):
             part = raster[first : first + count, span.start : span.stop]
             answers[name] = part.reshape(count, *self.graph.population(name).shape)
         return answers
+
+    def reset(self) -> None:
+        """Go back to step 0. Spikes that are still on their way reach no frame: waves do not meet."""
+        self.network.clear()
+        self.network.t_ = 0.0
+        self.network.strop_clock.set_interval(0 * brian2.second, 0 * brian2.second)
+
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights that Brian2 has now; see `strop.backend.Runner`."""
+        return self.network.weights()
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in place; see `strop.backend.Runner`."""
+        self.network.set_weights(weights)

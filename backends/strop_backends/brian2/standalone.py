@@ -16,7 +16,8 @@ Read in brian2 2.9.0, `devices/cpp_standalone`:
 * What is part of the program are the lengths of its arrays and the number of its steps. So units, synapses and inputs
   are filled up to powers of two, by units that never fire, synapses that come from one of those, and inputs that
   reach it; networks of one size class share a program, and a chunk that is short is filled up with silence.
-* Brian2 compiles with `-ffast-math`, which may flush the smallest numbers to zero and reorder sums: not here.
+* Brian2 compiles with `-ffast-math`, which may flush the smallest numbers to zero and reorder sums: not here. No
+  preference of the user's changes the program: see `preferences.EXACT_PROGRAM`.
 """
 
 from __future__ import annotations
@@ -38,16 +39,17 @@ import numpy as np
 import numpy.typing as npt
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 
-from strop.backend import Runner
+from strop.backend import Pair, Runner, checked_weights
 from strop.capacity import require_memory
 from strop.errors import BackendError
-from strop.graph import Graph, Projection
+from strop.graph import Graph, Projection, synapses_of
 from strop.portable import driven_populations, driving_values, played_nodes
 from strop.reference import host_spikes
 from strop.simulate import chunk_size
+from strop_backends.brian2.drive import IntArray
 from strop_backends.brian2.network import BYTES_PER_SYNAPSE, layout
+from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
 
-_FLAGS = ("-w", "-O2", "-march=native", "-ffp-contract=off", "-std=c++11")
 # The smallest size class: silence costs a fraction of a second, another program some ten seconds.
 _LEAST_UNITS, _LEAST_SYNAPSES, _LEAST_COLUMNS, _LEAST_STEPS = 1024, 8192, 1024, 64
 # The program knows its arrays by these parts of their names (`CPPStandaloneDevice.static_array`).
@@ -57,7 +59,7 @@ _ARRAYS = {
     "v": "strop_units_v",
     "place": "strop_units_place",
     "w": "strop_synapses_w",
-    "delay": "strop_synapses_delay",
+    "delay": "_delay",  # behind "strop_synapses"; since 2.11 with the pathway's name between them
     "pre": "sources",
     "post": "targets",
     "drive": "strop_drive",
@@ -86,13 +88,11 @@ class _Program:
 @contextmanager
 def _device(device: Any) -> Iterator[None]:
     """Make `device` Brian2's current one for a while, and its compiler exact."""
-    flags = brian2.prefs.codegen.cpp.extra_compile_args_gcc
     brian2.set_device(device, build_on_run=False)
-    brian2.prefs.codegen.cpp.extra_compile_args_gcc = list(_FLAGS)
     try:
-        yield
+        with preferring(EXACT_PROGRAM):
+            yield
     finally:
-        brian2.prefs.codegen.cpp.extra_compile_args_gcc = flags
         brian2.devices.reset_device()
 
 
@@ -125,7 +125,9 @@ def _compiled(size: _Size) -> _Program:
         units.th, units.bias, units.v, units.place = nothing, nothing, nothing, nothing.astype(np.int32)
         units.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
         units.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
-        synapses = brian2.Synapses(units, units, "w : 1 (constant)", on_pre="v_post += w", name="strop_synapses")
+        synapses = brian2.Synapses(
+            units, units, "w : 1 (constant)", on_pre="v_post += w", clock=clock, name="strop_synapses"
+        )
         none = np.zeros(size.synapses, dtype=np.int32)
         synapses.connect(i=none, j=none)
         synapses.w = np.zeros(size.synapses)
@@ -194,11 +196,16 @@ class StandaloneRunner(Runner):
         self.folder = Path(tempfile.mkdtemp(prefix="network-", dir=_folder()))
         (self.folder / "static_arrays").mkdir()
         self._write_units()
+        self._places: dict[Pair, IntArray] = {}
         self._write_synapses(carried)
 
     def _write(self, what: str, values: npt.NDArray[Any]) -> None:
         name, dtype = self.program.inputs[what]
         values.astype(dtype).tofile(self.folder / "static_arrays" / name)
+
+    def _read(self, what: str) -> npt.NDArray[np.float64]:
+        name, dtype = self.program.inputs[what]
+        return np.fromfile(self.folder / "static_arrays" / name, dtype).astype(np.float64)
 
     def _write_units(self) -> None:
         size = self.size
@@ -223,13 +230,18 @@ class StandaloneRunner(Runner):
         size = self.size
         last = size.units - 1
         parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
-        for p in carried:
-            pre, post, weight = p.operator.to_coo()
+        pairs = list(dict.fromkeys((p.source, p.target) for p in carried))
+        for source, target in pairs:
+            pre, post, weight = synapses_of(self.graph, source, target)
             # What is delivered in a step decides in the next one: that is one step of the delay.
-            delay = np.full(len(pre), (p.delay - 1) * 1e-3)
-            parts.append((pre + self.spans[p.source].start, post + self.spans[p.target].start, weight, delay))
+            delay = np.full(len(pre), (self.graph.depth(target) - self.graph.depth(source) - 1) * 1e-3)
+            parts.append((pre + self.spans[source].start, post + self.spans[target].start, weight, delay))
         pre, post, weight, delay = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((post, pre))
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        ends = np.cumsum([len(part[0]) for part in parts])
+        self._places = {pair: place[a:b] for pair, a, b in zip(pairs, ends, ends[1:], strict=False) if b > a}
         for what, values, rest in (("pre", pre, last), ("post", post, last), ("w", weight, 0), ("delay", delay, 0)):
             filled = np.full(size.synapses, rest, dtype=values.dtype)
             filled[: len(order)] = values[order]
@@ -283,6 +295,21 @@ class StandaloneRunner(Runner):
             rows[first : first + count, end : end + width] = values[name]
             end += width
         return rows
+
+    def reset(self) -> None:
+        """Do nothing: every chunk is a run of the program from its beginning."""
+
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights in the program's file; see `strop.backend.Runner`."""
+        weights = self._read("w")
+        return {pair: weights[place] for pair, place in self._places.items()}
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Write other weights to the program's file; nothing is compiled. See `strop.backend.Runner`."""
+        kept = self._read("w")
+        for pair, values in checked_weights(weights, self._places, "brian2-standalone").items():
+            kept[self._places[pair]] = values
+        self._write("w", kept)
 
     def close(self) -> None:
         """Remove this network's files; the program stays for others of its size, until Python ends."""

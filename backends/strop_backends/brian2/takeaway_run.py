@@ -146,6 +146,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     brian2.prefs.codegen.target = arguments.target
+    # Whatever a file of preferences says: every sum in float64, and looked at before synapses deliver.
+    brian2.prefs.core.default_float_dtype = np.float64
+    brian2.prefs.core.network.default_schedule = ["start", "groups", "thresholds", "synapses", "resets", "end"]
 
     network = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
     data = np.load(HERE / "network.npz", allow_pickle=False)

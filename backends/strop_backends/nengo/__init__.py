@@ -6,6 +6,8 @@ Nothing of Nengo is imported before a network is built.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
@@ -33,6 +35,7 @@ class NengoBackend(Backend):
     name: ClassVar[str] = "nengo"
     summary: ClassVar[str] = "Nengo's reference simulator, an ensemble per population, a frame per time step"
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
+    weight_options: ClassVar[Mapping[str, Any]] = {"adjustable": True}
 
     @classmethod
     def version(cls) -> str:
@@ -50,11 +53,17 @@ class NengoBackend(Backend):
         graph : Graph
         probes : bool or sequence of str, default False
             Probe the spikes of every population, or of those named.
+        adjustable : bool, default False
+            Give every synapse a weight that can be read and changed while a simulator runs.
+        prefix : str, default ""
+            What all labels begin with.
+        name : str, optional
+            The network's own label; by default the graph's name.
         """
         load_nengo()
         from strop_backends.nengo.network import SpikingNetwork
 
-        self._refuse_unknown(options, {"probes"})
+        self._refuse_unknown(options, {"probes", "adjustable", "prefix", "name"})
         return SpikingNetwork(graph, **options)
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
@@ -65,12 +74,33 @@ class NengoBackend(Backend):
         graph : Graph
         dt : float, default 1e-3
             Length of a time step in seconds; results do not depend on it.
+        optimize : bool, default False
+            Let Nengo merge operators; results do not depend on it.
+        adjustable : bool, default False
+            As for `build`.
         """
         load_nengo()
         from strop_backends.nengo.run import NengoRunner
 
-        self._refuse_unknown(options, {"dt"})
+        self._refuse_unknown(options, {"dt", "optimize", "adjustable"})
         return NengoRunner(graph, **options)
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return other time steps, Nengo's optimiser, and single synapses."""
+        return {
+            "steps of 0.1 ms": {"dt": 1e-4},
+            "steps of 0.3 ms": {"dt": 0.3e-3},
+            "steps of 7 s": {"dt": 7.0},
+            "optimised": {"optimize": True},
+            "adjustable": {"adjustable": True},
+        }
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """Return what a script may have done to Nengo; see `strop_backends.nengo.surroundings`."""
+        load_nengo()
+        from strop_backends.nengo.surroundings import SURROUNDINGS
+
+        return SURROUNDINGS
 
     def _refuse_unknown(self, options: dict[str, Any], known: set[str]) -> None:
         self.refuse_options({key: value for key, value in options.items() if key not in known})

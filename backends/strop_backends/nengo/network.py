@@ -26,11 +26,46 @@ import nengo
 import numpy as np
 import numpy.typing as npt
 
+from strop.backend import Pair, checked_weights
+from strop.capacity import require_memory
 from strop.encode import as_frames, encode
-from strop.graph import Graph, Projection
+from strop.errors import BackendError
+from strop.graph import Graph, pairs_of, synapses_of
 from strop.reference import host_spikes
-from strop_backends.nengo.neuron import MemorylessThreshold, Playback
-from strop_backends.nengo.transforms import transform_of
+from strop_backends.nengo.neuron import MemorylessThreshold
+from strop_backends.nengo.playback import Frames, Playback
+from strop_backends.nengo.synapses import Synapses, weights_in
+from strop_backends.nengo.transforms import BYTES_PER_SYNAPSE, transform_of
+
+# Every parameter that is not given by hand, with Nengo's own default: what is left out takes its value from the
+# `config` of whichever networks surround this one (nengo 4.1.0, `config.py`, `Config.default`).
+NODE: Mapping[str, Any] = {"size_in": None, "size_out": None, "seed": None}
+PROBE: Mapping[str, Any] = {
+    "attr": "output",
+    "sample_every": None,
+    "synapse": None,
+    "solver": nengo.params.ConnectionDefault,
+    "seed": None,
+}
+ENSEMBLE: Mapping[str, Any] = {
+    "radius": 1.0,
+    "intercepts": nengo.dists.Uniform(-1.0, 0.9),
+    "max_rates": nengo.dists.Uniform(200, 400),
+    "eval_points": np.zeros((1, 1)),
+    "n_eval_points": None,
+    "noise": None,
+    "normalize_encoders": False,
+    "seed": None,
+}
+CONNECTION: Mapping[str, Any] = {
+    "synapse": None,
+    "function": None,
+    "solver": nengo.solvers.LstsqL2(),
+    "learning_rule_type": None,
+    "eval_points": None,
+    "scale_eval_points": True,
+    "seed": None,
+}
 
 
 class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no types
@@ -44,14 +79,23 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
     ...     sim.run_steps(len(frames))
     >>> sim.data[probe]                                # shape (frames, units), 1.0 where a unit fired
 
-    Every population answers frame n in step n. Connections are between neurons, without synapse. A population
-    that the host evaluates (encoding "host") is an ensemble too: its spikes are played into it.
+    Every population answers frame n in the step in which it enters. Connections are between neurons, without synapse.
+    A population that the host evaluates (encoding "host") is an ensemble too: its spikes are played into it.
+
+    Whatever a parent network's `config` says, every parameter of every object here is given explicitly.
 
     Parameters
     ----------
     graph : Graph
     probes : bool or sequence of str
         Probe the spikes of every population, or of those named.
+    adjustable : bool
+        Give every synapse a weight of its own, that can be read and changed while a simulator runs; otherwise
+        convolutions stay convolutions.
+    prefix : str
+        What all labels begin with.
+    name : str, optional
+        The network's own label; by default the graph's name.
 
     Attributes
     ----------
@@ -60,18 +104,20 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
     populations : dict of name to nengo.Ensemble
         Labelled as in the graph.
     projections : dict of (source, target) to nengo.Connection
-        Those that connect something.
+        Those that connect something; the last one, where several lead the same way.
     probed : dict of name to nengo.Probe
     """
 
-    def __init__(self, graph: Graph, probes: Any = False) -> None:
-        super().__init__(label=graph.name, seed=0)
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, probes: Any = False, adjustable: bool = False, prefix: str = "", name: str | None = None
+    ) -> None:
+        super().__init__(label=prefix + graph.name if name is None else name, seed=0)
+        self.graph, self.adjustable, self._prefix = graph, adjustable, prefix
         self.inputs: dict[str, nengo.Node] = {}
         self.populations: dict[str, nengo.Ensemble] = {}
-        self.projections: dict[tuple[str, str], nengo.Connection] = {}
+        self.projections: dict[Pair, nengo.Connection] = {}
         self.probed: dict[str, nengo.Probe] = {}
-        self.playbacks: dict[str, Playback] = {}
+        self.frames = Frames()
         wanted = graph.population_names if probes is True else tuple(probes or ())
         with self:
             for node in graph.inputs:
@@ -79,16 +125,16 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
                     self._add_input(node.name, node.name)
             for population in graph.populations:
                 self._add_population(population.name)
-            for projection in graph.projections:
-                if projection.target not in graph.host_populations:
-                    self._connect(projection)
-            for name in wanted:
-                graph.population(name)
-                self.probed[name] = nengo.Probe(self.populations[name].neurons, label=name)
+            for pair in pairs_of(graph):
+                if pair[1] not in graph.host_populations:
+                    self._connect(pair)
+            for probed in wanted:
+                graph.population(probed)
+                self.probed[probed] = nengo.Probe(self.populations[probed].neurons, label=prefix + probed, **PROBE)
 
     def _add_input(self, name: str, label: str) -> None:
-        self.playbacks[name] = Playback(math.prod(self.graph.signal_shape(name)))
-        self.inputs[name] = nengo.Node(self.playbacks[name], label=label)
+        playback = Playback(name, math.prod(self.graph.signal_shape(name)), self.frames)
+        self.inputs[name] = nengo.Node(playback, label=self._prefix + label, **NODE)
 
     def _add_population(self, name: str) -> None:
         graph, population = self.graph, self.graph.population(name)
@@ -101,51 +147,111 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
             dimensions=1,
             # Nothing comes in through encoders; set, so that Nengo need not draw any.
             encoders=np.ones((population.size, 1)),
-            eval_points=np.zeros((1, 1)),
-            normalize_encoders=False,
             gain=np.ones(population.size),
             bias=bias,
             neuron_type=MemorylessThreshold(threshold[0] if same else threshold),
-            label=name,
+            label=self._prefix + name,
+            **ENSEMBLE,
         )
         self.populations[name] = ensemble
         if host:
             self._add_input(name, f"{name}.played")
-            nengo.Connection(self.inputs[name], ensemble.neurons, synapse=None, label=f"{name}.played")
+            nengo.Connection(
+                self.inputs[name],
+                ensemble.neurons,
+                transform=nengo.transforms.NoTransform(population.size),
+                label=f"{self._prefix}{name}.played",
+                **CONNECTION,
+            )
 
-    def _connect(self, projection: Projection) -> None:
-        name = f"{projection.source} -> {projection.target}"
-        transform = transform_of(projection.operator, name)
-        if transform is None:
-            return
-        source = self.populations.get(projection.source)
-        connection = nengo.Connection(
-            self.inputs[projection.source] if source is None else source.neurons,
-            self.populations[projection.target].neurons,
-            transform=transform,
-            synapse=None,
-            label=name,
+    def _connect(self, pair: Pair) -> None:
+        source, target = pair
+        where = f"{source} -> {target}"
+        sender = self.populations.get(source)
+        for transform in self._transforms(pair, where):
+            self.projections[pair] = nengo.Connection(
+                self.inputs[source] if sender is None else sender.neurons,
+                self.populations[target].neurons,
+                transform=transform,
+                label=self._prefix + where,
+                **CONNECTION,
+            )
+
+    def _transforms(self, pair: Pair, where: str) -> list[Any]:
+        members = pairs_of(self.graph)[pair]
+        if not self.adjustable:
+            found = [transform_of(p.operator, where) for p in members]
+            return [transform for transform in found if transform is not None]
+        count = sum(p.operator.synapse_count for p in members)
+        require_memory(
+            f"expanding {where} into {count:,} adjustable Nengo synapses",
+            count * BYTES_PER_SYNAPSE,
+            "Leave out adjustable=True, which keeps convolutions as they are",
         )
-        self.projections[projection.source, projection.target] = connection
+        pre, post, weight = synapses_of(self.graph, *pair)
+        shape = (members[0].operator.size_out, members[0].operator.size_in)
+        return [Synapses(shape, pre, post, weight)] if len(weight) else []
 
     # For the user's script ---------------------------------------------------------------------------------
 
-    def present(self, frames: Any, start: int = 0) -> None:
-        """Play frames in, one per time step, in place of those presented before.
+    def present(self, frames: Any, start: int | None = None) -> None:
+        """Play frames in, one per time step.
+
+        Every simulator that is running plays them, behind those that it has still to play. One that begins, because it
+        is new or was reset, plays what was presented last: all that has come since frames last entered anywhere.
 
         Parameters
         ----------
         frames : array, shape (n, *input_shape)
             As for `strop.simulate`.
-        start : int
-            Step in which the first frame enters; a simulator begins with step 0. Every population answers
-            frame n in step `start + n`.
+        start : int, optional
+            Step in which the first frame enters; by default the next that is free. Every population answers frame n
+            in step `start + n`.
+
+        Raises
+        ------
+        BackendError
+            If frames that were presented before enter then; and, when a simulator runs that is past `start`, from it.
         """
         self.play(encode(self.graph, as_frames(self.graph, frames)), start)
 
-    def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int = 0) -> None:
-        """Play encoded frames in (see `strop.encode.encode`), the first in step `start`."""
+    def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> None:
+        """Play encoded frames in (see `strop.encode.encode`), as `present`."""
         played = {**signals, **host_spikes(self.graph, signals)}
-        for name, playback in self.playbacks.items():
-            playback.rows = played[name].reshape(len(played[name]), -1)
-            playback.first = start
+        self.frames.add({name: played[name].reshape(len(played[name]), -1) for name in self.inputs}, start)
+
+    def clear(self) -> None:
+        """Drop all frames that have not entered yet."""
+        self.frames.clear()
+
+    def weights(self, simulator: nengo.Simulator) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights that a simulator has now, by projection, in the order of `strop.graph.synapses_of`.
+
+        They are dimensionless, in the graph's units. The network must be `adjustable`.
+        """
+        return {
+            pair: weights_in(simulator, connection)[connection.transform.place]
+            for pair, connection in self._adjustable().items()
+        }
+
+    def set_weights(self, simulator: nengo.Simulator, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights of one simulator in place, between two steps; `simulator.reset()` sets them back.
+
+        Parameters
+        ----------
+        simulator : nengo.Simulator
+        weights : mapping of (source, target) to array, shape (synapses,)
+            As `weights` returns them; projections that are not named keep theirs.
+        """
+        connections = self._adjustable()
+        present = {pair: connection.transform.place for pair, connection in connections.items()}
+        for pair, values in checked_weights(weights, present, "nengo").items():
+            weights_in(simulator, connections[pair])[present[pair]] = values
+
+    def _adjustable(self) -> dict[Pair, nengo.Connection]:
+        if not self.adjustable:
+            raise BackendError(
+                "nengo: the weights of this network are in Nengo's own transforms, which no simulator can change; "
+                "build it with adjustable=True"
+            )
+        return self.projections

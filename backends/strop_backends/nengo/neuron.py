@@ -101,35 +101,3 @@ class MemorylessThreshold(nengo.neurons.NeuronType):  # type: ignore[misc]  # Ne
         np.greater_equal(J, threshold, out=output)
         if self._height != 1.0:
             output *= self._height
-
-
-class Playback(nengo.Process):  # type: ignore[misc]  # Nengo ships no types
-    """Plays rows of an array, one per time step; zeros before the first and after the last.
-
-    Parameters
-    ----------
-    size : int
-        Number of values in a row.
-
-    Attributes
-    ----------
-    rows : array, shape (n, size)
-        May be replaced between runs.
-    first : int
-        Step in which row 0 is played; a simulator's first step is 0.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(default_size_in=0, default_size_out=size)
-        self.rows: npt.NDArray[Any] = np.zeros((0, size))
-        self.first = 0
-
-    def make_step(self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any) -> Any:
-        """Return the function of time that Nengo calls once a step."""
-
-        def play(t: float) -> Any:
-            # Nengo's time is that of the end of the step: the first step has t = dt.
-            row = int(t / dt + 0.5) - 1 - self.first
-            return self.rows[row] if 0 <= row < len(self.rows) else 0.0
-
-        return play

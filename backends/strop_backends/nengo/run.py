@@ -8,9 +8,10 @@ from typing import Any
 import nengo
 import numpy as np
 import numpy.typing as npt
+from nengo.builder import Model
+from nengo.cache import NoDecoderCache
 
-from strop.backend import Runner
-from strop.errors import BackendError
+from strop.backend import Pair, Runner
 from strop.graph import Graph
 from strop_backends.nengo.network import SpikingNetwork
 
@@ -27,19 +28,23 @@ class NengoRunner(Runner):
     graph : Graph
     dt : float
         Length of a time step in seconds; it only sets the unit in which Nengo counts.
+    optimize : bool
+        Let Nengo merge operators.
+    adjustable : bool
+        Give every synapse a weight that can be changed.
     """
 
-    def __init__(self, graph: Graph, dt: float = 1e-3) -> None:
-        if nengo.rc.float_dtype != np.float64:
-            raise BackendError(
-                f"nengo is configured for {np.dtype(nengo.rc.float_dtype).name}, which rounds weights; "
-                "set bits = 64 in the section [precision] of its nengorc"
-            )
+    def __init__(self, graph: Graph, dt: float = 1e-3, optimize: bool = False, adjustable: bool = False) -> None:
         self.graph = graph
-        self.network = SpikingNetwork(graph)
+        # What is prepared while a network of the user's is being defined is no part of it.
+        with nengo.Network(add_to_container=False):
+            self.network = SpikingNetwork(graph, adjustable=adjustable)
         # The optimiser copies weights into merged matrices, and gains nothing where a layer waits for the one
         # before.
-        self.simulator = nengo.Simulator(self.network, dt=dt, progress_bar=False, optimize=False)
+        # There are no decoders here, and the file in which Nengo keeps those that it found lets one process in at a
+        # time (nengo 4.1.0, utils/lock.py).
+        model = Model(dt=float(dt), label=graph.name, decoder_cache=NoDecoderCache())
+        self.simulator = nengo.Simulator(self.network, model=model, progress_bar=False, optimize=optimize)
         signals, model = self.simulator.signals, self.simulator.model
         self._outputs = {
             name: signals[model.sig[ensemble.neurons]["out"]] for name, ensemble in self.network.populations.items()
@@ -48,6 +53,8 @@ class NengoRunner(Runner):
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.backend.Runner`."""
         simulator, count = self.simulator, len(next(iter(signals.values())))
+        # Frames of a run that was interrupted must not come now.
+        self.network.clear()
         self.network.play(signals, simulator.n_steps)
         rasters = {name: np.zeros((count, output.size), dtype=np.bool_) for name, output in self._outputs.items()}
         pairs = [(rasters[name], output) for name, output in self._outputs.items()]
@@ -57,6 +64,21 @@ class NengoRunner(Runner):
             for raster, output in pairs:
                 raster[n] = output
         return {name: raster.reshape(count, *self.graph.population(name).shape) for name, raster in rasters.items()}
+
+    def reset(self) -> None:
+        """Go back to step 0; weights that were changed stay."""
+        weights = self.weights() if self.network.adjustable else {}
+        self.simulator.reset()
+        if weights:
+            self.set_weights(weights)
+
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights that the simulator has now; see `strop.backend.Runner`."""
+        return self.network.weights(self.simulator)
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in place; see `strop.backend.Runner`."""
+        self.network.set_weights(self.simulator, weights)
 
     def close(self) -> None:
         """Close the simulator."""

@@ -100,6 +100,8 @@ def main() -> int:
     count = len(next(values for key, values in frames.items() if key.startswith("played:")))
     count = min(count, limit or count)
 
+    # Whatever a nengorc says: every sum in float64.
+    nengo.rc.set("precision", "bits", "64")
     begin = time.perf_counter()
     model, probes = build(network, data, frames, count)
     simulator = nengo.Simulator(model, dt=DT, progress_bar=False, optimize=False)
