@@ -48,7 +48,7 @@ def test_every_example_is_tested_and_listed() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")} - {"images.py"}
     tests = Path(__file__).read_text(encoding="utf-8")
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert len(scripts) == 11
+    assert len(scripts) == 12
     for script in scripts:
         assert f'"{script}"' in tests
         assert f"`{script}`" in listed
@@ -130,6 +130,20 @@ def test_networks_stay_right_in_a_script_that_does_much_else(tmp_path: Path, scr
         assert figure(r"weights changed by ([\d.]+)", output) > 0.001
     else:
         assert figure(r"an error of ([\d.]+) at the end", output) < 0.25
+
+
+@pytest.mark.parametrize(("simulator", "package"), [("nest", "nest"), ("brian2", "brian2"), ("neuron", "neuron")])
+def test_networks_stay_right_in_a_pynn_script_that_does_much_else(
+    tmp_path: Path, simulator: str, package: str
+) -> None:
+    pytest.importorskip("pyNN")
+    pytest.importorskip(package)
+    output = run(tmp_path, "inside_pynn.py", "--simulator", simulator, "--frames", 20, "--epochs", 4)
+    assert re.findall(r"not as expected: (\d+)", output) == ["0", "0"]
+    assert figure(r"a lesion that changes (\d+) spikes", output) > 100
+    assert figure(r"behind the network: (\d+) spikes", output) > 10
+    assert figure(r"weights changed by ([\d.]+)", output) > 0.001
+    assert "where it was: True" in output
 
 
 def test_residual_has_delays_on_the_way_past_the_convolutions(tmp_path: Path) -> None:
