@@ -1,4 +1,4 @@
-"""strop inside a PyNN script: two networks, noise and plasticity behind them, queues, a lesion, a reset, a verification.
+"""strop inside a PyNN script: two networks, noise and plasticity behind them, a queue, a lesion, a reset, a check.
 
     python examples/inside_pynn.py [--simulator nest|brian2|neuron] [--frames 40] [--timestep 0.1]
 

@@ -132,9 +132,7 @@ def test_networks_stay_right_in_a_script_that_does_much_else(tmp_path: Path, scr
 
 
 @pytest.mark.parametrize(("simulator", "package"), [("nest", "nest"), ("brian2", "brian2"), ("neuron", "neuron")])
-def test_networks_stay_right_in_a_pynn_script_that_does_much_else(
-    tmp_path: Path, simulator: str, package: str
-) -> None:
+def test_networks_stay_right_in_a_pynn_script_that_does_much_else(tmp_path: Path, simulator: str, package: str) -> None:
     pytest.importorskip("pyNN")
     pytest.importorskip(package)
     output = run(tmp_path, "inside_pynn.py", "--simulator", simulator, "--frames", 20, "--epochs", 4)

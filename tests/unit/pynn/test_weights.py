@@ -174,6 +174,19 @@ def test_changed_thresholds_and_biases_give_the_spikes_of_the_graph_that_has_the
         units.set(v_thresh=float("nan"))
 
 
+def test_what_was_changed_stays_after_a_reset(name: str) -> None:
+    network = strop.build(GRAPH, name)
+    units, projection = network.populations["y"], network.projections["x", "y"]
+    network.record()
+    network.sim.run_until(network.present(np.ones((3, 7))))
+    threshold, weights = np.linspace(0.15, 0.8, 6), 1.25 * WEIGHTS
+    units.set(v_thresh=threshold)
+    projection.set(weight=np.where(WEIGHTS != 0, weights, np.nan))
+    changed = replace(one_layer(weights, threshold, GRAPH.population("y").bias), name=GRAPH.name)
+    for _ in range(2):
+        assert_spikes_of(changed, network)
+
+
 @pytest.mark.parametrize("simulator", ["pynn-brian2", "pynn-neuron"])
 def test_a_bias_where_the_network_has_no_source_for_it_is_refused(simulator: str) -> None:
     require(simulator)
