@@ -65,6 +65,7 @@ class Brian2Dialect(Dialect):
 
     name: ClassVar[str] = "pynn-brian2"
     timestep: ClassVar[float] = 0.1
+    reset_restores: ClassVar[bool] = True
     ticks_per_step = 2
     latency = 1
     # Indices, weight and delay in Brian2 (24) and its queue (12), the array that numbers them (4), and the
@@ -82,6 +83,7 @@ class Brian2Dialect(Dialect):
         self._spaces: dict[str, npt.NDArray[np.int32]] = {}
         self._seen: list[tuple[str, int, npt.NDArray[np.int32]]] = []
         self._drives: list[_Drive] = []
+        self._tunings: list[Tuning] = []
         self._seconds = 0.0
 
     @staticmethod
@@ -205,6 +207,7 @@ class Brian2Dialect(Dialect):
         own = {name: variables[f"graph_{name}"].get_value() for name in graph_s}
         units.tuning = Tuning(population.name, **own, lifts=lift, write_threshold=write_threshold)
         write_threshold(units.tuning.threshold + units.tuning.lift)
+        self._tunings.append(units.tuning)
         self.cells.independent(group, self._checked())
         return units
 
@@ -264,6 +267,13 @@ class Brian2Dialect(Dialect):
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Set the generator's spikes, as two arrays."""
         population.brian2_group.set_spikes(units, ticks * self._seconds * self.brian2.second, sorted=False)
+
+    def reset(self, ticks: int) -> None:
+        """PyNN's `reset`, less what it does to thresholds and biases."""
+        kept = [(tuning, tuning.threshold.copy(), tuning.bias.copy()) for tuning in self._tunings]
+        super().reset(ticks)
+        for tuning, threshold, bias in kept:
+            tuning.change(threshold, bias)
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Copy the indices of those that fired at the end of each tick."""

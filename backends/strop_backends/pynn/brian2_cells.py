@@ -1,7 +1,8 @@
 """Populations and projections of PyNN's Brian2 module that do not depend on a script's preferences and clocks.
 
 Brian2 asks its preferences when variables are made and when code is generated, at the start of each run
-(`core/variables.py`, `codegen/optimisation.py`, `core/network.py`, read in 2.9.0). Those that can change a spike:
+(`core/variables.py`, `codegen/optimisation.py`, `core/network.py`, read in 2.9.0). Those that bear on a spike (the
+second and the third have changed none that was tried):
 
 * `core.default_float_dtype`: the precision of variables that name none, and of constants in generated code.
 * `codegen.loop_invariant_optimisations`: rewrites `exp(-dt / tau_m)`, whose last bit decides where a threshold is met.

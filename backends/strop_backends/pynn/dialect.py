@@ -104,6 +104,8 @@ class Dialect(ABC):
     name: ClassVar[str]
     # For the message that the simulator is in use.
     how_to_let_go: ClassVar[str] = ""
+    # Whether PyNN's `reset` takes weights back to what they were before the first run.
+    reset_restores: ClassVar[bool] = False
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
     latency: int = 0

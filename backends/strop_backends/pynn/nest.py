@@ -61,7 +61,7 @@ import numpy as np
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
-from strop_backends.pynn.connector import WAYS, SynapseArrays
+from strop_backends.pynn.connector import SynapseArrays
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_unit
 from strop_backends.pynn.nest_cells import PLAIN_SYNAPSE, classes, settings
 from strop_backends.pynn.quiet import quiet_nest
@@ -383,26 +383,3 @@ class NestDialect(Dialect):
                 super().run_until(tick)
             except self.nest.NESTError as error:
                 raise BackendError(f"NEST stopped: {error}") from error
-
-
-def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
-    """Make the synapses of a PyNN projection in one call of `nest.Connect`."""
-    import nest
-
-    model = projection.nest_synapse_model
-    pre = _ids(projection.pre)[synapses.pre]
-    # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
-    defaults: dict[str, Any] = {"synapse_label": projection.nest_synapse_label}
-    single: dict[str, Any] = {"synapse_model": model, "weight": synapses.weight, "receptor_type": 0}
-    (defaults if isinstance(synapses.delay, float) else single)["delay"] = synapses.delay
-    nest.SetDefaults(model, defaults)
-    nest.Connect(pre, _ids(projection.post)[synapses.post], "one_to_one", single)
-    projection._sources.update(np.unique(pre).tolist())
-    projection._simulator.state.stale_connection_cache = True
-
-
-WAYS["NEST"] = connect_arrays
-
-
-def _ids(population: Any) -> IntArray:
-    return np.asarray(population.node_collection.tolist(), dtype=np.int64)

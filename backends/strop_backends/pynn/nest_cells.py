@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
+from strop_backends.pynn.connector import WAYS, SynapseArrays
 from strop_backends.pynn.quiet import quiet_nest
 from strop_backends.pynn.tables import matrix_of, rows_of
 
@@ -199,3 +200,26 @@ def classes(sim: ModuleType) -> tuple[type, type, type]:
             return [matrix_of(column, place, self.shape, multiple_synapses) for column in values]
 
     return DeltaCell, DeltaSynapse, DeltaProjection
+
+
+def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
+    """Make the synapses of a PyNN projection in one call of `nest.Connect`."""
+    import nest
+
+    model = projection.nest_synapse_model
+    pre = _ids(projection.pre)[synapses.pre]
+    # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
+    defaults: dict[str, Any] = {"synapse_label": projection.nest_synapse_label}
+    single: dict[str, Any] = {"synapse_model": model, "weight": synapses.weight, "receptor_type": 0}
+    (defaults if isinstance(synapses.delay, float) else single)["delay"] = synapses.delay
+    nest.SetDefaults(model, defaults)
+    nest.Connect(pre, _ids(projection.post)[synapses.post], "one_to_one", single)
+    projection._sources.update(np.unique(pre).tolist())
+    projection._simulator.state.stale_connection_cache = True
+
+
+WAYS["NEST"] = connect_arrays
+
+
+def _ids(population: Any) -> npt.NDArray[np.int64]:
+    return np.asarray(population.node_collection.tolist(), dtype=np.int64)

@@ -239,7 +239,9 @@ class PyNNNetwork:
                 self.populations[name].record("spikes")
 
     def _is_recorded(self, name: str) -> bool:
-        recorded = self.populations[name].recorder.recorded
+        recorded = getattr(getattr(self.populations[name], "recorder", None), "recorded", None)
+        if recorded is None:
+            return False  # sPyNNaker's populations do not say, and take a second `record`
         return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
 
     def present(self, frames: Any, start: int | None = None) -> float:
@@ -296,9 +298,10 @@ class PyNNNetwork:
         return self.start + end
 
     def reset(self) -> None:
-        """Set PyNN's time back to 0, as `sim.reset()` does; weights stay as they are, and no spike is under way."""
+        """Set PyNN's time back to 0, as `sim.reset()` does; no spike is under way then, and weights, thresholds and
+        biases are those that they were before."""
         self._require_alive()
-        weights = self.weights()
+        weights = self.weights() if self.dialect.reset_restores else {}
         self.dialect.reset(self._ticks(self.graph.total_depth + 1) + self._waves.remaining())
         self.set_weights(weights)
 
@@ -350,7 +353,8 @@ class PyNNNetwork:
         self._require_alive()
         events = {}
         for name in self.graph.population_names:
-            if name in self.played or not self._is_recorded(name):
+            asked = hasattr(self.populations[name], "recorder")
+            if name in self.played or (asked and not self._is_recorded(name)):
                 continue
             trains = self.populations[name].get_data("spikes").segments[-1].spiketrains
             times = [np.asarray(train.rescale("ms").magnitude) for train in trains]

@@ -38,6 +38,7 @@ from strop.graph import Graph, Population, Projection, structure
 from strop.reference import evaluate
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
 from strop_backends.pynn.fixed_point import Scaling
+from strop_backends.pynn.spinnaker_cells import SignedProjections
 
 # Bits that number the entries of a core's ring buffers (`pyNN/utilities/constants.py`, `MAX_RING_BUFFER_BITS`): neuron,
 # sign, and what is left is the delay.
@@ -94,7 +95,7 @@ class SpinnakerDialect(Dialect):
     def setup(
         self,
         timestep: float,
-        longest_delay: float,
+        longest_delay: int,
         virtual: bool = False,
         board: int = 5,
         neurons_per_core: int | None = None,
@@ -155,6 +156,10 @@ class SpinnakerDialect(Dialect):
         view = import_module("spynnaker.pyNN.data").SpynnakerDataView
         found: object = view.get_timestamp_dir_path()
         return found
+
+    def holds(self, mark: object) -> bool:
+        """Whether the folder is still the same."""
+        return self.kernel_mark == mark
 
     def longest_delay(self, population: Population) -> int | None:
         """The slots of the population's ring buffers, and eight times as many in a delay vertex before it.
@@ -217,17 +222,17 @@ class SpinnakerDialect(Dialect):
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
     ) -> Any:
-        """A projection for each sign; the last of them is returned."""
+        """A projection for each sign."""
         scaling = self.scaling.get(target.label)
         factor = 1.0 if scaling is None else scaling.factor
-        projection: Any = None
+        parts: dict[str, Any] = {}
         for chosen, receptor in ((weight > 0, "excitatory"), (weight < 0, "inhibitory")):
             if not chosen.any():
                 continue
             delay = np.broadcast_to(ticks, chosen.shape)[chosen] * self.dt
             # sPyNNaker takes weights with the sign of their receptor.
             table = np.column_stack([pre[chosen], post[chosen], weight[chosen] * factor, delay])
-            projection = self.sim.Projection(
+            parts[receptor] = self.sim.Projection(
                 source,
                 target,
                 self.sim.FromListConnector(table, column_names=("weight", "delay")),
@@ -235,7 +240,7 @@ class SpinnakerDialect(Dialect):
                 receptor_type=receptor,
                 label=f"{source.label}->{target.label} {receptor}",
             )
-        return projection
+        return SignedProjections(f"{source.label}->{target.label}", parts, factor)
 
     def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
         """Set the sources' times.

@@ -118,6 +118,10 @@ class Brian2:
         self.sim, self.brian2 = sim, brian2
         # Compiling code for every population takes longer than it saves.
         brian2.prefs.codegen.target = "numpy"
+        # Whatever a preference file says.
+        brian2.prefs.core.default_float_dtype = np.float64
+        brian2.prefs.codegen.loop_invariant_optimisations = True
+        brian2.prefs.legacy.refractory_timing = False
         brian2.defaultclock.dt = self.timestep * brian2.ms  # the clock of PyNN's spike sources
         sim.setup(timestep=self.timestep, min_delay=self.timestep)
 

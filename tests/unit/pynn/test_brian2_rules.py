@@ -8,7 +8,6 @@ from pynn_graphs import branched_graph, one_layer, require
 from third_party import BRIAN2_IMPORT
 
 import strop
-from strop.errors import BackendError
 
 pytestmark = BRIAN2_IMPORT
 
@@ -61,7 +60,7 @@ def test_delays_leave_two_ticks_for_each_step() -> None:
         np.testing.assert_allclose(delay, 0.1 * ticks)
 
 
-def test_another_timestep_than_the_spike_sources_is_refused() -> None:
+def test_spike_sources_follow_pynn_s_clock_and_not_brian2_s_default_one() -> None:
     import brian2
 
     from strop_backends.pynn.brian2 import Brian2Dialect
@@ -71,7 +70,11 @@ def test_another_timestep_than_the_spike_sources_is_refused() -> None:
     try:
         brian2.defaultclock.dt = 0.1 * brian2.ms
         sim.setup(timestep=0.5, min_delay=0.5)
-        with pytest.raises(BackendError, match=r"timestep of 0.5 ms.*default clock \(0.1 ms\)"):
-            strop.build(one_layer([[1.0]], 0.5), sim)
+        network = strop.build(one_layer([[1.0]], 0.5), sim)
+        network.record()
+        frames = np.array([[1.0], [0.0], [1.0], [1.0]])
+        sim.run_until(network.present(frames))
+        np.testing.assert_array_equal(network.spikes()["y"], frames >= 0.5)
+        assert brian2.defaultclock.dt == 0.1 * brian2.ms
     finally:
         brian2.defaultclock.dt = before

@@ -89,6 +89,35 @@ def test_synapses_of_a_core_beyond_the_memory_of_a_chip_are_refused(monkeypatch:
     Silent(255).check_load(graph, graph.projections)
 
 
+def test_spinnaker_has_a_projection_for_each_sign_and_does_not_pass_one_of_them_off_as_all() -> None:
+    made: list[tuple[str, Any]] = []
+
+    class Sim:
+        FromListConnector = staticmethod(lambda table, column_names: table)
+        StaticSynapse = staticmethod(lambda: None)
+
+        @staticmethod
+        def Projection(pre: Any, post: Any, table: Any, synapse: Any, receptor_type: str, label: str) -> Any:
+            made.append((receptor_type, table))
+            return label
+
+        @staticmethod
+        def get_time_step() -> float:
+            return 1.0
+
+    dialect = Silent()
+    dialect.sim = Sim  # type: ignore[assignment]
+    dialect.scaling = {"b": Scaling(1, 1, factor=2.0)}
+    a, b = type("P", (), {"label": "a"}), type("P", (), {"label": "b"})
+    both = dialect.project(a, b, np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([0.5, -0.25, 1.0]), 3)
+    assert both.parts == {"excitatory": "a->b excitatory", "inhibitory": "a->b inhibitory"}
+    np.testing.assert_array_equal(made[0][1], [[0, 0, 1.0, 3], [1, 1, 2.0, 3]])
+    np.testing.assert_array_equal(made[1][1], [[1, 0, -0.5, 3]])
+    for use in (both.get, both.set):
+        with pytest.raises(BackendError, match=r"a->b is 2 projections, one for each sign .* 2 times the graph's"):
+            use("weight", format="array")
+
+
 def test_a_spread_without_a_scaling_is_refused() -> None:
     graph = one_layer(np.ones((2, 2)), 0.5)
     dialect = Silent()

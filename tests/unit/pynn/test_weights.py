@@ -93,6 +93,21 @@ def test_each_connection_has_the_graph_s_weight(name: str) -> None:
     assert 0.625 in projection.get("weight", format="array")
 
 
+def test_threads_hand_out_synapses_in_any_order_and_weights_go_where_they_belong() -> None:
+    require("pynn-nest")
+    rng = np.random.default_rng(4)
+    graph = one_layer(rng.normal(size=(60, 50)), 0.5)
+    network = strop.build(graph, "pynn-nest", threads=4)
+    projection = network.projections["x", "y"]
+    for _ in range(12):
+        array = rng.normal(size=(60, 50))
+        projection.set(weight=array)
+        np.testing.assert_array_equal(projection.get("weight", format="array"), array)
+        network.set_weights({("x", "y"): array[::-1].reshape(-1)})
+        np.testing.assert_array_equal(network.weights()["x", "y"], array[::-1].reshape(-1))
+        np.testing.assert_array_equal(projection.get("weight", format="array"), array[::-1])
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_lesion_gives_the_spikes_of_the_graph_without_these_synapses(name: str, threads: int) -> None:
     if threads > 1 and name != "pynn-nest":
@@ -172,6 +187,19 @@ def test_changed_thresholds_and_biases_give_the_spikes_of_the_graph_that_has_the
     assert_spikes_of(changed, network)
     with pytest.raises(BackendError, match="must be finite"):
         units.set(v_thresh=float("nan"))
+
+
+def test_what_was_changed_stays_after_a_reset(name: str) -> None:
+    network = strop.build(GRAPH, name)
+    units, projection = network.populations["y"], network.projections["x", "y"]
+    network.record()
+    network.sim.run_until(network.present(np.ones((3, 7))))
+    threshold, weights = np.linspace(0.15, 0.8, 6), 1.25 * WEIGHTS
+    units.set(v_thresh=threshold)
+    projection.set(weight=np.where(WEIGHTS != 0, weights, np.nan))
+    changed = replace(one_layer(weights, threshold, GRAPH.population("y").bias), name=GRAPH.name)
+    for _ in range(2):
+        assert_spikes_of(changed, network)
 
 
 @pytest.mark.parametrize("simulator", ["pynn-brian2", "pynn-neuron"])
