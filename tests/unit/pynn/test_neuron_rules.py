@@ -55,8 +55,15 @@ def gaps(resolutions: list[float]) -> Graph:
 
 
 def test_what_it_does_not_resolve_is_a_tie_and_not_a_fault() -> None:
-    report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((3, 1)), backends=["pynn-neuron"])
+    report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((2, 1)), backends=["pynn-neuron"])
     assert report.passed
+    layer = report.backends["pynn-neuron"].layers[0]
+    assert (layer.spikes, layer.ties, layer.faults) == (4, 2, 0)
+
+
+def test_too_many_ties_are_no_pass_and_no_faults() -> None:
+    report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((3, 1)), backends=["pynn-neuron"])
+    assert not report.passed
     layer = report.backends["pynn-neuron"].layers[0]
     assert (layer.spikes, layer.ties, layer.faults) == (6, 3, 0)
 
