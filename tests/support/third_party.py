@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
+
 import pytest
+
+
+def require_installed(distribution: str) -> None:
+    """Skip where a distribution is not installed; `importorskip` takes the folder tests/unit/nengo for Nengo."""
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        pytest.skip(f"{distribution} is not installed")
+
 
 # Brian2 2.9 calls pyparsing 3.3 by its old names while it is imported.
 BRIAN2_IMPORT = pytest.mark.filterwarnings(r"ignore:'\w+' (argument is )?deprecated\W:DeprecationWarning")

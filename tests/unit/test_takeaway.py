@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pynn_graphs import branched_graph, require
-from third_party import BRIAN2_IMPORT, NENGO_IMPORT
+from third_party import BRIAN2_IMPORT, NENGO_IMPORT, require_installed
 
 import strop
 from strop import takeaway
@@ -129,7 +129,7 @@ READOUTS = {
 @pytest.mark.parametrize("target", ["brian2", "pynn", "nengo", "nir"])
 def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) -> None:
     """The `decide` of each script, on the spikes that are expected."""
-    pytest.importorskip({"pynn": "numpy"}.get(target, target))
+    require_installed({"pynn": "numpy"}.get(target, target))
     script = runpy.run_path(str(BACKENDS / target / "takeaway_run.py"), run_name="read")
     base = deciding_graph()
     connections = [(p.source, p.target, p.operator) for p in base.projections]
@@ -153,7 +153,7 @@ def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) ->
 
 
 def test_a_nir_folder_with_a_sigmoid_says_the_accuracy(tmp_path: Path) -> None:
-    pytest.importorskip("nir")
+    require_installed("nir")
     base = deciding_graph()
     connections = [(p.source, p.target, p.operator) for p in base.projections]
     graph = Graph.from_nodes(base.inputs, base.populations, connections, [binary()], ["out"], "small")
