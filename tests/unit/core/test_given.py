@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_labels import FRAMES, NUMBERS, _Tensor, network
+from labelled import FRAMES, NUMBERS, Tensor, network
 
 from strop.encode import as_frames, frame_notes
 from strop.errors import BackendError, BackendMissingError, DataError, GraphError, StropError
@@ -42,9 +42,9 @@ class _Table:
 class _Loader:
     """A PyTorch DataLoader as strop sees it: lists of batches, again from the start each time."""
 
-    def __iter__(self) -> Iterator[list[_Tensor]]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         for start in range(0, 30, 8):
-            yield [_Tensor(FRAMES[start : start + 8]), _Tensor(NUMBERS[start : start + 8])]
+            yield [Tensor(FRAMES[start : start + 8]), Tensor(NUMBERS[start : start + 8])]
 
 
 class _ByNumber:
@@ -75,7 +75,7 @@ def pairs() -> Iterator[Any]:
         (FRAMES.tolist(), False),
         (list(FRAMES), False),
         (tuple(FRAMES), False),
-        (_Tensor(FRAMES), False),
+        (Tensor(FRAMES), False),
         (_Table(FRAMES), False),
         (_Sparse(), False),
         ({"x": FRAMES}, False),
@@ -85,7 +85,7 @@ def pairs() -> Iterator[Any]:
         ((FRAMES.tolist(), NUMBERS.tolist()), True),
         ((FRAMES, np.eye(3)[NUMBERS]), True),
         ((FRAMES, {"out0": NUMBERS}), True),
-        ((_Tensor(FRAMES), _Tensor(NUMBERS)), True),
+        ((Tensor(FRAMES), Tensor(NUMBERS)), True),
         (({"x": FRAMES}, NUMBERS), True),
         ((FRAMES, NUMBERS, np.ones(30)), True),
         (lambda: iter(FRAMES), False),
@@ -376,7 +376,7 @@ def test_no_backends_means_all_that_can_run_the_graph(monkeypatch: pytest.Monkey
         (
             lambda g: simulate(g, FRAMES, "nengo", DT=1.0),
             BackendError,
-            r"does not know the option\(s\) DT. Did you mean 'dt'\?|nengo is not installed",
+            r"does not know the option\(s\) DT. Did you mean 'dt'\?|Nengo is not installed",
         ),
         (lambda g: g.population("aa"), GraphError, r"there is no population 'aa'; there are: a, b"),
         (lambda g: Input("x", (3,), "bitplanes"), GraphError, r"Did you mean 'bitplane'\?"),
@@ -407,7 +407,7 @@ def test_a_path_stands_for_the_graph_in_its_file(kind: Any, tmp_path: Path) -> N
     assert verify(path, FRAMES, backends="reference").passed
     assert simulate(path, FRAMES, "reference").spikes["a"].shape == (30, 5)
     assert inspect(path).totals["neurons"] == 13
-    assert export(path, "nir", tmp_path / "out").is_dir()
+    assert export(path, "brian2", tmp_path / "out").is_dir()
 
 
 @pytest.mark.parametrize("given", [None, 3, FRAMES, object(), lambda x: x, "no/such/file.keras"])
@@ -419,7 +419,7 @@ def test_what_is_no_model_is_refused(given: Any, tmp_path: Path) -> None:
         lambda: simulate(given, FRAMES, "reference"),
         lambda: inspect(given),
         lambda: build(given, "reference"),
-        lambda: export(given, "nir", tmp_path / "out"),
+        lambda: export(given, "brian2", tmp_path / "out"),
     ):
         with pytest.raises(StropError, match=r"takes a Keras 3 model, a strop\.Graph, or the path|does not exist"):
             call()

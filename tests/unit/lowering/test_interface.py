@@ -104,13 +104,13 @@ def test_a_path_stands_for_the_model_in_its_file(kind: Any, model: keras.Model, 
     np.testing.assert_array_equal(strop.simulate(path, X, "reference").output, wanted)
     assert strop.lower(path, "binary").inputs[0].encoding == "binary"
     assert strop.inspect(path, X).totals["neurons"] == 20
-    assert strop.export(path, "nir", tmp_path / "out").is_dir()
+    assert strop.export(path, "brian2", tmp_path / "out").is_dir()
 
 
 def test_a_model_is_lowered_where_a_graph_is_expected(model: keras.Model, tmp_path: Path) -> None:
     wanted = strop.simulate(strop.lower(model), X, "reference").output
     np.testing.assert_array_equal(strop.simulate(model, X, "reference").output, wanted)
-    assert strop.export(model, "nir", tmp_path / "out", frames=(X, np.zeros(25))).is_dir()
+    assert strop.export(model, "brian2", tmp_path / "out", frames=(X, np.zeros(25))).is_dir()
     assert strop.build(model, "reference") is not None
 
 
