@@ -25,10 +25,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import strop
-from strop.backend import get_backend
-from strop.data import read_data
-from strop.encode import as_frames, encode
-from strop.reference import evaluate
+from strop.cli.data import read_data
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 
 C_LOOP = r"""
 #include <stdint.h>

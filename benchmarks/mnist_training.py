@@ -2,8 +2,8 @@
 
     python benchmarks/mnist_training.py --data mnist.npz --epochs 7 --filters 16 32 --learning-rate 0.003
 
-Every option is a field of `strop.keras.convnet.ConvnetSettings`; what is not given stays as the recipe has it. The
-last 5,000 training frames validate, as in the recipe. The test frames are never looked at.
+Every option is a field of `strop.keras.recipes.convnet.ConvnetSettings`; what is not given stays as the recipe has it.
+The last 5,000 training frames validate, as in the recipe. The test frames are never looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from strop.keras.convnet import ConvnetSettings, fit_convnet, mnist_convnet
+from strop.keras.recipes.convnet import ConvnetSettings, fit_convnet, mnist_convnet
 
 
 def main() -> None:

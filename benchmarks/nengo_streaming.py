@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 import strop
-from strop.backend import get_backend
-from strop.encode import as_frames, encode
 from strop.graph import Convolution, Dense, Operator, Select, SumPool, stages_of
+from strop.running.encode import as_frames, encode
+from strop.running.registry import get_backend
 
 Step = Callable[[Any], Any]
 

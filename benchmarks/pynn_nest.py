@@ -17,10 +17,10 @@ from collections.abc import Callable
 import numpy as np
 
 import strop
-from strop.encode import as_frames, encode
 from strop.graph import Convolution, Graph, Input, Population
-from strop.reference import host_spikes
-from strop.simulate import chunks
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import host_spikes
+from strop.running.simulate import chunks
 
 
 def by_hand(graph: Graph, signals: list[dict]) -> tuple[float, float, list[dict]]:
@@ -90,7 +90,7 @@ def by_hand(graph: Graph, signals: list[dict]) -> tuple[float, float, list[dict]
 
 def through_strop(graph: Graph, signals: list[dict]) -> tuple[float, float, list[dict]]:
     """The backend, as `strop verify` drives it."""
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
 
     begin = time.perf_counter()
     runner = get_backend("pynn-nest").prepare(graph)
@@ -133,7 +133,7 @@ def wide() -> int:
         [("x", "conv", layer)],
         outputs=["conv"],
     )
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
 
     backend = get_backend("pynn-nest")
     tiny = Graph.from_nodes(

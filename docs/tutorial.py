@@ -288,8 +288,8 @@ figure.suptitle("the digit in each image, and its spikes", fontsize=12)
 # `hidden` neuron over 24 images. Every bar begins anew at the bias: nothing is left of the step before.
 
 # %% figure="tutorial-potential" alt="The potential of one neuron in 24 steps; it spikes where it reaches the threshold"
-from strop.encode import as_frames, encode
-from strop.reference import evaluate, potential
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate, potential
 
 signals = encode(graph, as_frames(graph, x_test))
 spikes = evaluate(graph, signals)  # what exact arithmetic says: float64, no simulator
@@ -369,7 +369,7 @@ print(report)
 # How close do potentials come to their thresholds? The distance is called the **margin**:
 
 # %% figure="tutorial-margins" alt="Histogram of how far potentials are from thresholds, and of the float32 bounds"
-from strop.reference import FLOAT32_UNIT, gamma, magnitude, terms
+from strop.running.oracle import FLOAT32_UNIT, gamma, magnitude, terms
 
 margins, bounds = [], []
 for name in ("hidden", "votes"):
@@ -399,7 +399,7 @@ plt.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 # %%
 from dataclasses import replace
 
-from strop.reference import ReferenceBackend
+from strop.running.reference import ReferenceBackend
 
 
 class Careless(ReferenceBackend):

@@ -20,8 +20,8 @@ from images import load_images
 from keras import layers, ops
 
 import strop
-from strop.backend import available_backends
 from strop.keras import declare_threshold
+from strop.running.registry import available_backends
 
 BACKENDS = [name for name in ("reference", "brian2", "nengo", "pynn-nest") if name in available_backends()]
 

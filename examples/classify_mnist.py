@@ -16,8 +16,8 @@ import numpy as np
 from images import Images, load_images
 
 import strop
-from strop.backend import available_backends
 from strop.keras.recipes import train_mnist
+from strop.running.registry import available_backends
 
 BACKENDS = [name for name in ("reference", "brian2", "nengo", "pynn-nest") if name in available_backends()]
 SHIPPED = Path(__file__).parent / "models" / "mnist_convnet.keras"

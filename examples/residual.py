@@ -16,8 +16,8 @@ import numpy as np
 from images import load_images
 
 import strop
-from strop.backend import available_backends
 from strop.keras import SpikingBReLU, set_sharpness
+from strop.running.registry import available_backends
 
 layers = keras.layers
 BACKENDS = [name for name in ("reference", "brian2", "nengo", "pynn-nest") if name in available_backends()]

@@ -18,8 +18,8 @@ from pathlib import Path
 from images import load_images
 
 import strop
-from strop.backend import available_backends
-from strop.inspection import inspect_graph
+from strop.costs.inspection import inspect_graph
+from strop.running.registry import available_backends
 from strop_backends.pynn.fixed_point import fixed_point_report, measured_scaling
 
 BACKENDS = [name for name in ("reference", "pynn-nest") if name in available_backends()]

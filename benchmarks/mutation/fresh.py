@@ -13,7 +13,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 # What Keras models that were built before hold on to: their classes must stay the same.
-_KEPT = ("strop.keras", "strop.graph", "strop.errors", "strop.quiet")
+_KEPT = ("strop.keras", "strop.graph", "strop.errors", "strop.cli.noise")
+_RENEWED = "strop.graph.rounding"
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -50,7 +51,7 @@ def import_changed(module: str, file: Path, tree: ast.Module) -> None:
 def import_again() -> None:
     """Forget strop, but for what Keras models hold on to, and import it again."""
     for name in [n for n in sys.modules if n.split(".")[0] in ("strop", "strop_backends")]:
-        if not any(name == kept or name.startswith(f"{kept}.") for kept in _KEPT):
+        if name.startswith(_RENEWED) or not any(name == kept or name.startswith(f"{kept}.") for kept in _KEPT):
             del sys.modules[name]
     importlib.import_module("strop")
 

@@ -52,7 +52,7 @@ def observe(case: Case) -> dict[str, Any]:
 
     if case.chunk is not None:
         # The attribute strop.simulate is the function.
-        sys.modules["strop.simulate"]._CHUNK_FRAMES = case.chunk  # type: ignore[attr-defined]
+        sys.modules["strop.running.simulate"]._CHUNK_FRAMES = case.chunk  # type: ignore[attr-defined]
     try:
         model = case.model() if callable(case.model) and not hasattr(case.model, "layers") else case.model
         backends = case.plant() if case.plant is not None else ["reference"]

@@ -47,8 +47,8 @@ def lying(spoil: Callable[[Spikes, int], Spikes | None]) -> Callable[[], list[An
     """Return a plant: the reference as a backend whose spikes are spoilt; `spoil` takes them and the chunk's number."""
 
     def plant() -> list[Any]:
-        reference = importlib.import_module("strop.reference").ReferenceBackend
-        runner_class = importlib.import_module("strop.backend").Runner
+        reference = importlib.import_module("strop.running.reference").ReferenceBackend
+        runner_class = importlib.import_module("strop.running.backend").Runner
 
         class LyingRunner(runner_class):  # type: ignore[misc, valid-type]
             def __init__(self, honest: Any) -> None:

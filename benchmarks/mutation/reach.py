@@ -72,7 +72,7 @@ def chosen(cases: list[Case], mutant: Mutant, reached: Reached) -> list[Case]:
     if len(sound) > _MOST:
         drawn = set(random.Random(mutant.key).sample(sound, _MOST))
         found = [case for case in found if case.kind != "sound" or case.name in drawn]
-    before = ("strop.lowering", "strop.encode")
+    before = ("strop.lowering", "strop.running.encode")
     if mutant.module.startswith(before) and any(case.kind == "sound" for case in found):
         return [case for case in found if case.kind != "planted"]
     return found

@@ -1,7 +1,7 @@
 """Mutation testing of the verification: every small change to strop that changes an answer must be caught by `verify`.
 
     python benchmarks/mutation/run.py --sample 300 --seed 0 --out results.jsonl
-    python benchmarks/mutation/run.py --module strop.decode --module strop.lowering --survivors survivors.md
+    python benchmarks/mutation/run.py --module strop.running.decode --module strop.lowering --survivors survivors.md
 
 Each mutant runs in a process of its own, forked from one in which TensorFlow and the battery's Keras models are ready:
 strop is imported anew there with the mutant in it, and the cases that reach the changed line are verified until one of
@@ -57,20 +57,29 @@ import summary  # noqa: E402
 from mutants import Mutant, mutants_of  # noqa: E402
 from outcome import Case, caught, differences, observe, where_counts_differ  # noqa: E402
 
-# Counts of operations for `strop.energy`: no verification reads them.
-_NOT_VERIFIED = ("strop.lowering.arithmetic",)
+# Counts of operations for `strop.costs.energy`: no verification reads them.
+_NOT_VERIFIED = ("strop.costs.keras_macs",)
 MODULES = (
     *(
         "strop.lowering",
-        "strop.encode",
-        "strop.decode",
-        "strop.reference",
-        "strop.simulate",
-        "strop.verify",
-        "strop.verification",
+        "strop.running.encode",
+        "strop.running.decode",
+        "strop.running.oracle",
+        "strop.running.reference",
+        "strop.running.simulate",
+        "strop.verification.verify",
+        "strop.verification.session",
     ),
-    *("strop.report", "strop.bounds", "strop.rounding", "strop.judge", "strop.comparison", "strop.answers"),
-    *("strop.selfcheck",),
+    *(
+        "strop.verification.outcome",
+        "strop.verification.report",
+        "strop.verification.bounds",
+        "strop.graph.rounding",
+        "strop.verification.judge",
+        "strop.verification.comparison",
+        "strop.verification.outputs",
+    ),
+    *("strop.verification.selfcheck",),
 )
 
 

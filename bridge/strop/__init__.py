@@ -11,22 +11,26 @@ Importing strop loads neither TensorFlow nor a simulator; what needs them import
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 from strop.errors import StropError
 from strop.graph import Graph
-from strop.report import Report
-
-# Modules that share their name with a function are imported here, so that the function keeps the name.
-from strop.simulate import Result, build, simulate
-from strop.verify import verify
+from strop.running.simulate import Result, build, simulate
+from strop.verification.report import Report
+from strop.verification.verify import verify
 
 if TYPE_CHECKING:
-    from strop.inspection import inspect
+    from strop.costs.inspection import inspect
+    from strop.export.folders import export
     from strop.lowering import lower
     from strop.reader import load_model
-    from strop.takeaway import export
 
 __version__ = "0.1.0"
 
@@ -45,20 +49,64 @@ __all__ = [
 ]
 
 _LAZY = {
-    "export": "strop.takeaway",
-    "inspect": "strop.inspection",
+    "export": "strop.export.folders",
+    "inspect": "strop.costs.inspection",
     "load_model": "strop.reader",
     "lower": "strop.lowering",
 }
+_ROOMS = ("display", "keras")
+
+# Where the modules of 0.1 are now. Their old names work until 0.3, and say so.
+_MOVED = {
+    "activity": ("costs.activity",),
+    "arithmetic": ("costs.macs",),
+    "backend": ("running.backend", "running.registry"),
+    "bounds": ("verification.bounds",),
+    "capacity": ("graph.capacity",),
+    "data": ("cli.data", "graph.files.atomic"),
+    "decode": ("running.decode", "graph.nodes"),
+    "encode": ("running.encode", "running.frame_notes", "graph.planes"),
+    "energy": ("costs.energy",),
+    "evidence": ("verification.evidence",),
+    "fidelity": ("running.fidelity",),
+    "inspection": ("costs.inspection", "costs.records"),
+    "page": ("display",),
+    "portable": ("export.arrays",),
+    "reference": ("running.oracle", "running.reference"),
+    "report": ("verification.report", "verification.outcome"),
+    "rounding": ("graph.rounding.stages", "graph.rounding.evaluation", "graph.rounding.formats"),
+    "store": ("graph.files.read", "graph.files.write", "graph.files.layout"),
+    "tables": ("verification.table", "costs.table"),
+    "takeaway": ("export.folders",),
+}
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Finds modules under the names that they had in 0.1."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        known = fullname.startswith("strop.") and fullname.removeprefix("strop.") in _MOVED
+        return ModuleSpec(fullname, self) if known else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        places = [f"strop.{place}" for place in _MOVED[module.__name__.removeprefix("strop.")]]
+        warn(f"{module.__name__} is {' and '.join(places)} now", DeprecationWarning, stacklevel=2)
+        for place in reversed(places):
+            vars(module).update({name: value for name, value in vars(import_module(place)).items() if name[:2] != "__"})
+
+
+sys.meta_path.append(_MovedModules())
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    if name == "keras":
-        return import_module("strop.keras")
+    if name in _ROOMS:
+        return import_module(f"strop.{name}")
     raise AttributeError(f"module 'strop' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, "keras"])
+    return sorted([*globals(), *_LAZY, *_ROOMS])

@@ -79,3 +79,21 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     inside = [candidate for candidate in names if name and name.lower() in candidate]
     best = near or (inside if len(inside) == 1 else [])
     return f". Did you mean {names[best[0]]!r}?" if best else ""
+
+
+# Backends that strop ships with, and the extra that installs their simulator.
+EXTRAS = {
+    "brian2": "brian2",
+    "brian2-standalone": "brian2",
+    "nengo": "nengo",
+    "nir": "nir",
+    "pynn-brian2": "pynn,brian2",
+    "pynn-neuron": "neuron",
+    "pynn-spinnaker": "spinnaker",
+}
+
+
+def install_advice(name: str) -> str:
+    """Return `". Install it with: pip install 'strop[...]'"` for a backend of strop's own, or the empty string."""
+    extra = EXTRAS.get(name) or ("pynn" if name.startswith("pynn-") else None)
+    return f". Install it with: pip install 'strop[{extra}]'" if extra else ""

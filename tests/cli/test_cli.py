@@ -100,7 +100,7 @@ def test_faults_end_with_exit_code_1(folder: Path, tmp_path: Path) -> None:
     package = tmp_path / "broken_backend"
     package.mkdir()
     (package / "deaf.py").write_text(
-        "from strop.reference import ReferenceBackend\n"
+        "from strop.running.reference import ReferenceBackend\n"
         "class Runner:\n"
         "    def __init__(self, inner): self.inner = inner\n"
         "    def run(self, signals):\n"

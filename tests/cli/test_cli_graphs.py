@@ -12,7 +12,7 @@ from command_line import strop
 
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Dense, Graph, Input, Population, Readout, graphs_equal
-from strop.graph_files import read_graph, reader_suffixes
+from strop.graph.files.formats import read_graph, reader_suffixes
 
 
 def graph() -> Graph:
@@ -30,7 +30,7 @@ def graph() -> Graph:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pytest.importorskip("nir.ir")  # not "nir": pytest puts tests/unit on the path, and the folder nir lies in it
+    pytest.importorskip("nir")
     from strop_backends import nir
 
     nir.write(graph(), tmp_path / "net.nir")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strop.backend import available_backends, backend_names, runnable
+from strop.running.registry import available_backends, backend_names, runnable
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,7 +15,6 @@ keras = pytest.importorskip("keras", reason="Keras is not installed in this envi
 from random_networks import random_frames, randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.backend import get_backend  # noqa: E402
 from strop.keras import (  # noqa: E402
     Heaviside,
     SoftmaxDecode,
@@ -24,6 +23,7 @@ from strop.keras import (  # noqa: E402
     declare_threshold,
     key_generator,
 )
+from strop.running.registry import get_backend  # noqa: E402
 
 L = keras.layers
 ops = keras.ops

@@ -17,10 +17,10 @@ b2 = pytest.importorskip("brian2")
 from graphs import frames_for, image_network, skip_network  # noqa: E402
 
 import strop  # noqa: E402
-from strop.encode import as_frames, encode  # noqa: E402
 from strop.errors import BackendError  # noqa: E402
 from strop.graph import Dense, Graph, Input, Population, synapses_of, weights_of, with_weights  # noqa: E402
-from strop.reference import evaluate  # noqa: E402
+from strop.running.encode import as_frames, encode  # noqa: E402
+from strop.running.oracle import evaluate  # noqa: E402
 from strop_backends.brian2.network import SpikingNetwork  # noqa: E402
 from strop_backends.brian2.preferences import preferring  # noqa: E402
 from strop_backends.brian2.surroundings import SURROUNDINGS  # noqa: E402
@@ -404,7 +404,7 @@ def test_projections_that_lead_the_same_way_are_both_there() -> None:
 
 
 def test_a_run_that_is_stopped_from_outside_is_named_and_leaves_nothing_behind() -> None:
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
 
     runner: Any = get_backend("brian2").prepare(GRAPH, target="numpy")
     signals = encode(GRAPH, as_frames(GRAPH, FRAMES))

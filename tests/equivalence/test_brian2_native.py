@@ -12,10 +12,10 @@ b2 = pytest.importorskip("brian2")
 from graphs import frames_for, image_network, skip_network  # noqa: E402
 
 import strop  # noqa: E402
-from strop.encode import as_frames, encode  # noqa: E402
 from strop.errors import BackendError  # noqa: E402
 from strop.graph import Dense, Graph, Input, Population  # noqa: E402
-from strop.reference import evaluate  # noqa: E402
+from strop.running.encode import as_frames, encode  # noqa: E402
+from strop.running.oracle import evaluate  # noqa: E402
 from strop_backends.brian2.network import brian2_name  # noqa: E402
 
 RNG = np.random.default_rng(3)

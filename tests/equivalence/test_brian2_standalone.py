@@ -10,10 +10,10 @@ b2 = pytest.importorskip("brian2")
 from graphs import frames_for, image_network, skip_network  # noqa: E402
 
 import strop  # noqa: E402
-from strop.backend import available_backends, get_backend, runnable  # noqa: E402
-from strop.encode import as_frames, encode  # noqa: E402
 from strop.errors import BackendError, CapacityError  # noqa: E402
-from strop.reference import evaluate  # noqa: E402
+from strop.running.encode import as_frames, encode  # noqa: E402
+from strop.running.oracle import evaluate  # noqa: E402
+from strop.running.registry import available_backends, get_backend, runnable  # noqa: E402
 from strop_backends.brian2 import standalone  # noqa: E402
 
 

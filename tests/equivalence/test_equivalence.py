@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import strop
-from strop.backend import get_backend
-from strop.encode import plane_weights
 from strop.graph import Dense, Graph, Input, Population
-from strop.reference import evaluate, potential
+from strop.graph.planes import plane_weights
+from strop.running.oracle import evaluate, potential
+from strop.running.registry import get_backend
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
 
@@ -23,7 +23,7 @@ ENCODINGS = ("host", "bitplane", "binary", "current")
 def prove(graph: Graph, frames: np.ndarray, backend: str, **options: Any) -> None:
     """Assert that spikes and silence occur, and that the simulator's spikes are the oracle's."""
     result = strop.simulate(graph, frames, backend, **options)
-    from strop.encode import as_frames, encode
+    from strop.running.encode import as_frames, encode
 
     expected = evaluate(graph, encode(graph, as_frames(graph, frames)))
     fired = sum(int(spikes.sum()) for spikes in expected.values())
@@ -154,7 +154,7 @@ def test_a_spike_in_one_frame_leaves_nothing_behind_in_the_next(backend: str) ->
 
 
 def test_chunks_of_one_runner_are_independent(backend: str) -> None:
-    from strop.encode import as_frames, encode
+    from strop.running.encode import as_frames, encode
 
     rng = np.random.default_rng(8)
     graph = skip_network(rng)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import strop
-from strop.backend import get_backend
 from strop.graph import Dense, Graph, Input, Population, Select
+from strop.running.registry import get_backend
 
 
 def beside(encoding: str) -> Graph:

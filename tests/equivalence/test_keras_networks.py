@@ -17,9 +17,9 @@ from corruption import corrupted_readout, lowered_as, with_readout  # noqa: E402
 from random_networks import random_frames, random_network  # noqa: E402
 
 import strop  # noqa: E402
-from strop.backend import get_backend  # noqa: E402
-from strop.decode import decode  # noqa: E402
 from strop.errors import StropError, UnsupportedLayerError  # noqa: E402
+from strop.running.decode import decode  # noqa: E402
+from strop.running.registry import get_backend  # noqa: E402
 
 
 def _predicts(model: Any, frames: Any) -> bool:

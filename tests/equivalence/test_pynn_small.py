@@ -9,7 +9,7 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
 from strop.graph import Dense, Graph, Input, Population
-from strop.reference import evaluate
+from strop.running.oracle import evaluate
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
@@ -66,7 +66,7 @@ def test_chunks_run_on_the_same_network(simulator: str) -> None:
     graph = branched_graph(7)
     signals = {"x": np.random.default_rng(7).random((30, *graph.inputs[0].shape)) < 0.5}
     expected = evaluate(graph, signals)
-    runner = strop.backend.get_backend(simulator).prepare(graph)
+    runner = strop.running.registry.get_backend(simulator).prepare(graph)
     try:
         parts = [runner.run({"x": signals["x"][start : start + 10]}) for start in (0, 10, 20)]
     finally:
@@ -79,7 +79,7 @@ def test_chunks_run_on_the_same_network(simulator: str) -> None:
 def test_a_runner_that_lost_the_kernel_to_another_builds_its_network_again(simulator: str) -> None:
     first, second = branched_graph(1), branched_graph(2)
     signals = [{"x": np.ones((3, *graph.inputs[0].shape), dtype=bool)} for graph in (first, second)]
-    engine = strop.backend.get_backend(simulator)
+    engine = strop.running.registry.get_backend(simulator)
     one = engine.prepare(first)
     two = engine.prepare(second)
     for runner, graph, signal in (

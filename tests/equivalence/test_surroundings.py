@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import strop
-from strop.backend import Backend, Runner, get_backend
 from strop.conformance.golden import Case, golden_case
-from strop.encode import as_frames, encode
 from strop.errors import StropError
 from strop.graph import Graph, weights_of, with_weights
-from strop.reference import evaluate
+from strop.running.backend import Backend, Runner
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 
 FRAMES = 12
 # A failure is described by what was drawn; to shrink it, simulating on and on, takes minutes.

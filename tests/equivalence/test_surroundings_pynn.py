@@ -21,10 +21,10 @@ from random_graphs import random_frames, random_graph
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
-from strop.encode import as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph, with_weights
-from strop.reference import evaluate
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
 from strop_backends.pynn.network import PyNNNetwork
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]

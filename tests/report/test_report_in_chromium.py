@@ -13,7 +13,7 @@ import pytest
 from chromium import installed_chromium
 from pages import FAULTY_FRAME, TIED_FRAME, copies, full_report
 
-from strop.page import write_page, write_training_page
+from strop.display import write_page, write_training_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 
@@ -58,7 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_training_page(history, path, title="digits", accuracy=0.9, units={"one": {"neurons": 8, "dead": 1}})
     frames = np.random.default_rng(6).integers(0, 256, (6, 200, 200, 3)).astype(np.uint8)
     write_page(
-        import_module("strop.verify").verify(copies((200, 200, 3), 3), frames, None, ["reference"], evidence=True),
+        import_module("strop.verification.verify").verify(
+            copies((200, 200, 3), 3), frames, None, ["reference"], evidence=True
+        ),
         path / "wide",
     )
     return path

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from random_graphs import random_frames, random_graph
 
-from strop.encode import as_frames, encode
 from strop.graph import Composed, Convolution, Dense, Graph, Operator, Scale, Sparse
-from strop.reference import fires, potential
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import fires, potential
 
 # Quarters plus whole multiples of this: sums of thousands of such weights are exact in 53 bits, and not in 24.
 _GRAIN = 2.0**-34

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strop.backend import Runner
 from strop.graph import Convolution, Dense, Graph, Input, Population, Readout, Select, SumPool
-from strop.reference import ReferenceBackend
-from strop.report import Report
+from strop.running.backend import Runner
+from strop.running.reference import ReferenceBackend
+from strop.verification.report import Report
 
 # No blanks: a graph allows no others in names.
 BITING = "<script>alert(1)</script>"
@@ -49,9 +49,9 @@ def decoding_network(name: str = BITING) -> Graph:
 
 def decoding_frames(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """Frames of the decoding network, and labels that are right in about three of four."""
-    from strop.decode import classes
-    from strop.encode import as_frames, encode
-    from strop.reference import evaluate
+    from strop.running.decode import classes
+    from strop.running.encode import as_frames, encode
+    from strop.running.oracle import evaluate
 
     rng = np.random.default_rng(4)
     frames = rng.integers(0, 256, (count, 8, 8, 1)).astype(np.uint8)
@@ -68,8 +68,8 @@ class _Liar(Runner):
         self.honest, self.graph, self.seen = honest, graph, 0
 
     def run(self, signals: Any) -> Any:
-        from strop.bounds import SimulatorBound
-        from strop.reference import potential
+        from strop.running.oracle import potential
+        from strop.verification.bounds import SimulatorBound
 
         spikes = {name: values.copy() for name, values in self.honest.run(signals).items()}
         sent = {**signals, **spikes}
@@ -94,7 +94,7 @@ class LyingBackend(ReferenceBackend):
 
 @contextmanager
 def lying_backend() -> Iterator[None]:
-    module = import_module("strop.verify")  # the attribute strop.verify is the function
+    module = import_module("strop.verification.verify")  # the attribute strop.verify is the function
     honest = module.get_backend
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "get_backend", lambda name: LyingBackend() if name == "liar" else honest(name))
@@ -105,7 +105,7 @@ def full_report() -> Report:
     """A verification with one fault and one tie, evidence included."""
     frames, labels = decoding_frames()
     with lying_backend():
-        verify = import_module("strop.verify").verify
+        verify = import_module("strop.verification.verify").verify
         report: Report = verify(decoding_network(), frames, labels, backends=["reference", "liar"], evidence=True)
     return report
 

@@ -8,8 +8,8 @@ import pytest
 from random_networks import random_frames, randomise
 
 import strop
-from strop.encode import as_frames
-from strop.lowering.shown import keras_frames
+from strop.lowering.keras_frames import keras_frames
+from strop.running.encode import as_frames
 
 
 def prove(model: keras.Model, seed: int = 0, *, encoding: str = "host", coarse: bool = False) -> strop.Report:

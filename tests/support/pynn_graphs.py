@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strop.backend import backend_status
 from strop.graph import Dense, Graph, Input, Population
+from strop.running.registry import backend_status
 
 
 def require(backend: str) -> None:

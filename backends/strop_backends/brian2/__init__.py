@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
-from strop.backend import Backend, Runner
 from strop.graph import ENCODINGS, Graph
+from strop.running.backend import Backend, Runner
 
 __all__ = ["Brian2Backend", "Brian2StandaloneBackend"]
 

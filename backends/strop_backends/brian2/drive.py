@@ -21,7 +21,7 @@ from brian2.devices.device import runtime_device
 
 from strop.errors import BackendError
 from strop.graph import Graph
-from strop.reference import host_spikes
+from strop.running.oracle import host_spikes
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -128,7 +128,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         return int(self._timestep[0])
 
     def load(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None) -> None:
-        """Take encoded frames (see `strop.encode.encode`), behind those that were taken before.
+        """Take encoded frames (see `strop.running.encode.encode`), behind those that were taken before.
 
         Parameters
         ----------

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.encode import FrameDict
 from strop.errors import BackendError
+from strop.export.arrays import describe, write_portable
 from strop.graph import ENCODINGS, Graph
-from strop.portable import describe, write_portable
+from strop.running.encode import FrameDict
 
 _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 
@@ -32,7 +32,7 @@ On Python 3.11 the newest Brian2 is 2.9, which needs `"numpy<2.4"` beside it.
 def write_brian2(
     graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
 ) -> None:
-    """Fill the folder `out` for the target `brian2`; see `strop.takeaway.export`."""
+    """Fill the folder `out` for the target `brian2`; see `strop.export.folders.export`."""
     if options:
         raise BackendError(f"the target 'brian2' does not know the option(s) {', '.join(sorted(options))}")
     network = write_portable(graph, out, frames, labels, "brian2", ENCODINGS)

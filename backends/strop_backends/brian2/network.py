@@ -31,11 +31,11 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.devices.device import auto_target, runtime_device
 from brian2.groups.subgroup import Subgroup
 
-from strop.backend import Pair, checked_weights
-from strop.capacity import require_memory
-from strop.encode import as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph, Projection, synapses_of
+from strop.graph.capacity import require_memory
+from strop.running.backend import Pair, checked_weights
+from strop.running.encode import as_frames, encode
 from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray, Span
 from strop_backends.brian2.preferences import EXACT, preferring
 
@@ -273,7 +273,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.play(encode(self.graph, as_frames(self.graph, frames)), start)
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> None:
-        """Play encoded frames in (see `strop.encode.encode`), as `present`."""
+        """Play encoded frames in (see `strop.running.encode.encode`), as `present`."""
         self.drive.load(signals, start)
 
     def clear(self) -> None:

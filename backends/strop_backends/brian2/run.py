@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
-from strop.backend import Pair, Runner
 from strop.errors import BackendError
 from strop.graph import Graph
+from strop.running.backend import Pair, Runner
 from strop_backends.brian2.drive import RECORD, SLOT
 from strop_backends.brian2.network import SpikingNetwork
 
@@ -76,7 +76,7 @@ class Brian2Runner(Runner):
         self.network.run(0 * brian2.second, namespace={})
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
-        """Stream one chunk; see `strop.backend.Runner`."""
+        """Stream one chunk; see `strop.running.backend.Runner`."""
         count = len(next(iter(signals.values())))
         steps = count + self.graph.total_depth
         self._seen.clear()
@@ -107,9 +107,9 @@ class Brian2Runner(Runner):
         self.network.strop_clock.set_interval(0 * brian2.second, 0 * brian2.second)
 
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
-        """Return the weights that Brian2 has now; see `strop.backend.Runner`."""
+        """Return the weights that Brian2 has now; see `strop.running.backend.Runner`."""
         return self.network.weights()
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Change weights in place; see `strop.backend.Runner`."""
+        """Change weights in place; see `strop.running.backend.Runner`."""
         self.network.set_weights(weights)

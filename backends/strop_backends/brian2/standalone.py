@@ -39,13 +39,13 @@ import numpy as np
 import numpy.typing as npt
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 
-from strop.backend import Pair, Runner, checked_weights
-from strop.capacity import require_memory
 from strop.errors import BackendError
+from strop.export.arrays import driven_populations, driving_values, played_nodes
 from strop.graph import Graph, Projection, synapses_of
-from strop.portable import driven_populations, driving_values, played_nodes
-from strop.reference import host_spikes
-from strop.simulate import chunk_size
+from strop.graph.capacity import require_memory
+from strop.running.backend import Pair, Runner, checked_weights
+from strop.running.oracle import host_spikes
+from strop.running.simulate import chunk_size
 from strop_backends.brian2.drive import IntArray
 from strop_backends.brian2.network import BYTES_PER_SYNAPSE, layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
@@ -250,7 +250,7 @@ class StandaloneRunner(Runner):
     # Running -----------------------------------------------------------------------------------------------------
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
-        """Stream one chunk; see `strop.backend.Runner`. A longer one than the program takes is run in parts."""
+        """Stream one chunk; see `strop.running.backend.Runner`. A longer one than the program takes is run in parts."""
         count = len(next(iter(signals.values())))
         starts = range(0, count, self.count)
         parts = [
@@ -300,12 +300,12 @@ class StandaloneRunner(Runner):
         """Do nothing: every chunk is a run of the program from its beginning."""
 
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
-        """Return the weights in the program's file; see `strop.backend.Runner`."""
+        """Return the weights in the program's file; see `strop.running.backend.Runner`."""
         weights = self._read("w")
         return {pair: weights[place] for pair, place in self._places.items()}
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Write other weights to the program's file; nothing is compiled. See `strop.backend.Runner`."""
+        """Write other weights to the program's file; nothing is compiled. See `strop.running.backend.Runner`."""
         kept = self._read("w")
         for pair, values in checked_weights(weights, self._places, "brian2-standalone").items():
             kept[self._places[pair]] = values

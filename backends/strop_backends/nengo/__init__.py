@@ -12,8 +12,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
-from strop.backend import Backend, Runner
 from strop.graph import ENCODINGS, Graph
+from strop.running.backend import Backend, Runner
 
 __all__ = ["NengoBackend", "load_nengo"]
 

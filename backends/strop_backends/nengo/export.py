@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.encode import FrameDict
 from strop.errors import BackendError
+from strop.export.arrays import describe, write_portable
 from strop.graph import Graph
-from strop.portable import describe, write_portable
+from strop.running.encode import FrameDict
 
 _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 
@@ -29,7 +29,7 @@ A network of {neurons:,} threshold units and {synapses:,} synapses, written by s
 def write_nengo(
     graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
 ) -> None:
-    """Fill the folder `out` for the target `nengo`; see `strop.takeaway.export`."""
+    """Fill the folder `out` for the target `nengo`; see `strop.export.folders.export`."""
     if options:
         raise BackendError(f"the target 'nengo' does not know the option(s) {', '.join(sorted(options))}")
     network = write_portable(graph, out, frames, labels, "nengo")

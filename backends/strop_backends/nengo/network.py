@@ -26,12 +26,12 @@ import nengo
 import numpy as np
 import numpy.typing as npt
 
-from strop.backend import Pair, checked_weights
-from strop.capacity import require_memory
-from strop.encode import as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph, pairs_of, synapses_of
-from strop.reference import host_spikes
+from strop.graph.capacity import require_memory
+from strop.running.backend import Pair, checked_weights
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import host_spikes
 from strop_backends.nengo.neuron import MemorylessThreshold
 from strop_backends.nengo.playback import Frames, Playback
 from strop_backends.nengo.synapses import Synapses, weights_in
@@ -216,7 +216,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         self.play(encode(self.graph, as_frames(self.graph, frames)), start)
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> None:
-        """Play encoded frames in (see `strop.encode.encode`), as `present`."""
+        """Play encoded frames in (see `strop.running.encode.encode`), as `present`."""
         played = {**signals, **host_spikes(self.graph, signals)}
         self.frames.add({name: played[name].reshape(len(played[name]), -1) for name in self.inputs}, start)
 

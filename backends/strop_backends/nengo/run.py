@@ -11,8 +11,8 @@ import numpy.typing as npt
 from nengo.builder import Model
 from nengo.cache import NoDecoderCache
 
-from strop.backend import Pair, Runner
 from strop.graph import Graph
+from strop.running.backend import Pair, Runner
 from strop_backends.nengo.network import SpikingNetwork
 
 
@@ -51,7 +51,7 @@ class NengoRunner(Runner):
         }
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
-        """Stream one chunk; see `strop.backend.Runner`."""
+        """Stream one chunk; see `strop.running.backend.Runner`."""
         simulator, count = self.simulator, len(next(iter(signals.values())))
         # Frames of a run that was interrupted must not come now.
         self.network.clear()
@@ -73,11 +73,11 @@ class NengoRunner(Runner):
             self.set_weights(weights)
 
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
-        """Return the weights that the simulator has now; see `strop.backend.Runner`."""
+        """Return the weights that the simulator has now; see `strop.running.backend.Runner`."""
         return self.network.weights(self.simulator)
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Change weights in place; see `strop.backend.Runner`."""
+        """Change weights in place; see `strop.running.backend.Runner`."""
         self.network.set_weights(self.simulator, weights)
 
     def close(self) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import nengo
 import numpy as np
 
-from strop.capacity import require_memory
 from strop.graph import Convolution, Dense, Operator, Scale, Select, stages_of
+from strop.graph.capacity import require_memory
 
 # Bytes per synapse of a Sparse transform: (row, column) and value, the CSR matrix made of them, and what
 # expanding an operator holds meanwhile (indices and weights, sorted).

@@ -29,8 +29,8 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from strop.capacity import require_memory
 from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, stages_of
+from strop.graph.capacity import require_memory
 
 # Where each value of a NIR tensor lies in strop's frame: an array of the NIR tensor's shape, holding flat
 # indices.

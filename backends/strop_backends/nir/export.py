@@ -10,11 +10,11 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from strop.encode import FrameDict, encode
 from strop.errors import BackendError
+from strop.export.arrays import describe_decision, readout_arrays
 from strop.graph import Graph
-from strop.portable import describe_decision, readout_arrays
-from strop.reference import evaluate
+from strop.running.encode import FrameDict, encode
+from strop.running.oracle import evaluate
 from strop_backends.nir.emit import natural
 from strop_backends.nir.writing import graph_hint, to_nir
 
@@ -45,7 +45,7 @@ the node's metadata say what.
 def write_nir(
     graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
 ) -> None:
-    """Fill the folder `out` for the target `nir`; see `strop.takeaway.export`.
+    """Fill the folder `out` for the target `nir`; see `strop.export.folders.export`.
 
     Options are those of `strop_backends.nir.writing.to_nir`: `precision`, `delays` and `dt`.
     """

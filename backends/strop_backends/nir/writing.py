@@ -30,8 +30,8 @@ def to_nir(graph: Graph, precision: str = "float64", delays: str = "auto", dt: f
     >>> nir.write("net.nir", to_nir(graph))
 
     What enters a NIR input is what leaves strop's: the frame, or its binary values or bit planes as channels
-    (see `strop.encode.encode`), channels first. Read-outs become affine maps: the logits. What a host makes of them (a
-    softmax, a sigmoid, a mean of several) stands in the metadata of the output node.
+    (see `strop.running.encode.encode`), channels first. Read-outs become affine maps: the logits. What a host makes of
+    them (a softmax, a sigmoid, a mean of several) stands in the metadata of the output node.
 
     Parameters
     ----------

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from strop.backend import Backend, Runner
-from strop.encode import Frames
 from strop.graph import ENCODINGS, Graph
+from strop.running.backend import Backend, Runner
+from strop.running.encode import Frames
 
 if TYPE_CHECKING:
     from strop_backends.pynn.spinnaker import SpinnakerMapping
@@ -89,13 +89,13 @@ class PyNNNestBackend(_PyNNBackend):
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
-        """Other time steps, threads, and a spread; see `strop.backend.Backend`."""
+        """Other time steps, threads, and a spread; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.around import NEST_VARIATIONS
 
         return NEST_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.backend.Backend`."""
+        """What may have been set or built before; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.around import around_nest
 
         return around_nest()
@@ -111,13 +111,13 @@ class PyNNBrian2Backend(_PyNNBackend):
     distributions: ClassVar[tuple[str, ...]] = ("Brian2",)
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
-        """Other time steps; see `strop.backend.Backend`."""
+        """Other time steps; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.around import BRIAN2_VARIATIONS
 
         return BRIAN2_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.backend.Backend`."""
+        """What may have been set or built before; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.around import around_brian2
 
         return around_brian2()
@@ -136,13 +136,13 @@ class PyNNNeuronBackend(_PyNNBackend):
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
-        """Other time steps; see `strop.backend.Backend`."""
+        """Other time steps; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.around import NEURON_VARIATIONS
 
         return NEURON_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.backend.Backend`."""
+        """What may have been set or built before; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.around import around_neuron
 
         return around_neuron()

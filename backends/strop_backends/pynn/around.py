@@ -1,4 +1,5 @@
-"""What a user's script may have done around a network, for the conformance suite: see `strop.backend.Backend`."""
+"""What a user's script may have done around a network, for the conformance suite: see
+`strop.running.backend.Backend`."""
 
 from __future__ import annotations
 
@@ -84,7 +85,7 @@ def nest_defaults() -> Iterator[None]:
 
 
 def around_nest() -> Around:
-    """See `strop.backend.Backend.surroundings`."""
+    """See `strop.running.backend.Backend.surroundings`."""
     return {
         "a kernel in use": used_nest,
         "a kernel in use, with precise times": lambda: used_nest(spike_precision="off_grid"),
@@ -147,7 +148,7 @@ def used_brian2() -> Iterator[Any]:
 
 
 def around_brian2() -> Around:
-    """See `strop.backend.Backend.surroundings`."""
+    """See `strop.running.backend.Backend.surroundings`."""
     import numpy as np
 
     schedule = ["start", "groups", "thresholds", "resets", "synapses", "end"]
@@ -206,7 +207,7 @@ def used_neuron() -> Iterator[None]:
 
 
 def around_neuron() -> Around:
-    """See `strop.backend.Backend.surroundings`."""
+    """See `strop.running.backend.Backend.surroundings`."""
 
     def attribute(name: str, value: float, given: float) -> Callable[[], AbstractContextManager[Any]]:
         return lambda: neuron_setting(lambda h: setattr(h, name, value), lambda h: setattr(h, name, given))

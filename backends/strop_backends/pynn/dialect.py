@@ -155,7 +155,7 @@ class Dialect(ABC):
     def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
         """Raise `BackendError` if `carried`, the projections that the simulator gets, are more than it can hold.
 
-        Nothing is expanded to find out. Memory of this machine is looked after elsewhere (`strop.capacity`).
+        Nothing is expanded to find out. Memory of this machine is looked after elsewhere (`strop.graph.capacity`).
         """
         return None
 

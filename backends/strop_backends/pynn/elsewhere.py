@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 import strop.errors
-from strop.backend import Pair, Runner
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
+from strop.running.backend import Pair, Runner
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 # How long the other process may take to end when it is told to, in seconds.
@@ -80,19 +80,19 @@ class RemoteRunner(Runner):
         return found
 
     def run(self, signals: Arrays) -> dict[str, npt.NDArray[np.bool_]]:
-        """Stream one chunk; see `strop.backend.Runner`."""
+        """Stream one chunk; see `strop.running.backend.Runner`."""
         return self._ask({"do": "run"}, signals)
 
     def reset(self) -> None:
-        """Go back to the start; see `strop.backend.Runner`."""
+        """Go back to the start; see `strop.running.backend.Runner`."""
         self._ask({"do": "reset"})
 
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
-        """Read weights; see `strop.backend.Runner`."""
+        """Read weights; see `strop.running.backend.Runner`."""
         return {_pair(key): values for key, values in self._ask({"do": "weights"}).items()}
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Write weights; see `strop.backend.Runner`."""
+        """Write weights; see `strop.running.backend.Runner`."""
         self._ask({"do": "set_weights"}, {json.dumps(pair): np.asarray(values) for pair, values in weights.items()})
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 
 def serve(commands: IO[bytes], answers: IO[bytes]) -> None:
     """Do what the other process asks until it closes its stream."""
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
 
     runner: Runner | None = None
     with suppress(EOFError):

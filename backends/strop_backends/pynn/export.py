@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.encode import FrameDict
 from strop.errors import BackendError
+from strop.export.arrays import describe, sample_frames, save_arrays, write_portable
 from strop.graph import ENCODINGS, Graph
-from strop.portable import describe, sample_frames, save_arrays, write_portable
+from strop.running.encode import FrameDict
 
 _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 
@@ -36,7 +36,7 @@ It also knows `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `
 def write_pynn(
     graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
 ) -> None:
-    """Fill the folder `out` for the target `pynn`; see `strop.takeaway.export`."""
+    """Fill the folder `out` for the target `pynn`; see `strop.export.folders.export`."""
     if options:
         raise BackendError(f"the target 'pynn' does not know the option(s) {', '.join(sorted(options))}")
     network = write_portable(graph, out, frames, labels, "pynn", ENCODINGS)
@@ -91,7 +91,7 @@ def write_spinnaker(
     headroom: float = 1.25,
     **options: Any,
 ) -> None:
-    """Fill the folder `out` for the target `spinnaker`; see `strop.takeaway.export`.
+    """Fill the folder `out` for the target `spinnaker`; see `strop.export.folders.export`.
 
     Parameters
     ----------

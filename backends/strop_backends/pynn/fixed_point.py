@@ -30,13 +30,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from strop.decode import classes
-from strop.encode import Frames, as_frames, encode
 from strop.errors import BackendError
+from strop.export.arrays import played_nodes, refuse_values
 from strop.graph import Graph
-from strop.portable import played_nodes, refuse_values
-from strop.reference import evaluate, host_spikes, terms
-from strop.simulate import chunk_size, chunks
+from strop.running.decode import classes
+from strop.running.encode import Frames, as_frames, encode
+from strop.running.oracle import evaluate, host_spikes, terms
+from strop.running.simulate import chunk_size, chunks
 
 _FRACTION_BITS = 15
 _FULL = 65535

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.backend import Pair, checked_weights
-from strop.capacity import require_memory
-from strop.encode import as_frames, encode
 from strop.errors import BackendError
+from strop.export.arrays import driven_populations, driving_values, played_nodes
 from strop.graph import Graph, Projection, synapses_of
-from strop.portable import driven_populations, driving_values, played_nodes
-from strop.reference import host_spikes
+from strop.graph.capacity import require_memory
+from strop.running.backend import Pair, checked_weights
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import host_spikes
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
 from strop_backends.pynn.waves import Waves
 
@@ -309,7 +309,8 @@ class PyNNNetwork:
     # ------------------------------------------------------------------------------------------------------
 
     def weights(self) -> dict[Pair, FloatArray]:
-        """Return the weights that the simulator has now, in the graph's units; see `strop.backend.Runner.weights`."""
+        """Return the weights that the simulator has now, in the graph's units; see
+        `strop.running.backend.Runner.weights`."""
         self._require_alive()
         found: dict[Pair, FloatArray] = {}
         for pair, known in self._known.items():
@@ -322,7 +323,7 @@ class PyNNNetwork:
         return found
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Change weights in the simulator; see `strop.backend.Runner.set_weights`."""
+        """Change weights in the simulator; see `strop.running.backend.Runner.set_weights`."""
         self._require_alive()
         checked = checked_weights(weights, self._known, self.dialect.name)
         for pair, values in checked.items():

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.backend import Pair, Runner
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
-from strop.reference import host_spikes
+from strop.running.backend import Pair, Runner
+from strop.running.oracle import host_spikes
 from strop_backends.pynn.dialect import SimulatorInUseError
 from strop_backends.pynn.elsewhere import RemoteRunner
 from strop_backends.pynn.network import PyNNNetwork
@@ -63,7 +63,7 @@ class PyNNRunner(Runner):
         return self._elsewhere or self.network
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
-        """Stream one chunk; see `strop.backend.Runner`."""
+        """Stream one chunk; see `strop.running.backend.Runner`."""
         network = self._host()
         if isinstance(network, RemoteRunner):
             return network.run(signals)
@@ -89,11 +89,11 @@ class PyNNRunner(Runner):
         self._host().reset()
 
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
-        """Read the simulator's weights; see `strop.backend.Runner`."""
+        """Read the simulator's weights; see `strop.running.backend.Runner`."""
         return self._host().weights()
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Write weights into the simulator; see `strop.backend.Runner`."""
+        """Write weights into the simulator; see `strop.running.backend.Runner`."""
         self._host().set_weights(weights)
         self._changed.update({pair: np.array(values, dtype=np.float64) for pair, values in weights.items()})
 

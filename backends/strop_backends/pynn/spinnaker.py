@@ -32,10 +32,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from strop.encode import Frames, as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection, structure
-from strop.reference import evaluate
+from strop.running.encode import Frames, as_frames, encode
+from strop.running.oracle import evaluate
 from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
 from strop_backends.pynn.fixed_point import Scaling
 from strop_backends.pynn.spinnaker_cells import SignedProjections
@@ -375,7 +375,7 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
     BackendError
         If it cannot map the graph.
     """
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
     from strop_backends.pynn import PyNNSpinnakerBackend
     from strop_backends.pynn.mapping import map_virtually
 

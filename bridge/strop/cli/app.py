@@ -98,7 +98,7 @@ def _report(function: _Command, page: str = "report.html") -> _Command:
 def _check_folder(context: click.Context, option: click.Parameter, folder: Path | None) -> Path | None:
     """Refuse a file before any work is done, not after."""
     if folder is not None:
-        from strop.page import check_folder
+        from strop.display import check_folder
 
         check_folder(folder)
     return folder
@@ -125,14 +125,14 @@ def app() -> None:
 def open_model(path: Path) -> Any:
     """Return the Keras model or the graph at `path`."""
     from strop.errors import ModelFileError
-    from strop.graph_files import read_graph
+    from strop.graph.files.formats import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")
     graph = read_graph(path)
     if graph is not None:
         return graph
-    from strop.quiet import import_keras_quietly, quiet_stderr
+    from strop.cli.noise import import_keras_quietly, quiet_stderr
     from strop.reader import load_model
 
     import_keras_quietly()
@@ -160,7 +160,7 @@ def _check_planes(model: Any, planes: dict[str, Any]) -> None:
 
 def _check_decision(model: Any, decision: str) -> None:
     """Refuse a saved graph that leaves to its read-out what is to be decided by spikes."""
-    from strop.decode import decides
+    from strop.running.decode import decides
 
     if decision == "spikes" and isinstance(model, Graph) and decides(model):
         first = next(readout for readout in model.readouts if readout.name == model.outputs[0])
@@ -173,14 +173,14 @@ def _check_decision(model: Any, decision: str) -> None:
 
 def _write_json(path: Path | None, content: Any) -> None:
     if path is not None:
-        from strop.data import write_text
+        from strop.graph.files.atomic import write_text
 
         write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _chosen_backends(names: str | None) -> list[str]:
     """Return the backends named by the user, or all that can run here; unknown ones are refused before any work."""
-    from strop.backend import get_backend, named_backends
+    from strop.running.registry import get_backend, named_backends
 
     chosen = [str(name) for name in named_backends(names)]
     for name in chosen:
@@ -211,8 +211,8 @@ def verify(
     report_folder: Path | None,
 ) -> int:
     """Compare every spike of every layer, and every output, with Keras, on every backend. Ends with 1 if it fails."""
-    from strop.data import read_data
-    from strop.verify import verify as run
+    from strop.cli.data import read_data
+    from strop.verification.verify import verify as run
 
     chosen = _chosen_backends(backends)
     frames, labels = read_data(data, limit)
@@ -232,7 +232,7 @@ def verify(
 
 
 def _write_report(report: Any, folder: Path) -> None:
-    from strop.page import write_page
+    from strop.display import write_page
 
     click.echo(f"report: {write_page(report, folder)}")
 
@@ -256,9 +256,10 @@ def predict(
     decision: str,
 ) -> int:
     """Run frames through a backend and write what every population and the decoder said."""
-    from strop.backend import get_backend
-    from strop.data import read_data, write_npz
-    from strop.simulate import simulate
+    from strop.cli.data import read_data
+    from strop.graph.files.atomic import write_npz
+    from strop.running.registry import get_backend
+    from strop.running.simulate import simulate
 
     get_backend(backend)
     frames, labels = read_data(data, limit)
@@ -284,8 +285,8 @@ def predict(
 
 def _accuracies(graph: Graph, spikes: Any, labels: Any, count: int) -> tuple[list[tuple[str, float]], list[str]]:
     """Return the accuracy of every output that has labels, and what to say of the labels."""
-    from strop.decode import classes
-    from strop.labels import Scores, labels_by_output
+    from strop.running.decode import classes
+    from strop.running.labels import Scores, labels_by_output
 
     truths, notes = labels_by_output(graph, labels, count)
     scores = Scores(graph)
@@ -317,8 +318,8 @@ def inspect(
     limit: int | None,
 ) -> int:
     """Show what a model becomes and costs: populations, neurons, synapses, memory, operations; or what is refused."""
-    from strop.data import read_data
-    from strop.inspection import inspect as run
+    from strop.cli.data import read_data
+    from strop.costs.inspection import inspect as run
 
     frames = None if data is None else read_data(data, limit)[0]
     opened = open_model(model)
@@ -334,8 +335,8 @@ def inspect(
 @app.command()
 def backends() -> int:
     """Show the registered backends: versions, what each can do, and how to install the rest."""
-    from strop.backend import backend_names, backend_status
-    from strop.tables import render_backends
+    from strop.cli.backends_table import render_backends
+    from strop.running.registry import backend_names, backend_status
 
     click.echo(render_backends([backend_status(name) for name in backend_names()]))
     return 0
@@ -360,8 +361,8 @@ def export(
     decision: str,
 ) -> int:
     """Write a folder that runs where strop is not installed."""
-    from strop.data import read_data
-    from strop.takeaway import export as run
+    from strop.cli.data import read_data
+    from strop.export.folders import export as run
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
     graph = _graph_of(open_model(model), encoding, planes, decision)

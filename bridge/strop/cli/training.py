@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from strop.cli.noise import import_keras_quietly, quiet_stderr
 from strop.errors import DataError
-from strop.progress import Progress
-from strop.quiet import import_keras_quietly, quiet_stderr
+from strop.running.progress import Progress
 
 
 def _bar(progress: Progress) -> Any:
@@ -54,7 +54,7 @@ def train_and_save(
     report_folder: Path | None = None,
 ) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
-    from strop.data import write_atomically
+    from strop.graph.files.atomic import write_atomically
 
     if out.suffix != ".keras":
         raise DataError(f"--out must end in .keras, got {out}")
@@ -90,8 +90,8 @@ def train_and_save(
 
 
 def _write_training(trained: Any, title: str, settings: dict[str, Any], folder: Path) -> Path:
+    from strop.display import write_training_page
     from strop.keras import unit_report
-    from strop.page import write_training_page
 
     optimizer = trained.model.optimizer
     settings |= {
@@ -106,7 +106,7 @@ def _write_training(trained: Any, title: str, settings: dict[str, Any], folder: 
 def _verify_on_those_that_work(trained: Any, backends: list[str], evidence: bool) -> Any:
     """Verify on all backends that can build the network here; say of the others why not (no compiler, for example)."""
     from strop.errors import BackendError
-    from strop.verify import verify
+    from strop.verification.verify import verify
 
     while True:
         try:

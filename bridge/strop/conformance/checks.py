@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strop.backend import Backend, Runner
 from strop.conformance import exact
 from strop.conformance.golden import Case, golden_case
-from strop.encode import as_frames, encode
 from strop.errors import StropError
 from strop.graph import Graph
-from strop.reference import potential
+from strop.running.backend import Backend, Runner
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import potential
 
 
 def ready(case: str | Case, backend: Backend) -> Case:

@@ -17,10 +17,9 @@ import numpy as np
 from strop.conformance import exact
 from strop.conformance.cases import RECIPES, Recipe, says
 from strop.conformance.golden import FOLDER
-from strop.encode import as_frames, encode
 from strop.graph import Graph
-from strop.reference import evaluate
-from strop.store import save_graph
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
 
 
 def expected(graph: Graph, frames: dict[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -40,7 +39,7 @@ def expected(graph: Graph, frames: dict[str, Any]) -> tuple[dict[str, Any], Any]
 def write(name: str, recipe: Recipe, folder: Path) -> None:
     """Write one case as a `.strop` and an `.npz` file."""
     spikes, classes = expected(recipe.graph, recipe.frames)
-    save_graph(recipe.graph, folder / f"{name}.strop")
+    recipe.graph.save(folder / f"{name}.strop")
     arrays: dict[str, Any] = {"about": json.dumps({"says": says(name), "precision": recipe.precision})}
     arrays |= {f"frames/{key}": values for key, values in recipe.frames.items()}
     arrays |= {f"spikes/{key}": np.packbits(values.reshape(-1)) for key, values in spikes.items()}

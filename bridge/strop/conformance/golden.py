@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from strop.backend import Backend
-from strop.encode import FrameDict, as_frames, encode
-from strop.fidelity import compared
 from strop.graph import Graph
-from strop.reference import magnitude, potential
-from strop.store import load_graph
+from strop.running.backend import Backend
+from strop.running.encode import FrameDict, as_frames, encode
+from strop.running.fidelity import compared
+from strop.running.oracle import magnitude, potential
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -88,7 +87,7 @@ def golden_names() -> list[str]:
 @cache
 def golden_case(name: str) -> Case:
     """Read one golden case."""
-    graph = load_graph(FOLDER / f"{name}.strop")
+    graph = Graph.load(FOLDER / f"{name}.strop")
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         frames = {node.name: file[f"frames/{node.name}"] for node in graph.inputs}

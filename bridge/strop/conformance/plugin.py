@@ -33,8 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse a backend that is unknown, not installed or broken before any test is collected."""
     names = [name for given in config.getoption("--strop-backend") for name in given.split(",") if name]
     if names:
-        from strop.backend import get_backend
         from strop.errors import BackendError
+        from strop.running.registry import get_backend
 
         for name in names:
             try:
@@ -48,7 +48,7 @@ def pytest_report_header(config: pytest.Config) -> Sequence[str]:
     """Say what is held against the golden cases."""
     if not config.stash[_NAMES]:
         return []
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
 
     return [f"strop backends: {', '.join(f'{n} ({get_backend(n).version()})' for n in config.stash[_NAMES])}"]
 
@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not metafunc.module.__name__.startswith("strop.conformance."):
         return
     if "backend_name" in metafunc.fixturenames:
-        from strop.backend import available_backends
+        from strop.running.registry import available_backends
 
         names: list[str] = metafunc.config.stash[_NAMES] or available_backends()
         around = next((fixture for fixture in _AROUND if fixture in metafunc.fixturenames), None)
@@ -74,7 +74,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _offered(names: Sequence[str], method: str) -> Iterator[Any]:
     """Yield what each backend states that may surround a network; one that states nothing is skipped, visibly."""
-    from strop.backend import get_backend
+    from strop.running.registry import get_backend
 
     for name in names:
         stated = getattr(get_backend(name), method)()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from strop.backend import Backend, get_backend
 from strop.conformance.golden import golden_case
 from strop.errors import BackendError, StropError
 from strop.graph import ENCODINGS
+from strop.running.backend import Backend
+from strop.running.registry import get_backend
 
 
 @pytest.fixture

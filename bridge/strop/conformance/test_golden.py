@@ -11,11 +11,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from strop.backend import Backend, Runner, get_backend
 from strop.conformance.checks import assert_equal, ready
 from strop.conformance.golden import Case
-from strop.encode import as_frames, encode
-from strop.simulate import simulate
+from strop.running.backend import Backend, Runner
+from strop.running.encode import as_frames, encode
+from strop.running.registry import get_backend
+from strop.running.simulate import simulate
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Whatever surrounds a network, its spikes are the same: options, other networks, second runs, changed weights.
 
-What a backend has to offer for these tests is optional (`strop.backend.Backend.variations`, `surroundings`,
+What a backend has to offer for these tests is optional (`strop.running.backend.Backend.variations`, `surroundings`,
 `weight_options`, `Runner.reset`, `weights`, `set_weights`); a test that needs what it lacks is skipped, with the
 reason.
 """
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strop.backend import Backend, Runner, get_backend
 from strop.conformance.checks import assert_equal, need, other_graph, ready, reason, signals_of
 from strop.conformance.golden import Case, golden_case
 from strop.errors import BackendError, StropError
 from strop.graph import Graph, with_weights
+from strop.running.backend import Backend, Runner
+from strop.running.registry import get_backend
 
 # Skips of several lengths; a convolution, a pool and a dense layer; a unit that must forget.
 CASES = ("skip_delays", "classifier", "no_charge_is_carried_over")

@@ -5,7 +5,7 @@ The flow is Keras -> `strop.lowering` -> `Graph` -> a backend. Nothing here know
 
 from strop.graph.compose import compose
 from strop.graph.convolution import Convolution, SumPool, Window
-from strop.graph.degrees import counts_are_exact, fan_in, fan_out
+from strop.graph.degrees import counts_are_exact, fan_in, fan_out, structure
 from strop.graph.equality import difference, graphs_equal
 from strop.graph.network import Graph
 from strop.graph.nodes import (
@@ -18,7 +18,8 @@ from strop.graph.nodes import (
     Projection,
     Readout,
 )
-from strop.graph.operators import Composed, Dense, Operator, Scale, Select, Sparse, stages_of, structure
+from strop.graph.operator import Operator
+from strop.graph.operators import Composed, Dense, Scale, Select, Sparse, stages_of
 from strop.graph.weights import pairs_of, synapses_of, weights_of, with_weights
 
 __all__ = [

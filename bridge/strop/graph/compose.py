@@ -6,7 +6,8 @@ import numpy as np
 
 from strop.errors import GraphError
 from strop.graph.convolution import Convolution
-from strop.graph.operators import Composed, Dense, Operator, Scale, Select, stages_of
+from strop.graph.operator import Operator
+from strop.graph.operators import Composed, Dense, Scale, Select, stages_of
 
 
 def compose(*operators: Operator | None) -> Operator | None:

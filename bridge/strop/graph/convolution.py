@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import GraphError
-from strop.graph.operators import FloatArray, IntArray, Operator, Shape, as_float64, as_shape
+from strop.graph.operator import FloatArray, IntArray, Operator, Shape, as_float64, as_shape
 
 Padding = tuple[tuple[int, int], ...]
 
@@ -265,6 +265,9 @@ class Convolution(Operator):
     @property
     def terms(self) -> int:
         return int(self.kernel[..., 0].size)
+
+    def structure(self) -> Convolution:
+        return self.with_kernel((self.kernel != 0).astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,19 +13,8 @@ import numpy as np
 
 from strop.errors import GraphError
 from strop.graph.convolution import Convolution, SumPool
-from strop.graph.operators import (
-    _EXACT_COUNT_LIMIT,
-    Composed,
-    Dense,
-    FloatArray,
-    IntArray,
-    Operator,
-    Scale,
-    Select,
-    Sparse,
-    stages_of,
-    structure,
-)
+from strop.graph.operator import FloatArray, IntArray, Operator
+from strop.graph.operators import _EXACT_COUNT_LIMIT, Composed, Dense, Scale, Select, Sparse, stages_of
 
 
 def fan_in(operator: Operator) -> IntArray:
@@ -127,3 +116,8 @@ def _path_count(operator: Operator) -> int:
 
 def _whole(counts: FloatArray) -> IntArray:
     return np.rint(counts).astype(np.int64)
+
+
+def structure(operator: Operator) -> Operator:
+    """Return `operator` with every non-zero weight replaced by one: what connects to what."""
+    return operator.structure()

@@ -11,6 +11,8 @@ from typing import Any
 
 from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
+from strop.graph.files.read import load_graph
+from strop.graph.files.write import save_graph
 from strop.graph.nodes import Input, Population, Projection, Readout
 
 
@@ -209,17 +211,13 @@ class Graph(Content):
         return sum(p.operator.synapse_count for p in self.projections)
 
     def save(self, path: str | Path) -> None:
-        """Write the graph to a `.strop` file, whole or not at all; see `strop.store`."""
-        from strop.store import save_graph
-
+        """Write the graph to a `.strop` file, whole or not at all; see `strop.graph.files`."""
         save_graph(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Graph:
-        """Read a graph from a `.strop` file; see `strop.store`."""
-        from strop.store import load_graph
-
-        return load_graph(path)
+        """Read a graph from a `.strop` file; see `strop.graph.files`."""
+        return load_graph(path, cls)
 
     def __repr__(self) -> str:
         return (

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
-from strop.graph.operators import FloatArray, Operator, Shape, as_float64, as_shape
+from strop.graph.operator import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
 # What a model's input may take; frames themselves are float32, which holds the whole numbers of all but the widest.
@@ -22,6 +22,8 @@ ELEMENTWISE_KINDS = (
     *("sigmoid", "hard_sigmoid", "log_sigmoid", "tanh", "hard_tanh", "relu", "relu6", "softplus", "softsign"),
 )
 READOUT_KINDS = ("key", "softmax", "linear", "spikes", "winner", "log_softmax", *ELEMENTWISE_KINDS)
+# Read-outs whose single value is the probability of class 1 against class 0.
+BINARY_KINDS = ("sigmoid", "hard_sigmoid")
 MOST_BITS = 24
 _NAME = re.compile(r"[^\s\x00-\x1f]+\Z")
 
@@ -49,7 +51,7 @@ class Input(Content):
     shape : tuple of int
         Shape of a frame as the user gives it, without batch axis.
     encoding : {"host", "bitplane", "binary", "current"}
-        How a frame becomes spikes or currents; see DESIGN section 6 and `strop.encode`.
+        How a frame becomes spikes or currents; see DESIGN section 6 and `strop.running.encode`.
     bits : int
         Number of planes of the `bitplane` encoding, 1 to 24; plane k carries bit k.
     level : float
@@ -182,7 +184,7 @@ class Readout(Content):
     """The decode behind the last spikes, done off the simulator.
 
     `logits = bias + sum_k operators[k](sources[k])`, then the function that `kind` names, then `after`, then the
-    argmax: see `strop.decode.respond`.
+    argmax: see `strop.running.decode.respond`.
 
     Parameters
     ----------

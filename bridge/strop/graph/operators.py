@@ -8,122 +8,19 @@ It can be *applied* to a batch at once, which is what the oracle does, or *expan
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.errors import GraphError
-from strop.graph.content import Content
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-Shape = tuple[int, ...]
-_T = TypeVar("_T", bound=np.generic)
+from strop.graph.operator import _T, FloatArray, IntArray, Operator, Shape, as_float64, as_shape, freeze
 
 # Composed operators with at most this many paths are counted exactly by expanding them; larger ones by their paths.
 _EXACT_COUNT_LIMIT = 4_000_000
-
-
-def freeze(array: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """Return `array` as a read-only array that shares no writable memory with the caller's."""
-    if array.flags.writeable:
-        array = array.copy()
-        array.flags.writeable = False
-    return array
-
-
-def as_float64(what: str, values: Any) -> FloatArray:
-    """Return `values` as a read-only float64 array, or raise `GraphError` if one of them is not finite."""
-    array: FloatArray = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise GraphError(f"{what} holds values that are not finite (NaN or infinity)")
-    return freeze(array)
-
-
-def as_shape(what: str, shape: Any) -> Shape:
-    """Return `shape` as a tuple of positive integers, or raise `GraphError`."""
-    result = tuple(int(n) for n in shape)
-    if any(n < 1 for n in result):
-        raise GraphError(f"{what} must have positive extents, got {result}")
-    return result
-
-
-@dataclass(frozen=True, eq=False)
-class Operator(Content, ABC):
-    """A linear map from frames of `shape_in` to frames of `shape_out`.
-
-    Attributes
-    ----------
-    shape_in, shape_out : tuple of int
-        Shapes of one frame before and after, without batch axis.
-    """
-
-    @property
-    @abstractmethod
-    def shape_in(self) -> Shape: ...
-
-    @property
-    @abstractmethod
-    def shape_out(self) -> Shape: ...
-
-    @abstractmethod
-    def apply(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Map a batch of shape `(n, *shape_in)` to one of shape `(n, *shape_out)`, in float64."""
-
-    @abstractmethod
-    def absolute(self) -> Operator:
-        """Return the same operator with the absolute values of its weights: what error bounds are made of."""
-
-    @abstractmethod
-    def _coo(self) -> tuple[IntArray, IntArray, FloatArray]:
-        """Return `(pre, post, weight)` in any order, without duplicates; zeros may be among the weights."""
-
-    @property
-    @abstractmethod
-    def synapse_count(self) -> int:
-        """Number of non-zero weights that `to_coo` gives, found without expanding (see `Composed`)."""
-
-    @property
-    @abstractmethod
-    def terms(self) -> int:
-        """Roundings behind one output value, applied as it stands: `n` of the rounding bound (stages add up)."""
-
-    def to_coo(self) -> tuple[IntArray, IntArray, FloatArray]:
-        """Expand into single synapses.
-
-        Returns
-        -------
-        pre, post : int64 arrays, shape (synapses,)
-            Flat indices into `shape_in` and `shape_out`, sorted by `pre`, then `post`.
-        weight : float64 array, shape (synapses,)
-            Weights; those that are exactly zero are left out.
-        """
-        pre, post, weight = self._coo()
-        keep = weight != 0.0
-        if not keep.all():
-            pre, post, weight = pre[keep], post[keep], weight[keep]
-        order = np.lexsort((post, pre))
-        return pre[order], post[order], weight[order]
-
-    @property
-    def size_in(self) -> int:
-        """Number of values in one frame before the operator."""
-        return math.prod(self.shape_in)
-
-    @property
-    def size_out(self) -> int:
-        """Number of values in one frame behind the operator."""
-        return math.prod(self.shape_out)
-
-    def _check(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if x.shape[1:] != self.shape_in:
-            raise GraphError(f"{type(self).__name__} takes frames of shape {self.shape_in}, got {x.shape[1:]}")
-        return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +76,9 @@ class Dense(Operator):
     @property
     def terms(self) -> int:
         return int(self.weight.shape[0])
+
+    def structure(self) -> Dense:
+        return Dense((self.weight != 0).astype(np.float64), self.leading)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +146,9 @@ class Scale(Operator):
     @property
     def terms(self) -> int:
         return 1
+
+    def structure(self) -> Scale:
+        return Scale(self.shape, (self.factor != 0).astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,6 +285,10 @@ class Sparse(Operator):
     def terms(self) -> int:
         return int(np.bincount(self.post).max()) if self.post.size else 0
 
+    def structure(self) -> Sparse:
+        weight = (self.weight != 0).astype(np.float64)
+        return Sparse(self.shape_in, self.shape_out, self.pre, self.post, weight)
+
 
 @dataclass(frozen=True, eq=False)
 class Composed(Operator):
@@ -436,7 +343,7 @@ class Composed(Operator):
     def _paths(self) -> int:
         counts = np.ones((1, *self.shape_in))
         for stage in self.stages:
-            counts = structure(stage).apply(counts)
+            counts = stage.structure().apply(counts)
         return round(float(counts.sum()))
 
     @cached_property
@@ -447,25 +354,8 @@ class Composed(Operator):
     def terms(self) -> int:
         return sum(stage.terms for stage in self.stages if not isinstance(stage, Select))
 
-
-def structure(operator: Operator) -> Operator:
-    """Return `operator` with every non-zero weight replaced by one: what connects to what."""
-    from strop.graph.convolution import Convolution
-
-    match operator:
-        case Dense():
-            return Dense((operator.weight != 0).astype(np.float64), operator.leading)
-        case Scale():
-            return Scale(operator.shape, (operator.factor != 0).astype(np.float64))
-        case Sparse():
-            weight = (operator.weight != 0).astype(np.float64)
-            return Sparse(operator.shape_in, operator.shape_out, operator.pre, operator.post, weight)
-        case Composed():
-            return Composed(tuple(structure(stage) for stage in operator.stages))
-        case Convolution():
-            return operator.with_kernel((operator.kernel != 0).astype(np.float64))
-        case _:
-            return operator
+    def structure(self) -> Composed:
+        return Composed(tuple(stage.structure() for stage in self.stages))
 
 
 def stages_of(operator: Operator | None) -> Iterator[Operator]:

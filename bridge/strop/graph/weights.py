@@ -11,7 +11,8 @@ import numpy.typing as npt
 from strop.errors import GraphError
 from strop.graph.network import Graph
 from strop.graph.nodes import Projection
-from strop.graph.operators import FloatArray, IntArray, Sparse
+from strop.graph.operator import FloatArray, IntArray
+from strop.graph.operators import Sparse
 
 Pair = tuple[str, str]
 

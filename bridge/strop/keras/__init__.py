@@ -24,6 +24,10 @@ Models load again with nothing but this module imported; those that name the lay
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+from warnings import warn
+
 try:
     import keras
 except ImportError as error:  # Keras itself, or the TensorFlow that it runs on
@@ -37,16 +41,15 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
     )
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
-from strop.keras.adaptive import AdaptiveSharpener
-from strop.keras.auto import AutoSharpener
 from strop.keras.decoder import SoftmaxDecode, key_generator
-from strop.keras.logger import SharpeningLogger
-from strop.keras.scheduled import ScheduledSharpener, SimpleSharpener
-from strop.keras.sharpener import Sharpener
+from strop.keras.sharpening.adaptive import AdaptiveSharpener
+from strop.keras.sharpening.auto import AutoSharpener
+from strop.keras.sharpening.logger import SharpeningLogger
+from strop.keras.sharpening.scheduled import ScheduledSharpener, SimpleSharpener
+from strop.keras.sharpening.sharpener import Sharpener
+from strop.keras.sharpening.silent_neurons import UnitReport, unit_report
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 from strop.keras.thresholds import Heaviside, declare_threshold
-from strop.keras.units import UnitReport, unit_report
-from strop.page import write_training_page
 
 Spiking_BRelu = SpikingBReLU
 Spiking_Sigmoid = SpikingSigmoid
@@ -86,5 +89,13 @@ __all__ = [
     "set_sharpness",
     "spiking_layers",
     "unit_report",
-    "write_training_page",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "write_training_page":  # its old place, until 0.3; training itself knows no HTML
+        warn(
+            "strop.keras.write_training_page is strop.display.write_training_page now", DeprecationWarning, stacklevel=2
+        )
+        return import_module("strop.display").write_training_page
+    raise AttributeError(f"module 'strop.keras' has no attribute {name!r}")

@@ -40,7 +40,7 @@ def lower(
     model : keras.Model, or path of its file
         Sequential or functional, built, every spiking activation sharpened to 1.
     encoding : {"host", "bitplane", "binary", "current"}
-        How frames enter: see `strop.encode`.
+        How frames enter: see `strop.running.encode`.
     decision : {"host", "spikes"}
         Where the winning class is found: in the read-out, or by two more layers of spikes, exactly as argmax does.
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
+from strop.graph.rounding.evaluation import Stage
 from strop.lowering.answer import Answer, after_map
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index, total
-from strop.rounding import Stage
+
+# Called with the context, the path of an output and what it shows; the spikes of the winning class, or None.
+WinnerOf = Callable[["Context", str, Signal], Signal | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +180,8 @@ class Context:
 
     # End of the model -------------------------------------------------------------------------------------------
 
-    def finish(self, name: str, signal: Signal, *, as_spikes: bool = False) -> None:
-        """Make `signal` an output of the graph; a decision between classes as spikes, if so wanted."""
+    def finish(self, name: str, signal: Signal, winner_of: WinnerOf | None = None) -> None:
+        """Make `signal` an output of the graph; `winner_of` turns a decision between classes into spikes, if wanted."""
         shown = signal.in_keras_order()
         answer = shown if isinstance(shown, Answer) else None
         signal = shown if answer is None else answer.summed
@@ -193,11 +197,7 @@ class Context:
                 f"the output reads the input {analogue[0]!r} without a spiking activation in between",
                 "let every path from an input to an output pass a spiking activation",
             )
-        winner = None
-        if as_spikes:
-            from strop.lowering.decision import winner_of
-
-            winner = winner_of(self, name, shown)
+        winner = None if winner_of is None else winner_of(self, name, shown)
         signal = winner or signal
         plain = signal.levels is not None and signal.levels.plain and answer is None and winner is None
         if plain and len(signal.terms) == 1 and signal.terms[0].operator is None:

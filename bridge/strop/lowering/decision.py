@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from strop.decode import BINARY_KINDS
 from strop.graph import Dense, Operator, Scale, Sparse, stages_of
+from strop.graph.nodes import BINARY_KINDS
 from strop.lowering.answer import Answer
 from strop.lowering.context import Context
 from strop.lowering.refusal import Refusal

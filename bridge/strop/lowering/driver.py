@@ -12,16 +12,17 @@ import keras
 import numpy as np
 
 import strop.lowering.layers  # noqa: F401  (registers the handlers)
-from strop.encode import plane_weights
 from strop.errors import GraphError, ModelFileError, UnsupportedLayerError, did_you_mean
 from strop.graph import ENCODINGS, Input
+from strop.graph.planes import plane_weights
+from strop.graph.rounding.stages import Planes, Source
+from strop.keras.walk import walk
 from strop.lowering.context import Context, Lowering
+from strop.lowering.decision import winner_of
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import lower_call
 from strop.lowering.scaling import whole_numbers
 from strop.lowering.signal import ZERO, Signal, Term
-from strop.lowering.walk import walk
-from strop.rounding import Planes, Source
 
 _FLOATS = ("float32", "float64")
 _WHOLE = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
@@ -62,7 +63,7 @@ def trace_model(
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
         try:
-            context.finish(name, signal, as_spikes=decision == "spikes")
+            context.finish(name, signal, winner_of if decision == "spikes" else None)
         except Refusal as refusal:
             raise _named(f"output {name!r}", refusal) from refusal
     # Behind the walk: a layer that takes strings is refused by its own name.

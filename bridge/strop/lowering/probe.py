@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from strop.errors import StropError
 from strop.lowering.context import Lowering, Observation
-from strop.lowering.walker import walker_of
+from strop.lowering.shown_values import walker_of
 
 
 class KerasProbe:
@@ -46,7 +46,7 @@ class KerasProbe:
         Parameters
         ----------
         frames : mapping of input name to array, shape (n, *input_shape), in the dtype of the model's input
-            From `strop.lowering.shown.keras_frames`.
+            From `strop.lowering.keras_frames.keras_frames`.
 
         Raises
         ------

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Operator, Scale, Select, compose
+from strop.graph.rounding.evaluation import Stage
+from strop.graph.rounding.stages import Affine, Join, Linear, Recoded, Sum, biased, of_terms
 from strop.lowering.refusal import Refusal
-from strop.rounding import Affine, Join, Linear, Recoded, Stage, Sum, biased, of_terms
 
 FloatArray = npt.NDArray[np.float64]
 Shape = tuple[int, ...]

@@ -93,16 +93,17 @@ def _known_objects(custom_objects: Mapping[str, Any] | None) -> KnownObjects:
 
 def _reader(path: Path) -> Callable[[Path, KnownObjects], keras.Model]:
     """Return the reader for what `path` holds; the readers are imported on demand, as they need Keras."""
-    from strop.reader import hdf5, keras3, savedmodel
+    from strop.reader import hdf5, keras3
+    from strop.reader.savedmodel import folder
 
     if path.is_dir():
-        return keras3.read_folder if keras3.is_model_folder(path) else savedmodel.read_saved_model
+        return keras3.read_folder if keras3.is_model_folder(path) else folder.read_saved_model
     start = _first_bytes(path)
     if start.startswith(_ZIP_STARTS) or (start.startswith(b"PK") and zipfile.is_zipfile(path)):
         return keras3.read_zip
     if start.startswith(_HDF5_START) or hdf5.is_hdf5(path):
         return hdf5.read_hdf5
-    if path.suffix == ".pb" and savedmodel.is_saved_model(path.parent):
+    if path.suffix == ".pb" and folder.is_saved_model(path.parent):
         raise ModelFileError(f"{path} is one file of a SavedModel; pass the folder {path.parent} instead")
     if start.startswith(b"version https://git-lfs"):
         raise ModelFileError(f"{path} is a Git LFS pointer, not the model; fetch it with 'git lfs pull'")

@@ -186,7 +186,7 @@ def _why_not(class_name: str) -> str:
     """Say of a class that cannot be read what it is, and what to do."""
     import keras
 
-    from strop.lowering.layers.refused import REASONS
+    from strop.reader.not_carried import REASONS
 
     if class_name in REASONS:
         reason, advice = REASONS[class_name]

@@ -54,7 +54,7 @@ def _not_in(formats: tuple[str, ...], reason: str) -> dict[str, str]:
 
 def layer_rows() -> list[Row]:
     """Return a row for each layer of `keras.layers` that the lowering carries or lets vanish."""
-    from strop.lowering.layers.refused import REASONS
+    from strop.reader.not_carried import REASONS
 
     absent = _not_in(_KERAS_2, "Keras 2 has no such layer")
     unwritten = {"Keras 3 .h5": "Keras 3 fails to write it"}

@@ -20,7 +20,7 @@ from strop.reader.build import Rebuilder, RebuiltModel
 from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
 from strop.reader.naming import brief
-from strop.reader.weights import StoredWeight, fill, largest_size, slots
+from strop.reader.stored_weights import StoredWeight, fill, largest_size, slots
 
 # Weights of Keras 3 (`.weights.h5`), of tf.keras 2.12 on, and of older Keras: groups or attributes at the
 # root.

@@ -20,8 +20,8 @@ from strop.reader.build import Rebuilder, RebuiltModel, RebuiltWrapper
 from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
 from strop.reader.naming import brief
+from strop.reader.stored_weights import Slot, StoredWeight, fill, slots
 from strop.reader.topology import as_mapping
-from strop.reader.weights import Slot, StoredWeight, fill, slots
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 

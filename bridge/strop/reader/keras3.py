@@ -27,7 +27,7 @@ from strop.reader.classes import KnownObjects
 from strop.reader.keras2zip import read_keras_2
 from strop.reader.naming import brief, shown_shape
 from strop.reader.safety import check_records
-from strop.reader.weights import check_values
+from strop.reader.stored_weights import check_values
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _LARGEST_CONFIG = 1 << 28  # bytes; a zip can declare more than any memory holds

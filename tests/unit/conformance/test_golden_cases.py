@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_graphs import random_frames, random_graph
 
-import strop.reference
-from strop.backend import get_backend
+import strop.running.reference
 from strop.conformance import exact, golden_case, golden_names
 from strop.conformance.cases import RECIPES
 from strop.conformance.checks import assert_equal
-from strop.encode import as_frames, encode
 from strop.graph import Dense, Operator, difference
-from strop.reference import evaluate
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 
 NAMES = golden_names()
 
@@ -70,7 +70,7 @@ def test_cases_hit_thresholds_exactly_and_fire_about_half_the_time() -> None:
         case = golden_case(name)
         signals: dict[str, Any] = {**encode(case.graph, as_frames(case.graph, case.frames)), **case.spikes}
         for population in case.graph.populations:
-            a = strop.reference.potential(case.graph, population.name, signals)
+            a = strop.running.oracle.potential(case.graph, population.name, signals)
             hits += int((a == population.threshold).sum())
             rates.append(case.spikes[population.name].mean())
     assert hits > 1000
@@ -125,7 +125,7 @@ EXACT_HITS = ["threshold_hit_exactly", "bias_at_and_beyond_the_threshold", "thre
 
 def test_reference_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failing("reference", EXACT_HITS) == []
-    monkeypatch.setattr(strop.reference, "fires", lambda population, a: a > population.threshold)
+    monkeypatch.setattr(strop.running.reference, "fires", lambda population, a: a > population.threshold)
     assert failing("reference", EXACT_HITS) == EXACT_HITS
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from strop.backend import available_backends, backend_names, backend_status, get_backend
 from strop.errors import BackendMissingError
+from strop.running.registry import available_backends, backend_names, backend_status, get_backend
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "write-a-backend.md"

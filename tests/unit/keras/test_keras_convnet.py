@@ -8,7 +8,7 @@ import pytest
 
 from strop.errors import DataError
 from strop.keras import SoftmaxDecode, get_sharpness
-from strop.keras.convnet import ConvnetSettings, fit_convnet, mnist_convnet
+from strop.keras.recipes.convnet import ConvnetSettings, fit_convnet, mnist_convnet
 
 SMALL = ConvnetSettings(filters=(2, 3), dense=12, width=20, batch_size=4)
 

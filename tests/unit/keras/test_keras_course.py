@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strop.keras.course import HARD, SURROGATE, Budget, Course, falls, growth, moves
+from strop.keras.sharpening.course import HARD, SURROGATE, Budget, Course, falls, growth, moves
 
 
 def drive(losses, *, layers=2, epochs=40, tempo=HARD, watched=None, first=0, start=None):

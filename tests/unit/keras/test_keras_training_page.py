@@ -10,7 +10,8 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="trainings need Keras")
 
-from strop.keras import SharpeningLogger, SimpleSharpener, SpikingBReLU, unit_report, write_training_page  # noqa: E402
+from strop.display import write_training_page  # noqa: E402
+from strop.keras import SharpeningLogger, SimpleSharpener, SpikingBReLU, unit_report  # noqa: E402
 
 
 def test_a_users_own_training_becomes_a_page(tmp_path: Path) -> None:

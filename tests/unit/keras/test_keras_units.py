@@ -7,7 +7,7 @@ from keras import layers as kl
 
 from strop.errors import DataError
 from strop.keras import SpikingBReLU, SpikingSigmoid, unit_report
-from strop.keras.batchnorm import MovingStatistics
+from strop.keras.sharpening.batchnorm import MovingStatistics
 
 FRAMES = np.float32([[0.0], [0.5], [1.0], [0.25]])
 

@@ -37,7 +37,7 @@ def test_nothing_is_wrong_without_an_error(model: keras.Model, encoding: str) ->
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, name: str, change: Any) -> None:
-    """Replace a function of `strop.encode`, wherever it was imported, by `change(what it gave, its node)`."""
+    """Replace a function of `strop.running.encode`, wherever it was imported, by `change(what it gave, its node)`."""
     honest = getattr(encoding_module, name)
 
     def wrong(node: Any, frames: Any) -> Any:
@@ -87,5 +87,7 @@ def test_a_threshold_of_the_binary_encoding_that_moved_is_a_fault(
 
 
 def test_the_frames_that_keras_is_shown_come_from_no_function_of_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = import_module("strop.lowering.shown")
-    assert not any(getattr(value, "__module__", "").startswith("strop.encode") for value in vars(shown).values())
+    shown = import_module("strop.lowering.keras_frames")
+    assert not any(
+        getattr(value, "__module__", "").startswith("strop.running.encode") for value in vars(shown).values()
+    )

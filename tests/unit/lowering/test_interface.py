@@ -169,7 +169,7 @@ def test_dictionaries_go_by_the_keys_that_keras_itself_takes_or_by_the_names_of_
 
 
 def test_backends_none_are_all_that_are_installed(model: keras.Model) -> None:
-    from strop.backend import available_backends, runnable
+    from strop.running.registry import available_backends, runnable
 
     few = strop.lower(model, "current")
     report = strop.verify(few, X[:3], backends=None)

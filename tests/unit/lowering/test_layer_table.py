@@ -18,9 +18,9 @@ import strop  # noqa: E402
 from strop.errors import UnsupportedLayerError  # noqa: E402
 from strop.graph.equality import difference  # noqa: E402
 from strop.keras import Heaviside, SpikingBReLU  # noqa: E402
-from strop.lowering.layers.refused import REASONS  # noqa: E402
 from strop.lowering.refusal import Refusal  # noqa: E402
 from strop.lowering.rules import handler_for  # noqa: E402
+from strop.reader.not_carried import REASONS  # noqa: E402
 
 L = keras.layers
 TABLE = Path(__file__).resolve().parents[3] / "docs" / "layers.md"

@@ -14,9 +14,9 @@ from proof import prove  # noqa: E402
 from random_networks import randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.decode import answered_classes, decides, respond  # noqa: E402
 from strop.errors import UnsupportedLayerError  # noqa: E402
 from strop.keras import SoftmaxDecode, SpikingBReLU, key_generator  # noqa: E402
+from strop.running.decode import answered_classes, decides, respond  # noqa: E402
 
 L = keras.layers
 ops = keras.ops

@@ -13,10 +13,10 @@ from proof import sequential  # noqa: E402
 from random_networks import random_frames, random_network, randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.arithmetic import graph_arithmetic  # noqa: E402
-from strop.data import read_data  # noqa: E402
+from strop.cli.data import read_data  # noqa: E402
+from strop.costs.keras_macs import model_arithmetic  # noqa: E402
+from strop.costs.macs import graph_arithmetic  # noqa: E402
 from strop.keras import SoftmaxDecode, SpikingBReLU, key_generator  # noqa: E402
-from strop.lowering.arithmetic import model_arithmetic  # noqa: E402
 
 L = keras.layers
 

@@ -13,9 +13,9 @@ keras = pytest.importorskip("keras")
 from random_networks import randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.capacity import memory_limit  # noqa: E402
+from strop.costs.inspection import inspect_graph  # noqa: E402
 from strop.errors import CapacityError  # noqa: E402
-from strop.inspection import inspect_graph  # noqa: E402
+from strop.graph.capacity import memory_limit  # noqa: E402
 from strop.keras import SoftmaxDecode, SpikingBReLU, key_generator  # noqa: E402
 
 L = keras.layers

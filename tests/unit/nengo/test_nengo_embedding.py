@@ -12,10 +12,10 @@ import pytest
 from graphs import frames_for, image_network, skip_network
 
 import strop
-from strop.encode import as_frames, encode
 from strop.errors import BackendError
 from strop.graph import Graph, weights_of, with_weights
-from strop.reference import evaluate
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
 from strop_backends.nengo import load_nengo
 
 try:

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from random_graphs import random_frames, random_graph
 
-from strop.backend import get_backend
 from strop.conformance import golden_case
-from strop.encode import as_frames, encode
 from strop.errors import BackendError, CapacityError
+from strop.export.folders import export
 from strop.graph import (
     Composed,
     Convolution,
@@ -29,8 +28,9 @@ from strop.graph import (
     Sparse,
     SumPool,
 )
-from strop.reference import evaluate
-from strop.takeaway import export
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 from strop_backends.nengo import load_nengo
 
 try:

@@ -16,7 +16,6 @@ from random_graphs import random_frames, random_graph
 
 import strop
 from strop.conformance import golden_case, golden_names
-from strop.encode import as_frames, encode
 from strop.errors import BackendError, CapacityError, ModelFileError, UnsupportedLayerError
 from strop.graph import (
     Convolution,
@@ -30,7 +29,8 @@ from strop.graph import (
     SumPool,
     difference,
 )
-from strop.reference import evaluate
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
 
 nir = pytest.importorskip("nir")
 
@@ -470,7 +470,7 @@ def test_read_out_of_populations_at_different_depths_is_aligned() -> None:
 
 def test_folder_runs_without_strop_and_compares_every_spike(tmp_path: Path) -> None:
     case = golden_case("classifier")
-    from strop.takeaway import export
+    from strop.export.folders import export
 
     labels = case.classes
     out = export(case.graph, "nir", tmp_path / "out", frames=case.frames["image"], labels=labels)

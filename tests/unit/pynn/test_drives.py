@@ -10,10 +10,10 @@ from pynn_graphs import require
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
-from strop.backend import get_backend
 from strop.errors import BackendError, CapacityError
 from strop.graph import Dense, Graph, Input, Population
-from strop.reference import evaluate, potential
+from strop.running.oracle import evaluate, potential
+from strop.running.registry import get_backend
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 

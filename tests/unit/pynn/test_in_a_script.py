@@ -16,10 +16,10 @@ from pynn_graphs import branched_graph, one_layer, require
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
-from strop.backend import get_backend
 from strop.errors import BackendError
 from strop.graph import Graph
-from strop.reference import evaluate
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 from strop_backends.pynn.dialect import SimulatorInUseError, dialect_for
 from strop_backends.pynn.elsewhere import RemoteRunner
 from strop_backends.pynn.network import PyNNNetwork

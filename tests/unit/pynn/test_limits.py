@@ -168,7 +168,7 @@ def test_a_simulator_that_dies_in_the_second_chunk_leaves_no_result(
     graph.save(tmp_path / "net.strop")
     np.savez(tmp_path / "d.npz", x=np.ones((5, 1), dtype=np.float32))
     # `strop.simulate` is a function, too.
-    monkeypatch.setattr(sys.modules["strop.simulate"], "_CHUNK_FRAMES", 3)
+    monkeypatch.setattr(sys.modules["strop.running.simulate"], "_CHUNK_FRAMES", 3)
     command = ["predict", str(tmp_path / "net.strop"), "--data", str(tmp_path / "d.npz"), "--backend", name]
     before = sorted(path.name for path in tmp_path.iterdir())
 
@@ -195,7 +195,7 @@ def test_a_simulator_that_dies_in_the_second_chunk_leaves_no_result(
 
 def test_a_runner_goes_on_with_a_new_network_after_its_simulator_died(monkeypatch: pytest.MonkeyPatch) -> None:
     require("pynn-nest")
-    runner = strop.backend.get_backend("pynn-nest").prepare(one_layer([[1.0]], 0.5))
+    runner = strop.running.registry.get_backend("pynn-nest").prepare(one_layer([[1.0]], 0.5))
     assert isinstance(runner, PyNNRunner)
     signals = {"x": np.array([[True], [False], [True]])}
 

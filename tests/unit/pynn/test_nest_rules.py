@@ -11,7 +11,7 @@ from pynn_graphs import branched_graph, one_layer, require
 import strop
 from strop.errors import BackendError, CapacityError
 from strop.graph import Convolution, Graph, Input, Population
-from strop.reference import evaluate
+from strop.running.oracle import evaluate
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from pynn_graphs import one_layer, require
 from third_party import PYNN_NEURON_IMPORT
 
 import strop
-from strop.backend import get_backend
 from strop.errors import BackendError
 from strop.graph import Graph
+from strop.running.registry import get_backend
 
 pytestmark = PYNN_NEURON_IMPORT
 

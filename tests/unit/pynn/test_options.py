@@ -16,8 +16,8 @@ from pynn_graphs import one_layer, require
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
-from strop.backend import get_backend
 from strop.errors import BackendError, BackendMissingError
+from strop.running.registry import get_backend
 from strop_backends.pynn import PyNNSpinnakerBackend
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
@@ -57,7 +57,7 @@ def test_a_module_of_spynnaker_leads_to_its_backend(module: str, monkeypatch: py
         asked.append(name)
         raise BackendError("asked")
 
-    monkeypatch.setattr(sys.modules["strop.simulate"], "get_backend", get)
+    monkeypatch.setattr(sys.modules["strop.running.simulate"], "get_backend", get)
     with pytest.raises(BackendError, match="asked"):
         strop.build(GRAPH, ModuleType(module))
     assert asked == ["pynn-spinnaker"]

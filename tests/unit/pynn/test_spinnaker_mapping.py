@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pynn_graphs import branched_graph, require
 
-from strop.backend import get_backend
+from strop.costs.inspection import inspect_graph
 from strop.errors import BackendError
-from strop.inspection import inspect_graph
+from strop.running.registry import get_backend
 from strop_backends.pynn import PyNNSpinnakerBackend
 from strop_backends.pynn.fixed_point import Scaling, fixed_point_report, measured_scaling
 

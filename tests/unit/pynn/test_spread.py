@@ -8,7 +8,7 @@ from pynn_graphs import branched_graph, one_layer, require
 
 import strop
 from strop.errors import BackendError
-from strop.reference import evaluate
+from strop.running.oracle import evaluate
 
 
 @pytest.mark.parametrize("seed", range(6))

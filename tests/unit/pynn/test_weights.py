@@ -14,7 +14,7 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 import strop
 from strop.errors import BackendError
 from strop.graph import Dense, Graph, Input, Population, with_weights
-from strop.reference import evaluate
+from strop.running.oracle import evaluate
 from strop_backends.pynn.network import PyNNNetwork
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.errors import UnsupportedLayerError
-from strop.lowering.layers.refused import REASONS
 from strop.reader import classes, config, protobuf
 from strop.reader.config import NOTHING_KNOWN
 from strop.reader.naming import brief
+from strop.reader.not_carried import REASONS
 
 
 @pytest.mark.parametrize("name", classes.BUILT_IN)

@@ -5,7 +5,7 @@ values are multiples of 1/4 and small, so that float32 sums are exact in every o
 answer for each unit.
 """
 
-from strop.conformance.cases import decisions, inputs, operators
+from strop.conformance.cases import decision_cases, input_cases, operator_cases
 from strop.conformance.cases.recipe import RECIPES, Recipe, says
 
-__all__ = ["RECIPES", "Recipe", "decisions", "inputs", "operators", "says"]
+__all__ = ["RECIPES", "Recipe", "decision_cases", "input_cases", "operator_cases", "says"]

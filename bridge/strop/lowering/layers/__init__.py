@@ -2,7 +2,7 @@
 
 from strop.lowering.layers import (
     activation,
-    convolution,
+    convolutional,
     elementwise,
     linear,
     merging,
@@ -15,7 +15,7 @@ from strop.lowering.layers import (
 
 __all__ = [
     "activation",
-    "convolution",
+    "convolutional",
     "elementwise",
     "linear",
     "merging",

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from strop.capacity import require_memory
 from strop.graph import Dense, Sparse
+from strop.graph.capacity import require_memory
 from strop.lowering.context import Context
 from strop.lowering.layers.activation import activate
 from strop.lowering.refusal import Refusal

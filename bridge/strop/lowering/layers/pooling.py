@@ -10,7 +10,7 @@ import numpy as np
 
 from strop.graph import Composed, Operator, Select, Sparse, SumPool, compose
 from strop.lowering.context import Context
-from strop.lowering.layers.convolution import same_padding, spatial_input
+from strop.lowering.layers.convolutional import same_padding, spatial_input
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
 from strop.lowering.signal import Pooled, Signal, flat_index

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from strop.lowering.context import Context
-from strop.lowering.layers.convolution import spatial_input
+from strop.lowering.layers.convolutional import spatial_input
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
 from strop.lowering.signal import Signal, rearrange

@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from strop.keras.walk import walk
 from strop.lowering.context import Context, Observation
 from strop.lowering.layers.merging import joined
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handler_for, handles, lower_call
 from strop.lowering.signal import Signal, rearrange
-from strop.lowering.walk import walk
 
 
 @handles(keras.layers.TimeDistributed)

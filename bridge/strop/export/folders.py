@@ -1,0 +1,130 @@
+"""Take-away folders: `strop.export` writes a network that runs where strop is not installed.
+
+A target is found through the entry-point group `strop.targets`: a callable `write(graph, out, frames, labels,
+**options)` that fills an existing, empty folder. Here is what they share: the folder appears whole or not at
+all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
+from strop.running.encode import FrameDict, Frames, as_frames
+from strop.running.frames import take_apart
+from strop.running.labels import labels_by_output
+from strop.running.opening import ModelOrGraph, as_graph
+
+GROUP = "strop.targets"
+
+# Fills an empty folder: graph, folder, frames by input (float32, shape (n, *input_shape)) and classes, or
+# None for either.
+Writer = Callable[..., None]
+
+
+def target_names() -> list[str]:
+    """Return the names of all registered targets."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def get_target(name: str) -> Writer:
+    """Return the writer of the target registered as `name`.
+
+    Raises
+    ------
+    BackendMissingError
+        If there is no such target, or what it needs is not installed.
+    BackendError
+        If two distributions have registered the same name.
+    """
+    entries = {entry.value: entry for entry in entry_points(group=GROUP) if entry.name == name}
+    if not entries:
+        known = target_names()
+        raise BackendMissingError(
+            f"there is no target {name!r} to export for; known are: {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    if len(entries) > 1:
+        raise BackendError(f"the target name {name!r} is registered twice: {', '.join(sorted(entries))}")
+    try:
+        writer: Writer = next(iter(entries.values())).load()
+    except ImportError as error:
+        raise BackendMissingError(f"the target {name!r} cannot be used: {error}") from error
+    return writer
+
+
+def export(
+    graph: ModelOrGraph,
+    target: str,
+    out: str | os.PathLike[str],
+    *,
+    frames: Frames | None = None,
+    labels: Any = None,
+    **options: Any,
+) -> Path:
+    """Write a folder that runs `graph` on `target` without strop, and return its path.
+
+    >>> strop.export(graph, "pynn", "lenet-pynn", frames=x_test[:100], labels=y_test[:100])
+
+    Parameters
+    ----------
+    graph : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
+    target : {"brian2", "pynn", "spinnaker", "nengo", "nir"}, or another that is registered
+    out : path
+        Folder to write; it must not exist, or be empty.
+    frames : array, shape (n, *input_shape), optional
+        Frames to take along, as for `strop.simulate`; the folder then holds the spikes that are expected of
+        them.
+    labels : array of class numbers, shape (n,), or one-hot rows, optional
+        Their classes, of the first output; see `strop.running.labels`.
+    options
+        Passed on to the target.
+
+    Raises
+    ------
+    DataError
+        If the folder is not empty, or frames or labels do not fit.
+    BackendError, BackendMissingError
+        If the target cannot take this graph, or is not there.
+    """
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is there already and is no empty folder; nothing was written")
+    writer = get_target(target)
+    graph = as_graph(graph, "strop.export")
+    if frames is None and labels is not None:
+        raise DataError("labels were given without frames")
+    ready: FrameDict | None = None
+    truth = None
+    if frames is not None:
+        given = take_apart(graph, frames, labels)
+        ready = as_frames(graph, given.frames)
+        truths, _ = labels_by_output(graph, given.labels, given.count)
+        truth = None if truths is None else truths[0]
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, so that the last step is one rename within a file system.
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        writer(graph, draft, ready, truth, **options)
+        # mkdtemp makes folders that only their owner can enter.
+        draft.chmod(0o777 & ~_umask())
+        if folder.exists():
+            folder.rmdir()
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return folder
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

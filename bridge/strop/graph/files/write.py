@@ -1,0 +1,209 @@
+"""Writing a graph to a `.strop` file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import ModelFileError
+from strop.graph.files.layout import CLASS_NAMES, COMPRESS_FROM, FORMAT, OLD_KINDS, OPERATORS, SUFFIX, VERSION
+from strop.graph.nodes import Input, Population, Projection, Readout
+from strop.graph.operator import Operator
+
+
+class GraphContent(Protocol):
+    """What a file holds of a `strop.Graph`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[Input, ...]: ...
+    @property
+    def populations(self) -> tuple[Population, ...]: ...
+    @property
+    def projections(self) -> tuple[Projection, ...]: ...
+    @property
+    def readouts(self) -> tuple[Readout, ...]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+
+
+def save_graph(graph: GraphContent, path: str | os.PathLike[str]) -> None:
+    """Write `graph` to `path`, whole or not at all.
+
+    >>> save_graph(graph, "net.strop")
+
+    A temporary file in the same folder is written, flushed to the disk and renamed, so that a reader sees
+    either the old file or the new one.
+
+    Raises
+    ------
+    ModelFileError
+        If the folder is missing or not writable, or the graph holds an operator that is not one of strop's
+        own.
+    """
+    import h5py
+
+    path = Path(path)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    document = json.dumps(_describe(graph, arrays), allow_nan=False, indent=1)
+    if not path.parent.is_dir():
+        raise ModelFileError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, _version(graph)
+            file.create_dataset("graph", data=document, dtype=h5py.string_dtype())
+            folder = file.create_group("arrays")
+            for name, values in arrays.items():
+                packed = {"compression": "gzip", "shuffle": True} if values.size >= COMPRESS_FROM else {}
+                folder.create_dataset(name, data=values, **packed)
+        _flush_to_disk(temporary)
+        _share_like_others(temporary)
+        os.replace(temporary, path)
+        _flush_to_disk(path.parent)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be written: {error}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def _flush_to_disk(path: str | Path) -> None:
+    """Ask the system to keep a file, or the entries of a folder, through a loss of power."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders; the rename is then as safe as it gets
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems cannot, for folders
+        if not Path(path).is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def _share_like_others(path: str) -> None:
+    """Give a temporary file, which its maker alone may read, the rights that a new file would have had."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
+
+
+def _says_of_planes(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 1 lacks; none where they are what version 1 takes for granted."""
+    if node.step is None and node.offset == 0.0:
+        return {}
+    return {"step": None if node.step is None else float(node.step), "offset": float(node.offset)}
+
+
+def _says_of_whole_numbers(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 2 lacks; none where they are what version 2 takes for granted."""
+    return {"dtype": node.dtype, "scaled_by": node.scaled_by} if node.whole_numbers else {}
+
+
+def _is_new(readout: Readout) -> bool:
+    """Whether a read-out is one that version 2 cannot hold."""
+    return readout.kind not in OLD_KINDS or readout.after is not None or readout.argmax
+
+
+def _version(graph: GraphContent) -> int:
+    """Return the oldest version that can hold a graph: an older strop would divide whole numbers by 255 in silence."""
+    if any(_says_of_whole_numbers(node) for node in graph.inputs) or any(_is_new(r) for r in graph.readouts):
+        return VERSION
+    return 2 if any(_says_of_planes(node) for node in graph.inputs) else 1
+
+
+def _describe(graph: GraphContent, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Return the JSON document of a graph and put the arrays that it names into `arrays`."""
+
+    def keep(name: str, values: npt.NDArray[Any]) -> str:
+        arrays[name] = values
+        return name
+
+    def operator(name: str, op: Operator) -> dict[str, Any]:
+        kind = CLASS_NAMES.get(type(op))
+        if kind is None:
+            raise ModelFileError(
+                f"{name} of graph {graph.name!r}: a {SUFFIX} file cannot hold the operator {type(op).__name__}, "
+                f"known are {', '.join(OPERATORS)} (any linear map can be written as Sparse, from to_coo())"
+            )
+        described: dict[str, Any] = {"type": kind}
+        for key, attribute, form in OPERATORS[kind][1]:
+            value = getattr(op, attribute)
+            if form in ("float64", "int64"):
+                described[key] = keep(f"{name}.{key}", value)
+            elif form == "operators":
+                described[key] = [operator(f"{name}.{key}.{n}", stage) for n, stage in enumerate(value)]
+            else:
+                described[key] = value
+        return described
+
+    return {
+        "name": graph.name,
+        "inputs": [
+            {
+                "name": i.name,
+                "shape": i.shape,
+                "encoding": i.encoding,
+                "bits": i.bits,
+                "level": float(i.level),
+                **_says_of_planes(i),
+                **_says_of_whole_numbers(i),
+            }
+            for i in graph.inputs
+        ],
+        "populations": [
+            {
+                "name": p.name,
+                "shape": p.shape,
+                "threshold": keep(f"populations.{n}.threshold", _compact(p.threshold)),
+                "bias": keep(f"populations.{n}.bias", _compact(p.bias)),
+            }
+            for n, p in enumerate(graph.populations)
+        ],
+        "projections": [
+            {
+                "source": p.source,
+                "target": p.target,
+                "delay": p.delay,
+                "operator": operator(f"projections.{n}.operator", p.operator),
+            }
+            for n, p in enumerate(graph.projections)
+        ],
+        "readouts": [
+            {
+                "name": r.name,
+                "kind": r.kind,
+                "sources": r.sources,
+                "operators": [operator(f"readouts.{n}.operators.{k}", op) for k, op in enumerate(r.operators)],
+                "bias": keep(f"readouts.{n}.bias", _compact(r.bias)),
+                **(
+                    {
+                        "after": None if r.after is None else operator(f"readouts.{n}.after", r.after),
+                        "argmax": r.argmax,
+                    }
+                    if _is_new(r)
+                    else {}
+                ),
+            }
+            for n, r in enumerate(graph.readouts)
+        ],
+        "outputs": graph.outputs,
+    }
+
+
+def _compact(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return `values` with extent 1 along broadcast axes: a convolution has one bias per filter."""
+    return values[tuple(slice(0, 1) if step == 0 else slice(None) for step in values.strides)]

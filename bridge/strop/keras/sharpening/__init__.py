@@ -1,0 +1,1 @@
+"""Sharpening: Keras callbacks that turn smooth activations into thresholds while a network trains."""

@@ -1,0 +1,222 @@
+"""What a simulator must offer, and how strop finds it: the entry-point group `strop.backends`.
+
+A backend is a class registered under its name; strop loads it when it is asked for, so that `import strop`
+stays light and a broken plug-in breaks nothing but itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sized
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import BackendError, did_you_mean
+from strop.graph import Graph
+
+Pair = tuple[str, str]
+
+
+class NotOfferedError(BackendError):
+    """A backend was asked for something that a backend need not offer, and this one does not."""
+
+    def __init__(self, kind: type, what: str) -> None:
+        super().__init__(f"{kind.__name__} does not offer {what}()")
+
+
+class Runner(ABC):
+    """A graph that was built once and can be run on any number of chunks of frames."""
+
+    @abstractmethod
+    def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Stream one chunk through the network.
+
+        Parameters
+        ----------
+        signals : mapping of input name to array, shape (n, *signal_shape)
+            Encoded frames, from `strop.running.encode.encode`: bool spikes, or float64 values for analogue encodings.
+
+        Returns
+        -------
+        dict of population name to bool array, shape (n, *shape)
+            What every population answered to each frame.
+        """
+
+    def close(self) -> None:
+        """Release what the simulator holds. May be called more than once."""
+        return None
+
+    # Optional: the conformance suite tests what a runner offers, and skips what it does not, with a reason. ----------
+
+    def reset(self) -> None:
+        """Go back to the state in which `Backend.prepare` returned the runner: step 0, no spike under way.
+
+        Weights that were changed stay as they are.
+        """
+        raise NotOfferedError(type(self), "reset")
+
+    def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
+        """Return the weights that the simulator has now, in the graph's units (dimensionless, as in Keras).
+
+        They are read from the simulator, not from the graph: what a plasticity rule has changed is seen.
+
+        Returns
+        -------
+        dict of (source, target) to float64 array, shape (synapses,)
+            In the order of `strop.graph.synapses_of`. Projections that are not simulated, because the host evaluates
+            their target or sums up their values, are left out.
+        """
+        raise NotOfferedError(type(self), "weights")
+
+    def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
+        """Change weights in the simulator, in place: what runs next gives the spikes of the graph with those weights.
+
+        Parameters
+        ----------
+        weights : mapping of (source, target) to array, shape (synapses,)
+            In the graph's units and the order of `strop.graph.synapses_of`. Projections that are not named keep theirs.
+
+        Raises
+        ------
+        BackendError
+            For a projection that is not simulated, another number of weights, values that are not finite, or a weight
+            that this simulator cannot take there (as one of the other sign); nothing has changed then.
+        """
+        raise NotOfferedError(type(self), "set_weights")
+
+
+def checked_weights(
+    given: Mapping[Pair, npt.NDArray[np.floating[Any]]], present: Mapping[Pair, Sized], name: str
+) -> dict[Pair, npt.NDArray[np.float64]]:
+    """Return weights that a backend was given, as new float64 arrays, or refuse them.
+
+    Parameters
+    ----------
+    given : mapping of (source, target) to array, shape (synapses,)
+    present : mapping of (source, target) to anything that has the length of that projection's weights
+        The projections that the simulator has.
+    name : str
+        The backend's name.
+
+    Raises
+    ------
+    BackendError
+        For a projection that is not among those `present`, another number of weights, or one that is not finite.
+    """
+    checked = {}
+    for (source, target), weights in given.items():
+        what = f"{name}: weights of {source} -> {target}"
+        if (source, target) not in present:
+            known = ", ".join(f"{a} -> {b}" for a, b in present)
+            raise BackendError(f"{what} cannot be set: no such synapses are simulated (there are: {known or 'none'})")
+        values = np.array(weights, dtype=np.float64).reshape(-1)
+        if len(values) != len(present[source, target]):
+            raise BackendError(f"{what}: {len(values):,} were given for {len(present[source, target]):,} synapses")
+        if not np.isfinite(values).all():
+            raise BackendError(f"{what} hold values that are not finite (NaN or infinity)")
+        checked[source, target] = values
+    return checked
+
+
+class Backend(ABC):
+    """One simulator. Subclasses are registered under the entry-point group `strop.backends`.
+
+    Attributes
+    ----------
+    name : str
+        What users call it, the name of its entry point.
+    summary : str
+        One line for `strop backends`.
+    encodings : tuple of str
+        Input encodings that it can run.
+    frame_interval : int
+        Steps between two frames; 1 where a unit that fired can take the next frame's input at once.
+    precision : {"float64", "float32"}
+        What weights, thresholds and sums are kept in.
+    resolution : float
+        How close below its threshold a potential may come and still be told from it, relative to all that is
+        compared: one that is not below by more than `resolution * (sum |w||s| + |bias| + |threshold|)` may be taken for
+        equal, and fire (a threshold of 0 counts as 1). 0 where nothing is rounded but the sums, in `precision`. A
+        potential that is equal to its threshold fires on every backend.
+    weight_options : mapping
+        Options for `prepare` under which every single synapse has a weight that can be read and changed (see
+        `Runner.weights`); empty where that is always so.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    encodings: ClassVar[tuple[str, ...]] = ("host",)
+    frame_interval: ClassVar[int] = 1
+    precision: ClassVar[str] = "float64"
+    resolution: ClassVar[float] = 0.0
+    weight_options: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str:
+        """Return the simulator's name and version, or raise `ImportError` if it is not installed."""
+
+    @abstractmethod
+    def build(self, graph: Graph, **options: Any) -> Any:
+        """Return the simulator's native objects for `graph`, for the user's own script."""
+
+    @abstractmethod
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Build `graph` and return a runner that streams chunks of frames through it."""
+
+    def check(self, graph: Graph) -> None:
+        """Raise `BackendError` if this backend cannot run `graph`; the default looks at the encodings."""
+        for node in graph.inputs:
+            if node.encoding not in self.encodings:
+                raise BackendError(
+                    f"{self.name} cannot run the encoding {node.encoding!r} of input {node.name!r}; "
+                    f"it can run: {', '.join(self.encodings)}"
+                )
+
+    def fidelity(self, graph: Graph) -> list[tuple[str, str, str]]:
+        """Return how faithfully this backend runs each population of `graph`, in the graph's order.
+
+        >>> get_backend("brian2").fidelity(graph)[0]
+        ('conv', 'exact', 'evaluated on the host, in float64')
+
+        Returns
+        -------
+        list of (population, level, reason)
+            `level` is "exact", "exact within <margin>" (a unit whose potential comes that close to its
+            threshold may decide otherwise, because sums are rounded in another order), or "unsupported".
+        """
+        from strop.running.fidelity import fidelity_of
+
+        return fidelity_of(graph, self.encodings, self.precision, self.name, self.resolution)
+
+    # Optional: what the conformance suite varies around a network. --------------------------------------------------
+
+    def variations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return options for `prepare` under which no spike may change, each with a name.
+
+        >>> get_backend("brian2").variations()["a step of 0.1 ms"]
+        {'dt': 0.0001}
+
+        Other time steps before all, then threads, code-generation targets, and whatever else a user may choose.
+        """
+        return {}
+
+    def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
+        """Return what a user's script may have done before it comes to strop, each with a name.
+
+        A context manager brings it about (the simulator was used and is in use, a preference is set, a clock has run
+        far) and takes it back. In each of them a network gives the same spikes, or is refused with a `StropError`
+        that says why.
+        """
+        return {}
+
+    def refuse_options(self, options: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+        """Raise `BackendError` if any option is left that the backend does not know; it may say which it does."""
+        if options:
+            names = sorted(options)
+            raise BackendError(
+                f"{self.name} does not know the option(s) {', '.join(names)}{did_you_mean(names[0], known)}"
+            )

@@ -1,0 +1,184 @@
+"""Labels in the forms that users have, as class numbers per output, and how many frames were decided as they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import DataError
+from strop.graph import Graph
+from strop.running.decode import class_count
+from strop.running.frames import as_array, by_name
+
+IntArray = npt.NDArray[np.int64]
+
+# One entry per output of a graph, in its order: class numbers, shape (n,), or None.
+Truths = tuple[IntArray | None, ...]
+
+
+def as_labels(labels: Any, count: int, classes: int | None = None, where: str = "labels") -> IntArray | None:
+    """Return labels as class numbers, shape `(count,)`.
+
+    Parameters
+    ----------
+    labels : array-like or None
+        Class numbers, shape (count,) or (count, 1): integers, bool, or floats that are whole numbers; or one-hot rows.
+    count : int
+        Number of frames.
+    classes : int, optional
+        Number of classes, where it is known.
+    where : str
+        What to call them in messages.
+
+    Raises
+    ------
+    DataError
+        If they are none of these, or a number is no class; names the value and its place.
+    """
+    if labels is None:
+        return None
+    array = as_array(labels, where)
+    if array.ndim not in (1, 2) or len(array) != count:
+        raise DataError(f"{where} must be {count} class numbers, one per frame; got {array.dtype} {array.shape}")
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise DataError(
+            f"{where} must be {count} class numbers, one per frame; got {array.dtype} {array.shape}: number the "
+            "classes from 0, in the order of the model's outputs"
+        )
+    if array.ndim == 2 and array.shape[1] != 1:
+        array = _of_one_hot(array, classes, where)
+    array = array.reshape(-1)
+    whole = np.isfinite(array) & (array == np.floor(array)) if array.dtype.kind not in "biu" else np.full(count, True)
+    right = whole & (array >= 0) & (array < (classes or 2**31))
+    if not right.all():
+        index = int(np.flatnonzero(~right)[0])
+        among = "a class number from 0" if classes is None else f"one of the {classes} classes, 0 to {classes - 1}"
+        raise DataError(f"{where}: {array[index].item()!r} at index {index} is not {among}")
+    return array.astype(np.int64)
+
+
+def _of_one_hot(rows: npt.NDArray[Any], classes: int | None, where: str) -> IntArray:
+    if classes is not None and rows.shape[1] != classes:
+        raise DataError(
+            f"{where} have rows of {rows.shape[1]} numbers, and there are {classes} classes: give class numbers, one "
+            "per frame, or one-hot rows"
+        )
+    right = ((rows == 0) | (rows == 1)).all(axis=1) & ((rows != 0).sum(axis=1) == 1)
+    if not right.all():
+        index = int(np.flatnonzero(~right)[0])
+        raise DataError(
+            f"{where}: row {index} is not one-hot ({np.array2string(rows[index], threshold=8)}): one number must be 1, "
+            "the others 0; or give class numbers, one per frame"
+        )
+    numbers: IntArray = rows.argmax(axis=1).astype(np.int64)
+    return numbers
+
+
+def labels_by_output(
+    graph: Graph, labels: Any, count: int, keys: Mapping[str, str] | None = None
+) -> tuple[Truths | None, list[str]]:
+    """Return class numbers for every output that decides between classes, None for the others, and what to say of it.
+
+    Parameters
+    ----------
+    labels : array-like, or a list, tuple or mapping of them, or None
+        One array is for the first output (for the only one that decides, if the first does not). A list or tuple with
+        one entry per output, or a mapping by the outputs' names or numbers from "1", may hold None.
+    count : int
+        Number of frames.
+    keys : mapping of str to output name, optional
+        What a Keras model calls its outputs, where that is not their layers' names.
+
+    Returns
+    -------
+    truths : tuple, or None where there are no labels for any output that decides
+    notes : list of str
+
+    Raises
+    ------
+    DataError
+        See `as_labels`; or if a name is none of an output.
+    """
+    if labels is None:
+        return None, []
+    names = list(graph.outputs)
+    classes = [class_count(graph, name) for name in names]
+    given: list[Any] = [None] * len(names)
+    if isinstance(labels, Mapping):
+        given = by_name(names, labels, "labels", "outputs", keys)
+    elif _one_per_output(labels, len(names), count):
+        given = list(labels)
+    else:
+        deciding = [number for number, found in enumerate(classes) if found]
+        given[deciding[0] if len(deciding) == 1 else 0] = labels
+    truths: list[IntArray | None] = []
+    notes = []
+    for name, own, found in zip(names, given, classes, strict=True):
+        where = "labels" if len(names) == 1 else f"labels of output {name!r}"
+        if own is not None and not found:
+            notes.append(f"{where} give no accuracy: output {name!r} does not decide between classes")
+            own = _of_no_decision(own, count, where)
+        truths.append(as_labels(own, count, found, where))
+    return (tuple(truths) if any(own is not None for own in truths) else None), notes
+
+
+def _of_no_decision(labels: Any, count: int, where: str) -> IntArray | None:
+    """Return class numbers, which a page can show beside the frames; None for targets that are none, values say."""
+    array = as_array(labels, where)
+    if array.ndim == 0 or len(array) != count:
+        raise DataError(f"{where} must be {count} class numbers, one per frame; got {array.dtype} {array.shape}")
+    try:
+        return as_labels(array, count, None, where)
+    except DataError:
+        return None
+
+
+def _one_per_output(labels: Any, outputs: int, count: int) -> bool:
+    """Whether a sequence holds labels for each output, and not one label for each frame."""
+    if outputs == 1 or not isinstance(labels, (tuple, list)) or len(labels) != outputs:
+        return False
+    return outputs != count or any(part is None or np.ndim(part) > 0 for part in labels)
+
+
+def part_of(truths: Truths | None, start: int, stop: int) -> Truths | None:
+    """Return the labels of some frames."""
+    return None if truths is None else tuple(own if own is None else own[start:stop] for own in truths)
+
+
+class Scores:
+    """How many frames each comparison decided as the labels say, for every output that has labels.
+
+    Parameters
+    ----------
+    graph : Graph
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.names = list(graph.outputs)
+        self._correct: dict[str, list[int]] = {}
+        self._labelled: dict[str, list[int]] = {}
+
+    def add(self, who: str, answers: Sequence[IntArray | None], truths: Truths | None) -> None:
+        """Count a chunk: which classes `who` decided for, and the labels, both per output and shape `(n,)` or None."""
+        if truths is None:
+            return
+        correct = self._correct.setdefault(who, [0] * len(self.names))
+        labelled = self._labelled.setdefault(who, [0] * len(self.names))
+        for number, (answer, truth) in enumerate(zip(answers, truths, strict=True)):
+            if answer is not None and truth is not None:
+                correct[number] += int((answer == truth).sum())
+                labelled[number] += len(truth)
+
+    def accuracies(self, who: str) -> dict[str, float | None]:
+        """Return the accuracy of every output by its name; None for those without labels, nothing if none has any."""
+        if who not in self._correct:
+            return {}
+        counts = zip(self.names, self._correct[who], self._labelled[who], strict=True)
+        return {name: correct / labelled if labelled else None for name, correct, labelled in counts}
+
+    def accuracy(self, who: str) -> float | None:
+        """Return the accuracy of the first output, None if it has no labels."""
+        return self.accuracies(who).get(self.names[0])

@@ -1,0 +1,110 @@
+"""What stands for a model or a graph: the thing itself, or the path of a file that holds one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.errors import ModelFileError, StropError
+from strop.graph import Graph
+
+if TYPE_CHECKING:
+    import keras
+
+# A Keras model or a graph, or the path of a file that `open_file` reads.
+ModelOrGraph = Any
+
+
+def open_file(path: str | os.PathLike[str]) -> keras.Model | Graph:
+    """Return the Keras model or the graph that a file (or the folder of a SavedModel) holds.
+
+    >>> open_file("net.strop")
+
+    Raises
+    ------
+    ModelFileError
+        If there is nothing there, or it holds neither.
+    """
+    from strop.graph.files.formats import read_graph
+
+    path = Path(path)
+    if not path.exists():
+        raise ModelFileError(f"model {path} does not exist")
+    graph = read_graph(path)
+    if graph is not None:
+        return graph
+    from strop.reader import load_model
+
+    return load_model(path)
+
+
+def model_or_graph(given: ModelOrGraph, who: str) -> keras.Model | Graph:
+    """Return what was given as a Keras model or a graph; a path is opened.
+
+    Parameters
+    ----------
+    who : str
+        The function that asks, for messages.
+
+    Raises
+    ------
+    StropError
+        If it is neither; says what to give.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        given = open_file(given)
+    keras = sys.modules.get("keras")
+    if isinstance(given, Graph) or (keras is not None and isinstance(given, keras.Model)):
+        return given
+    kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
+    advice = ""
+    if any(base.__module__.split(".")[0] in ("tf_keras", "tensorflow") for base in type(given).__mro__):
+        advice = ". A model of tf_keras (Keras 2) can be saved, and its file be given"
+    raise StropError(f"{who} takes a Keras 3 model, a strop.Graph, or the path of a file of one; got {kind}{advice}")
+
+
+def keys_of(model: keras.Model | Graph, graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what a Keras model calls its inputs and outputs, and which of the graph's each is.
+
+    A model made with `keras.Model({"left": a}, {"class": b})` takes and gives dictionaries; their keys, and the
+    names of the layers, need not be the names in the graph.
+    """
+    if isinstance(model, Graph):
+        return {}, {}
+    import keras
+
+    found: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    sides = ((model.inputs, "input", [node.name for node in graph.inputs]), (model.outputs, "output", graph.outputs))
+    for keys, (tensors, structure, names) in zip(found, sides, strict=True):
+        for tensor, name in zip(tensors, names, strict=True):
+            if hasattr(tensor, "_keras_history"):
+                keys[tensor._keras_history.operation.name] = name
+        if not isinstance(model, keras.Sequential):
+            paths = keras.tree.flatten_with_path(getattr(model, structure))
+            keys.update({path[0]: name for (path, _), name in zip(paths, names, strict=True) if _is_key(path)})
+    return found
+
+
+def _is_key(path: tuple[Any, ...]) -> bool:
+    return len(path) == 1 and isinstance(path[0], str)
+
+
+def as_graph(given: ModelOrGraph, who: str) -> Graph:
+    """Return what was given as a graph: a path is opened, and a Keras model lowered as `strop.lower(model)` does.
+
+    >>> as_graph(model, "strop.simulate").inputs[0].encoding
+    'host'
+
+    Raises
+    ------
+    StropError
+        If it is neither a model nor a graph, or the model cannot be lowered.
+    """
+    found = model_or_graph(given, who)
+    if isinstance(found, Graph):
+        return found
+    from strop.lowering import lower
+
+    return lower(found)

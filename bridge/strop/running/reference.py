@@ -1,0 +1,66 @@
+"""The oracle: a graph evaluated in float64, with the margins and rounding bounds that tell a tie from a fault.
+
+It stands between Keras and the simulators. Keras is held against it layer by layer, each simulator on the whole
+network; both comparisons are in `strop.verify`. Bounds follow N. J. Higham, "Accuracy and Stability of Numerical
+Algorithms" (2002), section 3.1: a sum of n terms, in any order, is off by at most `gamma_n * sum |terms|`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.graph import ENCODINGS, Graph
+from strop.running.backend import Backend, Runner
+from strop.running.oracle import BoolArray, Signals, fires
+
+
+class _ReferenceRunner(Runner):
+    """Steps through the network as a machine would, spikes travelling with the delays of their projections."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def run(self, signals: Signals) -> dict[str, BoolArray]:
+        graph = self.graph
+        count = len(next(iter(signals.values())))
+        steps = count + graph.total_depth
+        # One column of time per node: units without memory let a whole column be computed at once, because a
+        # population at step t needs nothing but its sources at step t - delay.
+        trace: dict[str, npt.NDArray[Any]] = {
+            name: np.concatenate([values, np.zeros((graph.total_depth, *values.shape[1:]), values.dtype)])
+            for name, values in signals.items()
+        }
+        for population in graph.populations:
+            total = np.zeros((steps, *population.shape))
+            for p in graph.incoming(population.name):
+                total[p.delay :] += p.operator.apply(trace[p.source][: steps - p.delay])
+            trace[population.name] = fires(population, total + population.bias)
+        return {
+            population.name: trace[population.name][(first := graph.depth(population.name)) : first + count]
+            for population in graph.populations
+        }
+
+
+class ReferenceBackend(Backend):
+    """The oracle as a backend: float64 NumPy, streaming with delays, no simulator needed."""
+
+    name: ClassVar[str] = "reference"
+    summary: ClassVar[str] = "float64 NumPy, the oracle's arithmetic; streams with delays"
+    encodings: ClassVar[tuple[str, ...]] = ENCODINGS
+
+    @classmethod
+    def version(cls) -> str:
+        """Version of NumPy."""
+        return f"numpy {np.__version__}"
+
+    def build(self, graph: Graph, **options: Any) -> Graph:
+        """Return the graph itself: it is what this backend runs."""
+        return graph
+
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Return a runner; there are no options."""
+        self.refuse_options(options)
+        return _ReferenceRunner(graph)

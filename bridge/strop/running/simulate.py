@@ -1,0 +1,140 @@
+"""Building and running a graph on a backend: `strop.build` and `strop.simulate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.graph import Graph
+from strop.running.backend import Backend
+from strop.running.decode import classes, decode
+from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes
+from strop.running.frames import take_apart
+from strop.running.opening import ModelOrGraph, as_graph, keys_of, model_or_graph
+from strop.running.progress import Progress
+from strop.running.registry import get_backend
+
+# A chunk holds about this many values of the widest node, so that memory does not grow with the number of frames.
+_CHUNK_VALUES = 8_000_000
+_CHUNK_FRAMES = 1000
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a simulation gave.
+
+    Attributes
+    ----------
+    spikes : dict of population name to bool array, shape (n, *shape)
+    output : array, or list of arrays for a model with several outputs, shape (n, ...)
+        Decoded: class probabilities, values, or spikes.
+    classes : int64 array, shape (n,), or None where the network decides nothing
+    backend : str
+    version : str
+        Simulator and version.
+    notes : tuple of str
+        What was done with the frames, in plain sentences.
+    """
+
+    spikes: dict[str, npt.NDArray[np.bool_]] = field(repr=False)
+    output: Any = field(repr=False)
+    classes: npt.NDArray[np.int64] | None = field(repr=False)
+    backend: str
+    version: str
+    notes: tuple[str, ...] = field(default=(), repr=False)
+
+
+def build(graph: ModelOrGraph, backend: str | ModuleType, **options: Any) -> Any:
+    """Return the native objects of `backend` for `graph`, for the user's own script.
+
+    >>> network = strop.build(graph, "brian2")  # a brian2.Network, its groups named as in the graph
+    >>> network = strop.build(graph, sim)  # sim is a PyNN module, after sim.setup()
+
+    Parameters
+    ----------
+    graph : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
+    backend : str or PyNN module
+    options
+        Passed on to the backend.
+
+    Raises
+    ------
+    BackendMissingError
+        If the backend is unknown or its simulator is not installed.
+    BackendError
+        If it cannot run this graph.
+    """
+    if isinstance(backend, ModuleType):
+        options["simulator"] = backend
+        # "pyNN.spiNNaker" imports everything from "spynnaker.pyNN", and is as often called by that name.
+        name = backend.__name__.replace("spynnaker.pyNN", "pyNN.spiNNaker", 1)
+        backend = name.replace("pyNN.", "pynn-", 1).lower() if name.startswith("pyNN.") else name
+    engine = get_backend(backend)
+    graph = as_graph(graph, "strop.build")
+    engine.check(graph)
+    return engine.build(graph, **options)
+
+
+def chunk_size(graph: Graph) -> int:
+    """Return how many frames to work on at once, so that the widest node stays within some tens of megabytes."""
+    widest = max(int(np.prod(graph.signal_shape(name))) for name in graph.depths)
+    return int(np.clip(_CHUNK_VALUES // widest, 1, _CHUNK_FRAMES))
+
+
+def chunks(frames: FrameDict, size: int) -> Iterator[FrameDict]:
+    """Yield `frames` in runs of at most `size`."""
+    count = len(next(iter(frames.values())))
+    for start in range(0, count, size):
+        yield {name: array[start : start + size] for name, array in frames.items()}
+
+
+def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **options: Any) -> Result:
+    """Stream `frames` through `graph` on `backend`, one frame per time step.
+
+    >>> result = strop.simulate(graph, frames, "brian2")
+    >>> result.classes[:3], result.spikes["dense_1"].shape
+
+    Parameters
+    ----------
+    graph : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
+    frames : array, shape (n, *input_shape)
+        Or several, or a stream of them, as for `strop.verify`; see `strop.running.encode.as_frames`.
+    backend : str or Backend
+        For example "reference", "brian2"; see `strop backends`. Or one of your own that is not registered.
+    options
+        Passed on to the backend.
+
+    Raises
+    ------
+    DataError, BackendMissingError, BackendError, CapacityError
+    """
+    engine = get_backend(backend)
+    name = backend if isinstance(backend, str) else backend.name
+    model = model_or_graph(graph, "strop.simulate")
+    graph = as_graph(model, "strop.simulate")
+    engine.check(graph)
+    given = take_apart(graph, frames, keys=keys_of(model, graph)[0])
+    ready = as_frames(graph, given.frames)
+    size = chunk_size(graph)
+    parts: list[dict[str, npt.NDArray[np.bool_]]] = []
+    count = len(next(iter(ready.values())))
+    runner = engine.prepare(graph, **options)
+    try:
+        with Progress(f"simulating on {name}", count) as progress:
+            for part in chunks(ready, size):
+                parts.append(runner.run(encode(graph, part)))
+                progress.advance(len(next(iter(part.values()))))
+    finally:
+        runner.close()
+    spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
+    answers = decode(graph, spikes)
+    output = answers[0] if len(answers) == 1 else answers
+    notes = tuple(frame_notes(graph, given.frames))
+    return Result(spikes, output, classes(graph, spikes), name, engine.version(), notes)

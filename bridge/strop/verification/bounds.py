@@ -1,0 +1,110 @@
+"""What a comparison may differ by: Keras's float32 rounding, a simulator's float64 rounding and resolution.
+
+Every bound is a bound on the distance between a potential as it was computed and as the oracle has it, for each
+neuron and frame. It is 0 where the sums are exact (see `strop.graph.rounding`): there no difference is excused.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+
+from strop.graph import Graph
+from strop.graph.rounding.evaluation import Evaluation, Operators, Stage
+from strop.graph.rounding.formats import FLOAT32, FLOAT64, FloatFormat
+from strop.graph.rounding.stages import as_summed, loudest
+from strop.running.fidelity import compared
+from strop.running.oracle import FLOAT64_UNIT, FloatArray, Signals, fan_in, gamma, magnitude, terms
+
+NONE = np.zeros(())
+
+
+class Bound(ABC):
+    """How far computed potentials may be from the oracle's."""
+
+    @abstractmethod
+    def error(self, name: str, signals: Signals) -> FloatArray:
+        """Return the bound for a population's potentials (a read-out's logits), given what its sources sent.
+
+        Broadcasts to `(n, *shape)`.
+        """
+
+    def blur(self, name: str, signals: Signals) -> FloatArray:
+        """Return how close to its threshold a potential that is not equal to it may come and be taken for equal."""
+        return NONE
+
+
+class RoundingBound(Bound):
+    """The bound for somebody who computes recorded stages in a given arithmetic.
+
+    Parameters
+    ----------
+    stages : mapping of population or read-out name to Stage
+    """
+
+    def __init__(self, graph: Graph, stages: Mapping[str, Stage], arithmetic: FloatFormat = FLOAT32) -> None:
+        self.graph, self.stages, self.arithmetic = graph, dict(stages), arithmetic
+        self._operators = Operators()
+
+    def error(self, name: str, signals: Signals) -> FloatArray:
+        return Evaluation(signals, self.arithmetic, self._operators).of(self.stages[name]).error
+
+    def ceilings(self, signals: Signals) -> dict[str, FloatArray]:
+        """Return a bound for each population that holds in all given frames, and whatever populations send.
+
+        Cheap, because one pseudo-frame with the largest values is computed: what lies further from a threshold than
+        this needs no closer look. Each broadcasts to `(1, *shape)`.
+        """
+        most, grids = loudest(self.graph, signals)
+        return {
+            name: Evaluation(most, self.arithmetic, self._operators, grids, ceiling=True).of(self.stages[name]).error
+            for name in self.graph.population_names
+        }
+
+
+def graph_stages(graph: Graph) -> dict[str, Stage]:
+    """Return the stages of every population as the graph states them: its own weights, summed."""
+    return {name: as_summed(graph, name) for name in graph.population_names}
+
+
+class SimulatorBound(Bound):
+    """The bound for a simulator that sums the same float64 weights in another order, synapse by synapse.
+
+    Parameters
+    ----------
+    resolution : float
+        `Backend.resolution` of a simulator that blurs what it compares; what is equal it takes for equal.
+    """
+
+    def __init__(self, graph: Graph, resolution: float = 0.0) -> None:
+        self.graph, self.resolution = graph, resolution
+        self._exact = RoundingBound(graph, graph_stages(graph), FLOAT64)
+        # Oracle (stage by stage) and simulator (expanded) may each be off; factors folded into weights round once more.
+        self._roundings = {name: terms(graph, name) + fan_in(graph, name) + 4 for name in graph.population_names}
+
+    def error(self, name: str, signals: Signals) -> FloatArray:
+        population = self.graph.population(name)
+        size = magnitude(self.graph, name, signals) + np.abs(population.bias)
+        reach = 2.0 * gamma(self._roundings[name], FLOAT64_UNIT) * size
+        return np.where(self._exact.error(name, signals) == 0.0, 0.0, reach)
+
+    def blur(self, name: str, signals: Signals) -> FloatArray:
+        # What is evaluated on the host never comes near the simulator.
+        if not self.resolution or name in self.graph.host_populations:
+            return NONE
+        return self.resolution * compared(self.graph.population(name), magnitude(self.graph, name, signals))
+
+
+def undecided(margin: FloatArray, error: FloatArray, blur: FloatArray = NONE) -> np.ndarray:
+    """Return where a potential is so close to its threshold that either answer may be right.
+
+    Parameters
+    ----------
+    margin : array
+        `|a - threshold|`, in the oracle's arithmetic.
+    error, blur : array
+        See `Bound`. Where the error is 0 the potential is exact: equal to its threshold, it fires.
+    """
+    return ((error > 0.0) & (margin <= error + blur)) | ((margin > 0.0) & (margin <= blur))

@@ -1,0 +1,144 @@
+"""A verification that checks itself: faults are planted in copies of what is compared, and must be found.
+
+A comparison that has gone blind (a mask turned round, a last frame left out, totals that are not added up) would
+pass everything. So each verification first shows, on its own first chunk, that it finds a wrong spike in every layer
+and a wrong value in every output, the first and the last frame among them, and that its verdict is then "failed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import StropError
+from strop.graph import Graph
+from strop.running.oracle import BoolArray, Signals, potential
+from strop.verification.bounds import Bound
+from strop.verification.comparison import Comparison, Found
+from strop.verification.outcome import OutputReport
+from strop.verification.outputs import AnswerVerdict
+
+# A planted fault lies so many bounds away from the threshold.
+_SAFETY = 4.0
+# How many frames are tried for a neuron whose spike is beyond doubt.
+_TRIED = 8
+
+
+def plant_spikes(
+    graph: Graph,
+    bound: Bound,
+    claimed: Mapping[str, BoolArray],
+    oracle: Mapping[str, BoolArray],
+    signals: Signals,
+) -> tuple[dict[str, BoolArray], dict[str, npt.NDArray[np.int64]]]:
+    """Return copies of claimed spikes with one wrong spike in every layer, and the frame that it is in.
+
+    A spike is flipped where the potential is far enough from its threshold that nothing excuses the other answer. The
+    frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is.
+    """
+    frames = len(next(iter(oracle.values())))
+    ends = [n // 2 if n % 2 == 0 else frames - 1 - n // 2 for n in range(min(frames, _TRIED))]
+    rows = np.asarray(list(dict.fromkeys(ends)))
+    known: dict[str, npt.NDArray[Any]] = {name: values[rows] for name, values in (*signals.items(), *oracle.items())}
+    known |= {name: values[rows] for name, values in claimed.items()}
+    planted = dict(claimed)
+    places: dict[str, npt.NDArray[np.int64]] = {}
+    doubt: dict[str, BoolArray] = {}
+    for population in graph.populations:
+        # Worked out here, and not by what is being tested; on what the layers before send with their faults planted.
+        name, a = population.name, potential(graph, population.name, known)
+        reach = _SAFETY * (bound.error(name, known) + bound.blur(name, known))
+        for p in graph.incoming(name):
+            if p.source in doubt and doubt[p.source].any():
+                reach = reach + p.operator.absolute().apply(doubt[p.source])
+        margin, fired = np.abs(a - population.threshold), a >= population.threshold
+        # Where nothing is rounded, a potential that is equal to its threshold fires: no doubt about that.
+        beyond = (margin > reach) | (reach == 0.0)
+        if name not in claimed:
+            known[name], doubt[name] = fired, ~beyond
+            continue
+        certain = beyond & (fired == known[name])
+        order = np.roll(np.arange(len(rows)), -len(places))
+        place = next((int(row) for row in order if certain[row].any()), None)
+        if place is None:
+            continue
+        unit = np.unravel_index(int(certain[place].argmax()), certain[place].shape)
+        planted[name] = claimed[name].copy()
+        planted[name][(rows[place], *unit)] ^= True
+        known[name] = planted[name][rows]
+        places[name] = rows[place]
+    return planted, places
+
+
+def check_spikes(
+    graph: Graph,
+    who: str,
+    bound: Bound,
+    claimed: Mapping[str, BoolArray],
+    oracle: Mapping[str, BoolArray],
+    signals: Signals,
+    near: BoolArray | None = None,
+) -> Comparison:
+    """Compare planted spikes; return the comparison, whose layers have faults but for those in its `unproved`.
+
+    Raises
+    ------
+    StropError
+        If a planted fault is not found.
+    """
+    planted, places = plant_spikes(graph, bound, claimed, oracle, signals)
+    comparison = Comparison(graph, who, bound)
+    found: Found = comparison.compare(planted, oracle, signals, near)
+    for name, row in places.items():
+        if comparison.layers[name].faults == 0 or not found.faulty[row]:
+            raise blind(who, f"a spike that was flipped in layer {name!r}, frame {int(row)}")
+    comparison.unproved = [name for name in comparison.layers if name not in places]
+    return comparison
+
+
+def check_outputs(
+    compare: Callable[[list[npt.NDArray[Any]]], Mapping[str, AnswerVerdict]], outputs: list[npt.NDArray[Any]]
+) -> dict[str, OutputReport]:
+    """Compare outputs with a wrong value in the first, then in the last frame of each; return what was reported.
+
+    Raises
+    ------
+    StropError
+        If one of them is not found, and the frame is not one in which nothing can be told.
+    """
+    reports: dict[str, OutputReport] = {}
+    honest = compare(outputs)
+    for frame in (0, -1):
+        for name, verdict in compare([_disturbed(values, frame) for values in outputs]).items():
+            # What is wrong already may be put right by being disturbed.
+            if verdict.undecided[frame] or honest[name].faulty[frame]:
+                continue
+            report = reports.setdefault(name, OutputReport(name))
+            before = report.faults, report.frames_with_faults
+            report.add(verdict.faults, verdict.ties, verdict.difference)
+            if not verdict.faulty[frame] or report.faults <= before[0] or report.frames_with_faults <= before[1]:
+                raise blind("Keras", f"a wrong value in output {name!r}")
+    return reports
+
+
+def _disturbed(values: npt.NDArray[Any], frame: int) -> npt.NDArray[np.float64]:
+    """Return a copy in which another place of one frame is the largest, by far, or a single value is far off."""
+    copy = np.array(values, dtype=np.float64)
+    row = copy.reshape(len(copy), -1)[frame]
+    size = 1.0 + float(np.abs(row).max())
+    least, largest = int(row.argmin()), int(row.argmax())
+    # Where all values are equal the least is the largest, and has won already.
+    place = least if least != largest else (largest + 1) % row.size
+    row[place] = -size if row.size == 1 and row[0] > 0.5 else row.max() + size
+    return copy
+
+
+def blind(who: str, what: str) -> StropError:
+    """Return the error of a comparison that misses what was planted."""
+    return StropError(
+        f"the comparison with {who} is broken: it missed {what}, which was planted to test it. Do not trust the "
+        "verdicts of this installation, and please report it"
+    )

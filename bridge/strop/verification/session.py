@@ -1,0 +1,308 @@
+"""One verification at work: chunk by chunk, Keras and the simulators compared with the oracle, and the report of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.costs.activity import Activity
+from strop.errors import BackendError
+from strop.graph import Graph
+from strop.lowering.keras_frames import keras_frames
+from strop.running.backend import Backend, Runner
+from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
+from strop.running.encode import FrameDict, encode
+from strop.running.labels import Scores, Truths
+from strop.running.oracle import BoolArray, FloatArray, Signals, evaluate
+from strop.verification.bounds import RoundingBound, SimulatorBound, graph_stages, undecided
+from strop.verification.comparison import Comparison, Found
+from strop.verification.evidence import Collector
+from strop.verification.judge import Judgement
+from strop.verification.outcome import BackendReport, KerasReport, OutputReport
+from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
+from strop.verification.report import Report
+from strop.verification.selfcheck import blind, check_outputs, check_spikes
+
+if TYPE_CHECKING:
+    from strop.lowering.context import Lowering
+    from strop.lowering.probe import KerasProbe
+
+# Keras's own name among the comparisons; a backend cannot be registered under it.
+KERAS = "keras"
+
+# Winning classes, one entry per output: shape (n,), or None where it decides nothing.
+Answers = list[npt.NDArray[np.int64] | None]
+
+
+class Verification:
+    """The running totals of one verification."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        probe: KerasProbe | None,
+        lowering: Lowering | None,
+        engines: Mapping[str, Backend],
+        options: Mapping[str, Mapping[str, Any]],
+        evidence: bool = False,
+        strict: bool = False,
+    ) -> None:
+        self.graph, self.probe, self.strict = graph, probe, strict
+        self.activity = Activity(graph)
+        self.keras_bound = RoundingBound(graph, graph_stages(graph) if lowering is None else lowering.computed)
+        self.collector = Collector(graph, self.keras_bound.error, probe is not None) if evidence else None
+        self.keras = None if probe is None else KerasReport()
+        self.outputs: dict[str, OutputReport] = {}
+        self.comparisons = {
+            name: Comparison(graph, name, SimulatorBound(graph, engines[name].resolution)) for name in engines
+        }
+        if probe is not None:
+            self.comparisons[KERAS] = Comparison(graph, KERAS, self.keras_bound)
+        self.scores = Scores(graph)
+        self.frames = 0
+        self.reports: dict[str, BackendReport] = {}
+        self.runners: dict[str, Runner] = {}
+        try:
+            for name, engine in engines.items():
+                begin = time.perf_counter()
+                self.runners[name] = engine.prepare(graph, **options.get(name, {}))
+                self.reports[name] = BackendReport(engine.version(), build_seconds=time.perf_counter() - begin)
+        except BaseException as error:
+            if isinstance(error, BackendError):
+                error.backend = name
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for runner in self.runners.values():
+            runner.close()
+
+    def take(self, frames: FrameDict, truths: Truths | None, own: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Verify one chunk of frames; `own` holds them as the user has them, for Keras."""
+        truth = None if truths is None else truths[0]
+        signals = encode(self.graph, frames)
+        count = len(next(iter(frames.values())))
+        if self.collector is not None:
+            self.collector.expect(count)
+        near = _Near(self.graph, self.keras_bound, signals, count) if self.probe is not None else None
+        oracle = evaluate(self.graph, signals, self._watch(near))
+        self.activity.add(oracle, signals)
+        if self.collector is not None:
+            self.collector.begin(signals, oracle, truth)
+        decided: Answers = [None] * len(self.graph.outputs)
+        accounted = np.zeros(count, dtype=bool)
+        if self.probe is not None and near is not None:
+            decided, accounted = self._take_keras(self.probe, own, signals, oracle, near.frames)
+            self._score(KERAS, decided, truths)
+        expected = decode(self.graph, oracle)
+        for name in self.runners:
+            self._score(name, self._take_backend(name, signals, oracle, expected, decided, accounted), truths)
+        if self.collector is not None:
+            self.collector.end(frames, oracle, truth)
+        self.frames += count
+
+    def _watch(self, near: _Near | None) -> Callable[[str, FloatArray], None]:
+        def watch(name: str, potentials: FloatArray) -> None:
+            if near is not None:
+                near.watch(name, potentials)
+            if self.collector is not None:
+                self.collector.watch(name, potentials)
+
+        return watch
+
+    def _take_keras(
+        self,
+        probe: KerasProbe,
+        own: Mapping[str, npt.NDArray[Any]],
+        signals: Signals,
+        oracle: Mapping[str, BoolArray],
+        near: BoolArray,
+    ) -> tuple[Answers, BoolArray]:
+        """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
+        assert self.keras is not None
+        begin = time.perf_counter()
+        spikes, outputs = probe.run(keras_frames(self.graph, own))
+        self.keras.seconds += time.perf_counter() - begin
+        found = self._compare(KERAS, spikes, oracle, signals, near)
+        if self.frames == 0:
+            self._check_itself(spikes, outputs, oracle, signals, near)
+        tied = found.tied | found.faulty
+        for name, verdict in self._compare_outputs(found, oracle, signals, outputs).items():
+            self.outputs.setdefault(name, OutputReport(name)).add(verdict.faults, verdict.ties, verdict.difference)
+            tied |= verdict.ties
+        readouts = [readout_of(self.graph, name) for name in self.graph.outputs]
+        decided: Answers = [
+            None if readout is None or classes_of(readout) is None else answered_classes(readout, values)
+            for readout, values in zip(readouts, outputs, strict=True)
+        ]
+        return decided, tied
+
+    def _check_itself(
+        self,
+        spikes: Mapping[str, BoolArray],
+        outputs: list[npt.NDArray[Any]],
+        oracle: Mapping[str, BoolArray],
+        signals: Signals,
+        near: BoolArray,
+    ) -> None:
+        """See that wrong spikes and wrong outputs would fail this verification; see `strop.verification.selfcheck`."""
+        planted = check_spikes(self.graph, KERAS, self.keras_bound, spikes, oracle, signals, near)
+        if any(layer.faults for layer in planted.layers.values()):
+            _must_fail(KERAS, self._assembled(KerasReport(layers=list(planted.layers.values()))))
+        comparison = Comparison(self.graph, KERAS, self.keras_bound)
+        found = comparison.compare(spikes, oracle, signals, near)
+
+        wrong = check_outputs(lambda given: self._compare_outputs(found, oracle, signals, given), outputs)
+        if wrong:
+            _must_fail(KERAS, self._assembled(KerasReport(outputs=list(wrong.values()))))
+
+    def _compare_outputs(
+        self,
+        found: Found,
+        oracle: Mapping[str, BoolArray],
+        signals: Signals,
+        outputs: list[npt.NDArray[Any]],
+    ) -> dict[str, AnswerVerdict]:
+        """Compare Keras's outputs with the read-outs of its own last spikes, in all frames of a chunk."""
+        rest = np.ones(len(outputs[0]), dtype=bool)
+        for rows, _ in found.judged:
+            rest[rows] = False
+        # In all other frames Keras's spikes are the oracle's.
+        others = np.flatnonzero(rest)
+        known = {name: values[others] for name, values in (*signals.items(), *oracle.items())}
+        parts = [(rows, j) for rows, j in (*found.judged, (others, Judgement({}, known, {}))) if len(rows)]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        verdicts = [
+            compare_answers(
+                self.graph,
+                judgement,
+                self.keras_bound,
+                [values[rows] for values in outputs],
+                decode(self.graph, judgement.known),
+            )
+            for rows, judgement in parts
+        ]
+        return {name: joined([verdict[name] for verdict in verdicts], order) for name in verdicts[0]}
+
+    def _take_backend(
+        self,
+        name: str,
+        signals: Signals,
+        oracle: Mapping[str, BoolArray],
+        expected: list[npt.NDArray[Any]],
+        decided: Answers,
+        accounted: BoolArray,
+    ) -> Answers:
+        """Compare a backend with the oracle; return its classes.
+
+        Parameters
+        ----------
+        expected : list of arrays
+            The oracle's decoded outputs.
+        decided : list of arrays or None
+            Keras's classes, where its output decides.
+        accounted : bool array, shape (n,)
+            Frames in which Keras itself differs from the oracle.
+        """
+        report, bound = self.reports[name], self.comparisons[name].bound
+        begin = time.perf_counter()
+        spikes = self.runners[name].run(signals)
+        report.run_seconds += time.perf_counter() - begin
+        missing = sorted(set(self.graph.population_names) - set(spikes))
+        if missing:
+            raise BackendError(f"{name} gave no spikes of {', '.join(missing)}")
+        found = self._compare(name, spikes, oracle, signals)
+        if self.frames == 0:
+            planted = check_spikes(self.graph, name, bound, spikes, oracle, signals)
+            # A layer that is wrong already has its faults.
+            report.unproved = [own for own in planted.unproved if not self.comparisons[name].layers[own].faults]
+            layers = list(planted.layers.values())
+            if any(layer.faults for layer in layers):
+                _must_fail(name, self._assembled(None, {name: BackendReport(report.version, layers=layers)}))
+        answers = decode(self.graph, spikes)
+        other = differing_frames(self.graph, answers, expected)
+        report.decoded_equal &= not other.any()
+        chosen: Answers = [classes(self.graph, spikes, output) for output in self.graph.outputs]
+        for ours, keras in zip(chosen, decided, strict=True):
+            if ours is not None and keras is not None:
+                other |= (ours != keras) & ~accounted
+        report.unexplained += int(np.count_nonzero(other & ~found.tied & ~found.faulty))
+        return chosen
+
+    def _score(self, who: str, chosen: Answers, truths: Truths | None) -> None:
+        if self.collector is not None:
+            self.collector.decide(who, chosen[0])
+        self.scores.add(who, chosen, truths)
+
+    def _compare(
+        self,
+        who: str,
+        claimed: Mapping[str, BoolArray],
+        oracle: Mapping[str, BoolArray],
+        signals: Signals,
+        near: BoolArray | None = None,
+    ) -> Found:
+        found = self.comparisons[who].compare(claimed, oracle, signals, near)
+        if self.collector is not None:
+            for rows, judgement in found.judged:
+                self.collector.differ(who, rows, judgement.verdicts)
+        return found
+
+    def report(self) -> Report:
+        """Return the finished report."""
+        for name, report in (*((KERAS, self.keras),) * (self.keras is not None), *self.reports.items()):
+            assert report is not None
+            comparison = self.comparisons[name]
+            report.layers = list(comparison.layers.values())
+            if isinstance(report, BackendReport):
+                report.frames, report.frames_with_faults = comparison.frames, comparison.frames_with_faults
+            else:
+                report.outputs = list(self.outputs.values())
+            report.accuracy = self.scores.accuracy(name)
+            report.accuracies = self.scores.accuracies(name)
+        whole = self._assembled(self.keras, self.reports)
+        whole.evidence = None if self.collector is None else self.collector.finish(self.activity)
+        whole.graph["synaptic_events_per_frame"] = self.activity.events_per_frame()
+        return whole
+
+    def _assembled(self, keras: KerasReport | None, backends: dict[str, BackendReport] | None = None) -> Report:
+        graph, counts = self.graph, self.activity.spikes
+        populations = [(p.name, int(counts[p.name].sum()), p.size * self.activity.frames) for p in graph.populations]
+        return Report(
+            model=graph.name,
+            frames=self.activity.frames,
+            keras=keras,
+            backends=backends or {},
+            graph={
+                "populations": len(graph.populations),
+                "neurons": graph.neurons,
+                "synapses": graph.synapses,
+                "depth": graph.total_depth,
+            },
+            strict=self.strict,
+            silent=[name for name, spikes, _ in populations if spikes == 0],
+            saturated=[name for name, spikes, most in populations if spikes == most],
+        )
+
+
+class _Near:
+    """The frames in which some potential is so close to its threshold that float32 may matter."""
+
+    def __init__(self, graph: Graph, bound: RoundingBound, signals: Signals, count: int) -> None:
+        self.graph, self.ceilings = graph, bound.ceilings(signals)
+        self.frames = np.zeros(count, dtype=bool)
+
+    def watch(self, name: str, potentials: FloatArray) -> None:
+        """Take a population's potentials, shape `(n, *shape)`, as `strop.running.oracle.evaluate` has them."""
+        margin = np.abs(potentials - self.graph.population(name).threshold)
+        self.frames |= undecided(margin, self.ceilings[name]).reshape(len(margin), -1).any(axis=1)
+
+
+def _must_fail(who: str, report: Report) -> None:
+    """Raise where a report that holds planted faults passes."""
+    if report.passed or report.verdict != "failed" or report.to_dict()["passed"]:
+        raise blind(who, "planted faults in its verdict")

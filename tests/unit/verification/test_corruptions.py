@@ -1,0 +1,591 @@
+"""Each stage from Keras to the verdict is spoilt on purpose: the verification alone must notice, whoever erred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
+
+from corruption import lowered_as, with_graph  # noqa: E402
+from random_networks import random_frames, randomise  # noqa: E402
+
+import strop  # noqa: E402
+from strop.errors import StropError  # noqa: E402
+from strop.graph import Dense, Graph, Input, Population  # noqa: E402
+from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator  # noqa: E402
+from strop.lowering import decision, rules  # noqa: E402
+from strop.lowering.context import Context  # noqa: E402
+from strop.lowering.layers import merging, operations  # noqa: E402
+from strop.lowering.signal import Signal, rearrange  # noqa: E402
+from strop.running.backend import Runner  # noqa: E402
+from strop.running.reference import ReferenceBackend  # noqa: E402
+from strop.verification.bounds import SimulatorBound  # noqa: E402
+
+L = keras.layers
+verify_module = import_module("strop.verification.verify")  # the attribute strop.verify is the function
+encode_module = import_module("strop.running.encode")
+decode_module = import_module("strop.running.decode")
+comparison_module = import_module("strop.verification.comparison")
+
+CHUNK, FRAMES = 5, 13
+Spikes = dict[str, Any]
+Spoil = Callable[[pytest.MonkeyPatch], Any]
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
+
+
+def vectors() -> keras.Model:
+    """Skips of one and two steps more; a key at the end."""
+    x = keras.Input((6,))
+    a = SpikingBReLU(1.0, name="a")(L.Dense(8)(x))
+    b = SpikingSigmoid(1.0, name="b")(L.Dense(8)(a))
+    c = SpikingBReLU(1.0, name="c")(L.Dense(7)(L.Concatenate()([a, b])))
+    d = SpikingSigmoid(1.0, name="d")(L.Dense(12)(L.Concatenate()([c, a])))
+    return keras.Model(x, SoftmaxDecode(key_generator(4, 12, seed=1))(d))
+
+
+def images() -> keras.Model:
+    """Even kernels under `same` padding, normalisations of either sign before and behind pools, flattened."""
+    x = inputs = keras.Input((6, 8, 2))
+    x = SpikingSigmoid(1.0)(L.BatchNormalization(epsilon=0.3)(L.Conv2D(4, 2, padding="same")(x)))
+    x = SpikingBReLU(1.0)(L.BatchNormalization()(L.MaxPooling2D(2)(L.Conv2D(4, 3, padding="same")(x))))
+    x = SpikingBReLU(1.0)(L.Dense(9)(L.Flatten()(x)))
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+
+
+def operations_of_keras() -> keras.Model:
+    """Comparisons that sums meet exactly, and merges of spikes."""
+    x = keras.Input((6,))
+    y = L.Dense(8)(x)
+    strict = keras.ops.cast(y > 0.25, "float32")
+    merged = [L.Multiply()([strict, Heaviside(0.0)(L.Dense(8)(x))]), L.Maximum()([strict, Heaviside(0.5)(y)])]
+    z = SpikingBReLU(1.0)(L.Dense(7)(L.Concatenate()([*merged, Heaviside(0.0, -1.0, 1.0)(y)])))
+    return keras.Model(x, L.Dense(3)(z))
+
+
+def _weighted(make: Callable[[], keras.Model]) -> tuple[keras.Model, Any]:
+    keras.utils.set_random_seed(0)
+    model = make()
+    randomise(model, np.random.default_rng(2), coarse=True)
+    return model, random_frames(model, np.random.default_rng(3), FRAMES, levels=4)
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, tuple[keras.Model, Any]]:
+    return {make.__name__: _weighted(make) for make in (vectors, images, operations_of_keras)}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "chunk_size", lambda graph: CHUNK)
+
+
+def noticed(model: Any, frames: Any, backend: Any = "reference", **options: Any) -> bool:
+    """Whether a verification says that something is wrong: it fails, or ends in an error."""
+    labels = np.arange(FRAMES) % 3
+    try:
+        return not strop.verify(model, frames, labels, backends=[backend], **options).passed
+    except StropError:
+        return True
+
+
+@pytest.mark.parametrize("name", ["vectors", "images", "operations_of_keras"])
+@pytest.mark.parametrize("encoding", ["host", "binary", "current"])
+def test_what_is_not_spoilt_passes(networks: Any, name: str, encoding: str) -> None:
+    assert not noticed(*networks[name], encoding=encoding)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 40])
+def test_faults_planted_in_many_layers_do_not_hide_each_other(frames: int) -> None:
+    """More layers than frames that are tried: the self-check must not take a sound comparison for a blind one."""
+    rng = np.random.default_rng(0)
+    names = [f"p{n}" for n in range(25)]
+    links = [(before, name, Dense(rng.normal(size=(6, 6)))) for before, name in zip(["x", *names], names, strict=False)]
+    populations = [Population(name, (6,), 0.0, rng.normal(0.0, 0.5, 6)) for name in names]
+    graph = Graph.from_nodes([Input("x", (6,))], populations, links, (), names[-1:])
+    assert strop.verify(graph, rng.random((frames, 6), np.float32), backends=["reference"]).passed
+
+
+# Lowering -------------------------------------------------------------------------------------------------------------
+
+
+class _Instead:
+    """A layer with some of its attributes replaced."""
+
+    def __init__(self, layer: Any, **fields: Any) -> None:
+        self.__dict__.update(fields)
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+
+def handled(cls: str, spoilt: Callable[[Any], dict[str, Any]]) -> Spoil:
+    """The handler of a layer reads some of the layer's attributes wrongly."""
+
+    def spoil(patch: pytest.MonkeyPatch) -> None:
+        layer_class = SoftmaxDecode if cls == "SoftmaxDecode" else getattr(L, cls)
+        honest = rules._HANDLERS[layer_class]
+
+        def handler(layer: Any, context: Context, signal: Any) -> Any:
+            return honest(_Instead(layer, **spoilt(layer)), context, signal)
+
+        patch.setitem(rules._HANDLERS, layer_class, handler)
+
+    return spoil
+
+
+def _epsilon_outside_the_root(layer: Any) -> dict[str, Any]:
+    """As the original Whetstone merged it: `sqrt(variance) + epsilon`."""
+    root = np.sqrt(np.asarray(layer.moving_variance)) + layer.epsilon
+    return {"moving_variance": root**2 - layer.epsilon}
+
+
+def _flatten_backwards(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(
+        rules._HANDLERS,
+        L.Flatten,
+        lambda layer, context, signal: rearrange(signal, lambda index: index.transpose(2, 0, 1).reshape(-1)),
+    )
+
+
+def _same_padding_shifted(patch: pytest.MonkeyPatch) -> None:
+    honest = convolution.same_padding
+    patch.setattr(convolution, "same_padding", lambda *shape: tuple((b, a) for a, b in honest(*shape)))
+
+
+def _or_for_and_of_pools(patch: pytest.MonkeyPatch) -> None:
+    honest = Context._combine
+    patch.setattr(Context, "_combine", lambda self, *args: honest(self, *args[:3], np.abs(args[3])))
+
+
+def _or_for_and_of_merges(patch: pytest.MonkeyPatch) -> None:
+    honest = Context.counted
+    patch.setattr(Context, "counted", lambda self, signals, least, *rest: honest(self, signals, np.ones(()), *rest))
+
+
+def _and_for_or_of_merges(patch: pytest.MonkeyPatch) -> None:
+    honest = Context.counted
+    two = np.asarray(2)
+    patch.setattr(Context, "counted", lambda self, signals, least, *rest: honest(self, signals, two, *rest))
+
+
+def _greater_or_equal_for_greater(patch: pytest.MonkeyPatch) -> None:
+    honest = operations._step
+    patch.setattr(operations, "_step", lambda *args, strict, **levels: honest(*args, strict=False, **levels))
+
+
+def _another_threshold(patch: pytest.MonkeyPatch) -> None:
+    honest = Context.spiking
+    patch.setattr(Context, "spiking", lambda self, signal, at, *levels: honest(self, signal, at + 0.125, *levels))
+
+
+def _biases_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Signal, "biased", lambda self, bias: self)
+
+
+def _branches_exchanged(patch: pytest.MonkeyPatch) -> None:
+    honest = merging.joined
+    # Both branches have eight channels, or seven and eight of them: the sum stays what it is.
+    patch.setattr(
+        merging, "joined", lambda signals, axis, ends: honest(signals[::-1], axis, _ends(signals[::-1], axis))
+    )
+
+
+def _ends(signals: Any, axis: int) -> Any:
+    return np.cumsum([signal.shape[axis] for signal in signals])
+
+
+LOWERING = [
+    ("images", handled("BatchNormalization", _epsilon_outside_the_root)),
+    ("images", handled("BatchNormalization", lambda layer: {"gamma": -np.asarray(layer.gamma)})),
+    ("images", handled("BatchNormalization", lambda layer: {"center": False})),
+    ("images", handled("Conv2D", lambda layer: {"kernel": np.asarray(layer.kernel).swapaxes(0, 1)})),
+    ("vectors", handled("Dense", lambda layer: {"kernel": _transposed(layer.kernel)})),
+    ("images", _flatten_backwards),
+    ("images", _same_padding_shifted),
+    ("images", _or_for_and_of_pools),
+    ("operations_of_keras", _or_for_and_of_merges),
+    ("operations_of_keras", _and_for_or_of_merges),
+    ("vectors", _another_threshold),
+    ("images", _biases_dropped),
+    ("vectors", _branches_exchanged),
+]
+LOWERING_NAMES = [
+    *("epsilon outside the root", "scales negated", "shifts dropped", "rows for columns", "square kernels transposed"),
+    *("flattened in another order", "same padding at the other end", "OR for AND in pools", "OR for AND in merges"),
+    *("AND for OR in merges", "another threshold", "biases dropped", "branches exchanged"),
+]
+
+
+def _transposed(kernel: Any) -> Any:
+    kernel = np.asarray(kernel)
+    return kernel.T if kernel.shape[0] == kernel.shape[1] else kernel
+
+
+@pytest.mark.parametrize(("network", "spoil"), LOWERING, ids=LOWERING_NAMES)
+def test_errors_of_lowering_are_noticed(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, network: str, spoil: Spoil
+) -> None:
+    spoil(monkeypatch)
+    assert noticed(*networks[network])
+
+
+def test_at_least_in_place_of_more_than_is_noticed(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = networks["operations_of_keras"]
+    before = strop.simulate(strop.lower(model), frames, "reference").spikes
+    _greater_or_equal_for_greater(monkeypatch)
+    after = strop.simulate(strop.lower(model), frames, "reference").spikes
+    if all(np.array_equal(before[name], after[name]) for name in before):
+        pytest.fail("no sum meets the threshold, so the test says nothing", pytrace=False)
+    assert noticed(model, frames)
+
+
+@pytest.mark.parametrize("network", ["vectors", "images"])
+@pytest.mark.parametrize("lost", [None, 0, 1])
+def test_layers_that_the_lowering_forgets_to_show_are_noticed(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, network: str, lost: int | None
+) -> None:
+    """All of them, or a single one: nothing would be compared there."""
+    honest, calls = Context._observe, iter(range(1000))
+
+    def observe(self: Context, *args: Any) -> None:
+        if lost is not None and next(calls) != lost:
+            honest(self, *args)
+
+    monkeypatch.setattr(Context, "_observe", observe)
+    model, frames = networks[network]
+    with pytest.raises(StropError, match="spikes, and the lowering does not say which population"):
+        strop.verify(model, frames, backends=["reference"])
+
+
+def test_where_keras_shows_no_spikes_it_is_said() -> None:
+    """All spikes are inside a wrapped model, of which Keras shows what it makes of them."""
+    x = keras.Input((3, 6))
+    inner = keras.Sequential([L.Input((6,)), L.Dense(8), SpikingBReLU(1.0), L.Dense(2)])
+    model = keras.Model(x, L.Flatten()(L.TimeDistributed(inner)(x)))
+    randomise(model, np.random.default_rng(0), coarse=True)
+    report = strop.verify(model, random_frames(model, np.random.default_rng(1), 20), backends=["reference"])
+    assert report.verdict == "passed with reservations"
+    assert "Keras shows the spikes of no layer: only its outputs were compared" in report.reservations()
+
+
+# Encoding -------------------------------------------------------------------------------------------------------------
+
+
+def _planes_reversed(patch: pytest.MonkeyPatch) -> None:
+    honest = encode_module._bit_planes
+
+    def planes(node: Any, frames: Any) -> Any:
+        found = honest(node, frames).reshape(len(frames), *node.shape, node.bits)
+        return found[..., ::-1].reshape(len(frames), *node.signal_shape)
+
+    patch.setattr(encode_module, "_bit_planes", planes)
+
+
+def _level_moved(patch: pytest.MonkeyPatch) -> None:
+    honest = encode_module._encode
+    patch.setattr(encode_module, "_encode", lambda node, frames: honest(replace(node, level=node.level + 0.25), frames))
+
+
+def _frames_mirrored(patch: pytest.MonkeyPatch) -> None:
+    honest = encode_module._encode
+    patch.setattr(encode_module, "_encode", lambda node, frames: honest(node, frames[:, ::-1]))
+
+
+def _frames_late(patch: pytest.MonkeyPatch) -> None:
+    honest = encode_module._encode
+    patch.setattr(encode_module, "_encode", lambda node, frames: np.roll(honest(node, frames), 1, axis=0))
+
+
+def _frames_scaled_before_all(patch: pytest.MonkeyPatch) -> None:
+    """Keras is given the spoilt frames too, so that nothing differs: but they are not what the user gave."""
+    honest = verify_module.as_frames
+    patch.setattr(
+        verify_module,
+        "as_frames",
+        lambda graph, frames, *more: {name: values / np.float32(255) for name, values in honest(graph, frames).items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "spoil"),
+    [
+        pytest.param("bitplane", _planes_reversed, id="bit planes reversed"),
+        pytest.param("binary", _level_moved, id="level of binary frames moved"),
+        pytest.param("host", _frames_mirrored, id="frames mirrored"),
+        pytest.param("current", _frames_late, id="frames a step late"),
+        pytest.param(
+            *("host", _frames_scaled_before_all),
+            id="frames scaled before Keras sees them",
+        ),
+    ],
+)
+def test_errors_of_encoding_are_noticed(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, encoding: str, spoil: Spoil
+) -> None:
+    model, frames = networks["vectors"]
+    if encoding == "bitplane":
+        frames = np.round(frames * 255).astype(np.uint8)
+    assert not noticed(model, frames, encoding=encoding)
+    spoil(monkeypatch)
+    assert noticed(model, frames, encoding=encoding)
+
+
+# Decoding -------------------------------------------------------------------------------------------------------------
+
+
+def _rows_exchanged(layer: Any) -> dict[str, Any]:
+    key = np.asarray(layer.key)
+    return {"key": key[[1, 0, *range(2, len(key))]]}
+
+
+def _logits(change: Callable[[Any, Any], Any]) -> Spoil:
+    def spoil(patch: pytest.MonkeyPatch) -> None:
+        honest = decode_module.readout_logits
+        patch.setattr(decode_module, "readout_logits", lambda readout, spikes: change(readout, honest(readout, spikes)))
+
+    return spoil
+
+
+DECODING = {
+    "rows of the key exchanged": ("vectors", handled("SoftmaxDecode", _rows_exchanged)),
+    "another temperature": ("vectors", handled("SoftmaxDecode", lambda layer: {"temperature": 4 * layer.temperature})),
+    "bias of the read-out dropped": ("images", _logits(lambda readout, logits: logits - readout.bias)),
+    "classes exchanged": ("images", _logits(lambda readout, logits: logits[:, ::-1])),
+    "values halved": ("operations_of_keras", _logits(lambda readout, logits: logits / 2)),
+    "no softmax": ("images", lambda patch: patch.setitem(decode_module.FUNCTIONS, "softmax", lambda logits: logits)),
+}
+
+
+@pytest.mark.parametrize("name", DECODING)
+def test_errors_of_decoding_are_noticed(networks: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    network, spoil = DECODING[name]
+    spoil(monkeypatch)
+    assert noticed(*networks[network])
+
+
+def decided_in_spikes() -> tuple[keras.Model, Any]:
+    """Logits that are whole numbers, equal ones among them: then the lower class wins."""
+    x = keras.Input((6,))
+    model = keras.Model(x, L.Dense(4)(SpikingBReLU(1.0)(L.Dense(6)(x))))
+    randomise(model, np.random.default_rng(4), coarse=True)
+    model.layers[-1].set_weights([np.random.default_rng(4).integers(-1, 2, (6, 4)), np.zeros(4)])
+    frames = random_frames(model, np.random.default_rng(5), 200, levels=8)
+    logits = np.sort(model.predict(frames, verbose=0), axis=1)
+    assert np.count_nonzero(logits[:, -1] == logits[:, -2]) > 3, "the test needs logits that are equal"
+    return model, frames
+
+
+def test_two_winners_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal classes that both beat each other: the first that fires is the right one, and yet it is not alone."""
+    model, frames = decided_in_spikes()
+    assert strop.verify(model, frames, backends=["reference"], decision="spikes").passed
+    monkeypatch.setattr(decision, "_least_difference", lambda signal: -1e-3)
+    assert not strop.verify(model, frames, backends=["reference"], decision="spikes").passed
+
+
+def test_classes_that_are_equal_and_decided_otherwise_are_noticed() -> None:
+    """Keras's softmax could make different logits equal, but not in so many frames."""
+
+    def upper_class_first(graph: Graph) -> Graph:
+        beats = next(p for p in graph.populations if p.name.endswith("/beats"))
+        other = replace(beats, threshold=beats.threshold.max() - beats.threshold)
+        return with_graph(graph, populations=[other if p is beats else p for p in graph.populations])
+
+    model, frames = decided_in_spikes()
+    with lowered_as(upper_class_first):
+        report = strop.verify(model, frames, backends=["reference"], decision="spikes")
+    assert not report.passed
+    assert "lets another class win" in " ".join(report.problems())
+
+
+# Backends -------------------------------------------------------------------------------------------------------------
+
+
+class _Liar(Runner):
+    def __init__(self, honest: Runner, spoil: Callable[[Spikes, int, Spikes], Spikes | None]) -> None:
+        self.honest, self.spoil, self.chunk, self.last = honest, spoil, -1, dict[str, Any]()
+
+    def run(self, signals: Any) -> Any:
+        self.chunk += 1
+        honest = {name: values.copy() for name, values in self.honest.run(signals).items()}
+        last, self.last = self.last, {name: values[-1].copy() for name, values in honest.items()}
+        return self.spoil(honest, self.chunk, last) or honest
+
+
+class LyingBackend(ReferenceBackend):
+    name = "liar"
+
+    def __init__(self, spoil: Callable[[Spikes, int, Spikes], Spikes | None]) -> None:
+        self.spoil = spoil
+
+    def prepare(self, graph: Any, **options: Any) -> Runner:
+        return _Liar(super().prepare(graph), self.spoil)
+
+
+def flipped(population: str, chunk: int, frame: int) -> Callable[[Spikes, int, Spikes], None]:
+    def spoil(spikes: Spikes, now: int, last: Spikes) -> None:
+        if now == chunk:
+            spikes[population][frame, 0] ^= True
+
+    return spoil
+
+
+def _previous_frame_at_a_border(spikes: Spikes, now: int, last: Spikes) -> None:
+    for name, values in last.items():
+        spikes[name][0] = values
+
+
+def _one_population_late(spikes: Spikes, now: int, last: Spikes) -> None:
+    spikes["b"] = np.roll(spikes["b"], 1, axis=0)
+
+
+def _two_frames_exchanged(spikes: Spikes, now: int, last: Spikes) -> None:
+    for values in spikes.values():
+        values[[0, 1]] = values[[1, 0]]
+
+
+def _never_firing(spikes: Spikes, now: int, last: Spikes) -> None:
+    spikes["c"][:] = False
+
+
+def _one_frame_for_all(spikes: Spikes, now: int, last: Spikes) -> Spikes:
+    return {name: values[:1] for name, values in spikes.items()}
+
+
+def _population_left_out(spikes: Spikes, now: int, last: Spikes) -> None:
+    del spikes["b"]
+
+
+LIES: dict[str, Callable[[Spikes, int, Spikes], Spikes | None]] = {
+    "first frame": flipped("a", 0, 0),
+    "last frame of a chunk": flipped("b", 0, CHUNK - 1),
+    "first frame of a chunk": flipped("c", 1, 0),
+    "last frame of all": flipped("d", 2, FRAMES % CHUNK - 1),
+    "the previous frame at the border of chunks": _previous_frame_at_a_border,
+    "a population one step late": _one_population_late,
+    "two frames exchanged": _two_frames_exchanged,
+    "a population that never fires": _never_firing,
+    "one frame for all": _one_frame_for_all,
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_errors_of_a_backend_are_noticed(networks: Any, name: str) -> None:
+    assert noticed(*networks["vectors"], LyingBackend(LIES[name]))
+
+
+def test_a_population_that_a_backend_leaves_out_is_noticed(networks: Any) -> None:
+    assert noticed(*networks["vectors"], LyingBackend(_population_left_out))
+
+
+class LateBackend(ReferenceBackend):
+    """Every spike over the skip from `a` to `d` arrives a step late."""
+
+    name = "late"
+
+    def prepare(self, graph: Any, **options: Any) -> Runner:
+        def incoming(name: str) -> Iterator[Any]:
+            for p in graph.incoming(name):
+                late = (p.source, p.target) == ("a", "d")
+                yield SimpleNamespace(source=p.source, operator=p.operator, delay=p.delay + late)
+
+        runner = super().prepare(graph)
+        runner.graph = SimpleNamespace(  # type: ignore[attr-defined]
+            populations=graph.populations, total_depth=graph.total_depth, depth=graph.depth, incoming=incoming
+        )
+        return runner
+
+
+def test_a_delay_of_one_step_too_many_is_noticed(networks: Any) -> None:
+    assert noticed(*networks["vectors"], LateBackend())
+
+
+# Comparison -----------------------------------------------------------------------------------------------------------
+
+
+def _blind(patch: pytest.MonkeyPatch) -> None:
+    honest = comparison_module.judge
+
+    def judge(*args: Any) -> Any:
+        found = honest(*args)
+        blind = {name: replace(v, faults=np.zeros_like(v.faults)) for name, v in found.verdicts.items()}
+        return replace(found, verdicts=blind)
+
+    patch.setattr(comparison_module, "judge", judge)
+
+
+def _blind_for_last_frames(patch: pytest.MonkeyPatch) -> None:
+    honest = comparison_module.judge
+
+    def judge(*args: Any) -> Any:
+        found = honest(*args)
+        for verdict in found.verdicts.values():
+            verdict.faults[-1] = False
+        return found
+
+    patch.setattr(comparison_module, "judge", judge)
+
+
+def _everything_a_tie(patch: pytest.MonkeyPatch) -> None:
+    judge_module = import_module("strop.verification.judge")
+    patch.setattr(judge_module, "undecided", lambda margin, error, blur: np.ones(np.shape(margin), bool))
+
+
+@pytest.mark.parametrize("method", ["error", "blur"])
+def test_a_bound_that_excuses_everything_does_not_pass_plainly(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    honest = getattr(SimulatorBound, method)
+    monkeypatch.setattr(SimulatorBound, method, lambda self, *args: honest(self, *args) + 1e9)
+    model, frames = networks["vectors"]
+    report = strop.verify(model, frames, backends=["reference"])
+    assert report.verdict == "passed with reservations"
+    # What the host evaluates is compared as it is.
+    assert report.reservations()[0].startswith("reference: no spike of ")
+    assert "b, c, d" in report.reservations()[0]
+    assert not strop.verify(model, frames, backends=["reference"], strict=True).passed
+
+
+def _frames_lost_between_chunks(patch: pytest.MonkeyPatch) -> None:
+    def chunks(frames: Any, size: int) -> Iterator[Any]:
+        for start in range(0, FRAMES, size):
+            yield {name: array[start : start + size - 1] for name, array in frames.items()}
+
+    patch.setattr(verify_module, "chunks", chunks)
+
+
+def _first_chunk_again_and_again(patch: pytest.MonkeyPatch) -> None:
+    def chunks(frames: Any, size: int) -> Iterator[Any]:
+        for start in range(0, FRAMES, size):
+            count = min(size, FRAMES - start)
+            yield {name: array[:count] for name, array in frames.items()}
+
+    patch.setattr(verify_module, "chunks", chunks)
+
+
+@pytest.mark.parametrize("spoil", [_blind, _blind_for_last_frames, _everything_a_tie])
+def test_a_comparison_that_is_blind_notices_it(networks: Any, monkeypatch: pytest.MonkeyPatch, spoil: Spoil) -> None:
+    backend = LyingBackend(flipped("c", 0, CHUNK - 1))
+    assert noticed(*networks["vectors"], backend)
+    spoil(monkeypatch)
+    assert noticed(*networks["vectors"], backend)
+
+
+@pytest.mark.parametrize("spoil", [_frames_lost_between_chunks, _first_chunk_again_and_again])
+def test_frames_that_are_never_compared_are_noticed(
+    networks: Any, monkeypatch: pytest.MonkeyPatch, spoil: Spoil
+) -> None:
+    backend = LyingBackend(flipped("d", 2, FRAMES % CHUNK - 1))
+    assert noticed(*networks["vectors"], backend)
+    spoil(monkeypatch)
+    assert noticed(*networks["vectors"])
