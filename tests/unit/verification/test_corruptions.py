@@ -22,7 +22,7 @@ from strop.graph import Dense, Graph, Input, Population  # noqa: E402
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator  # noqa: E402
 from strop.lowering import decision, rules  # noqa: E402
 from strop.lowering.context import Context  # noqa: E402
-from strop.lowering.layers import merging, operations  # noqa: E402
+from strop.lowering.layers import convolutional, merging, operations  # noqa: E402
 from strop.lowering.signal import Signal, rearrange  # noqa: E402
 from strop.running.backend import Runner  # noqa: E402
 from strop.running.reference import ReferenceBackend  # noqa: E402
@@ -158,8 +158,8 @@ def _flatten_backwards(patch: pytest.MonkeyPatch) -> None:
 
 
 def _same_padding_shifted(patch: pytest.MonkeyPatch) -> None:
-    honest = convolution.same_padding
-    patch.setattr(convolution, "same_padding", lambda *shape: tuple((b, a) for a, b in honest(*shape)))
+    honest = convolutional.same_padding
+    patch.setattr(convolutional, "same_padding", lambda *shape: tuple((b, a) for a, b in honest(*shape)))
 
 
 def _or_for_and_of_pools(patch: pytest.MonkeyPatch) -> None:
