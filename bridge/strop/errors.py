@@ -41,6 +41,11 @@ class CapacityError(StropError):
     """What was asked for needs more memory, synapses or delay than there is; raised before allocating."""
 
 
+class QuantizationError(StropError):
+    """A graph cannot be brought into a target's arithmetic; names the population, the neuron and the bits that it
+    needs."""
+
+
 class BackendError(StropError):
     """A backend is there but cannot run this graph, or the simulator failed while it ran.
 

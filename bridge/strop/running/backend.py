@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError, did_you_mean
 from strop.graph import Graph
+from strop.running.arithmetic import FLOAT32, FLOAT64, Arithmetic
 
 Pair = tuple[str, str]
 
@@ -153,6 +155,12 @@ class Backend(ABC):
     precision: ClassVar[str] = "float64"
     resolution: ClassVar[float] = 0.0
     weight_options: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What weights, sums and thresholds it can hold, for `strop.quantize` and `strop.certify`."""
+        known = FLOAT32 if self.precision == "float32" else FLOAT64
+        return replace(known, name=self.name, resolution=self.resolution)
 
     @classmethod
     @abstractmethod

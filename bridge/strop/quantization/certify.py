@@ -1,0 +1,281 @@
+"""`strop.certify`: the proof that a graph gives the same spikes for all inputs in a target's arithmetic.
+
+The theorem. Let every weight of a neuron be a whole number times `2^g`, and let P and N be the sums of its positive and
+of its negative weights in these units. Whatever spikes arrive, and in whatever order they are added up, every partial
+sum lies between -N and P. If a target holds every whole number of that size, every sum is exact. If in addition no sum
+can be equal to the threshold, or the target fires at equality as the graph does, the neuron spikes if and only if the
+graph's neuron does. By induction along the graph that holds for all spikes of all layers, if every spike is delivered
+once and delays are kept. The proof is done in whole numbers, see `strop.quantization.integers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from importlib.metadata import version
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.graph import Graph
+from strop.quantization.certificate import Certificate, PopulationProof, Reason
+from strop.quantization.integers import EXPANDED, MOST_BITS, PopulationSums, population_sums, whole_numbers
+from strop.quantization.targets import arithmetic_of
+from strop.running.arithmetic import Arithmetic
+from strop.running.opening import ModelOrGraph, as_graph
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Pattern = dict[str, list[int]]
+
+# Neurons of a population whose sums are searched for one that is equal to the threshold, and the largest such search.
+_SEARCHED_NEURONS = 4096
+_SEARCHED_STEPS = 1 << 33
+
+
+def certify(model: ModelOrGraph, target: str | Arithmetic) -> Certificate:
+    """Prove that a graph gives the same spikes for all inputs in the arithmetic of `target`, or say where not.
+
+    >>> certificate = strop.certify(quantised, "spinnaker")
+    >>> certificate.holds
+    True
+
+    Parameters
+    ----------
+    model : Graph, keras.Model or path
+        A model is lowered as `strop.lower(model)` does.
+    target : str or Arithmetic
+        As for `strop.quantize`.
+
+    Raises
+    ------
+    BackendMissingError
+        If nothing is known by the target's name.
+    """
+    arithmetic = arithmetic_of(target)
+    graph = as_graph(model, "strop.certify")
+    proofs = tuple(_prove(graph, name, arithmetic) for name in graph.population_names)
+    return Certificate(graph.digest, arithmetic.to_dict(), proofs, version("strop"))
+
+
+def _prove(graph: Graph, name: str, arithmetic: Arithmetic) -> PopulationProof:
+    size = graph.population(name).size
+    if name in graph.host_populations:
+        return PopulationProof(name, size, True)
+    analogue = [node.name for node in graph.inputs if not node.spiking]
+    driven = [p.source for p in graph.incoming(name) if p.source in analogue]
+    if driven:
+        reason = Reason(0, f"it is driven by the values of {driven[0]!r}, which are no whole numbers")
+        return PopulationProof(name, size, False, reasons=(reason,), failing=size)
+    sums = _on_target_grid(graph, name, population_sums(graph, name), arithmetic)
+    failing = np.zeros(size, bool)
+    reasons = []
+    for bad, explain in _checks(graph, name, sums, arithmetic):
+        if bad.any():
+            reasons.append(explain(int(np.flatnonzero(bad)[0])))
+            failing |= bad
+    largest = max(int(sums.positive.max()), int(sums.negative.max()))
+    return PopulationProof(
+        name,
+        size,
+        False,
+        (int(sums.exponent.min()), int(sums.exponent.max())),
+        int(sums.positive.max()),
+        int(sums.negative.max()),
+        int(sums.heaviest.max()),
+        MOST_BITS + 1 if sums.wide.any() else largest.bit_length(),
+        arithmetic.sum_bits,
+        _distance(sums),
+        tuple(reasons),
+        int(failing.sum()),
+    )
+
+
+def _on_target_grid(graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic) -> PopulationSums:
+    """Return the sums in units of the grid that the target has; a finer grid than the target's stays, and fails."""
+    if arithmetic.exponent is not None:
+        wanted = np.minimum(sums.exponent, arithmetic.exponent)
+    elif arithmetic.scale == "population":
+        wanted = np.full_like(sums.exponent, sums.exponent.min())
+    else:
+        return sums
+    return population_sums(graph, name, wanted)
+
+
+def _distance(sums: PopulationSums) -> str:
+    if sums.meets.any():
+        return "0"
+    closest = int(sums.closeness.max())
+    return f"1/{1 << closest}" if closest <= MOST_BITS else f"2^-{closest}"
+
+
+def _checks(
+    graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic
+) -> Iterator[tuple[BoolArray, Callable[[int], Reason]]]:
+    """Yield each thing that must hold: the neurons where it does not, and the reason for one of them."""
+    row = _Row(graph, name, sums)
+    yield sums.wide, lambda j: Reason(j, f"its whole numbers need more than {MOST_BITS} bits")
+    sound = ~sums.wide
+    if arithmetic.exponent is not None:
+        finer = sound & (sums.exponent < arithmetic.exponent)
+        yield (
+            finer,
+            lambda j: Reason(
+                j,
+                f"its weights are multiples of 2^{sums.exponent[j]}, the grid of {arithmetic.name} is "
+                f"2^{arithmetic.exponent}: they would be rounded",
+            ),
+        )
+    yield (
+        sound & (sums.heaviest > arithmetic.largest_weight),
+        lambda j: Reason(
+            j,
+            f"its heaviest weight is {sums.heaviest[j]:,}, which takes {int(sums.heaviest[j]).bit_length()} bits of "
+            f"{arithmetic.largest_weight.bit_length()}",
+            row.heaviest(j),
+        ),
+    )
+    for sign, values in (("positive", sums.positive), ("negative", sums.negative)):
+        yield (
+            sound & (values > arithmetic.largest_sum),
+            lambda j, sign=sign, values=values: Reason(  # type: ignore[misc]
+                j,
+                f"its {sign} weights add up to {values[j]:,}, which takes {int(values[j]).bit_length()} bits of "
+                f"{arithmetic.sum_bits}",
+                row.all_of(j, sign),
+            ),
+        )
+    if arithmetic.threshold_bits is not None:
+        yield (
+            sound & ~sums.on_halves,
+            lambda j: Reason(
+                j, f"its threshold or bias is no multiple of half the grid, and would be rounded by {arithmetic.name}"
+            ),
+        )
+        limit = 1 << arithmetic.threshold_bits
+        yield (
+            sound & (sums.halves >= limit),
+            lambda j: Reason(
+                j,
+                f"its threshold or bias is {sums.halves[j]:,} halves of the grid, of less than {limit:,}",
+            ),
+        )
+    if arithmetic.resolution:
+        yield (
+            sound & ~_is_resolved(sums, arithmetic),
+            lambda j: Reason(
+                j, f"sums this large are told apart only {arithmetic.resolution:.1e} of their size from the threshold"
+            ),
+        )
+    if arithmetic.comparator == ">":
+        yield (
+            row.meeting(sound & sums.meets),
+            lambda j: Reason(
+                j, f"a sum can be equal to the threshold, and {arithmetic.name} fires only above it", row.equal(j)
+            ),
+        )
+
+
+def _is_resolved(sums: PopulationSums, arithmetic: Arithmetic) -> BoolArray:
+    """Whether every sum that is not equal to the threshold is further from it than the target blurs."""
+    resolution = Fraction(arithmetic.resolution)
+    result = np.ones(sums.positive.size, bool)
+    keys = np.stack([sums.positive + sums.negative, sums.halves, sums.closeness])
+    unique, where = np.unique(keys, axis=1, return_inverse=True)
+    # A sum that is no whole threshold is a whole number; what meets its threshold is at least 1 away where it differs.
+    for n, (size, halves, closeness) in enumerate(unique.T):
+        compared = int(size) + int(halves) + Fraction(1)
+        result[where.reshape(-1) == n] = Fraction(1, 1 << int(closeness)) > resolution * compared
+    return result
+
+
+class _Row:
+    """The synapses of single neurons, for the patterns that show what goes wrong."""
+
+    def __init__(self, graph: Graph, name: str, sums: PopulationSums) -> None:
+        self.graph, self.name, self.sums = graph, name, sums
+        self._found: dict[int, Pattern] = {}
+        self._synapses: list[tuple[str, IntArray, IntArray, npt.NDArray[np.float64]]] | None = None
+
+    def _of(self, neuron: int) -> list[tuple[str, IntArray, IntArray]] | None:
+        """Return (source, flat indices, whole-number weights) of one neuron; None where there are too many synapses."""
+        incoming = self.graph.incoming(self.name)
+        if sum(p.operator.synapse_count for p in incoming) > EXPANDED:
+            return None
+        if self._synapses is None:
+            self._synapses = [(p.source, *p.operator.to_coo()) for p in incoming]
+        found = []
+        for source, pre, post, weight in self._synapses:
+            own = post == neuron
+            numbers, _ = whole_numbers(weight[own], self.sums.exponent[neuron])
+            found.append((source, pre[own], numbers))
+        return found
+
+    def _pattern(self, neuron: int, chosen: Callable[[IntArray], BoolArray]) -> Pattern | None:
+        rows = self._of(neuron)
+        if rows is None:
+            return None
+        pattern: Pattern = {}
+        for source, pre, numbers in rows:
+            pattern.setdefault(source, [])
+            pattern[source] = sorted({*pattern[source], *(int(n) for n in pre[chosen(numbers)])})
+        return pattern
+
+    def all_of(self, neuron: int, sign: str) -> Pattern | None:
+        """Return the spikes that bring all weights of one sign."""
+        return self._pattern(neuron, lambda numbers: numbers > 0 if sign == "positive" else numbers < 0)
+
+    def heaviest(self, neuron: int) -> Pattern | None:
+        """Return the spike that brings the heaviest weight."""
+        largest = self.sums.heaviest[neuron]
+        return self._pattern(neuron, lambda numbers: np.abs(numbers) == largest)
+
+    def meeting(self, candidates: BoolArray) -> BoolArray:
+        """Return which neurons may have a sum equal to their threshold; where that takes too long, it may be."""
+        result = candidates.copy()
+        within = (self.sums.fires_from >= -self.sums.negative) & (self.sums.fires_from <= self.sums.positive)
+        result &= within
+        if int(result.sum()) <= _SEARCHED_NEURONS:
+            for neuron in np.flatnonzero(result):
+                reachable = self._reaches(int(neuron))
+                if reachable is False:
+                    result[neuron] = False
+                elif isinstance(reachable, dict):
+                    self._found[int(neuron)] = reachable
+        return result
+
+    def equal(self, neuron: int) -> Pattern | None:
+        """Return spikes whose sum is equal to the threshold, where they were found."""
+        return self._found.get(neuron)
+
+    def _reaches(self, neuron: int) -> Pattern | Literal[False] | None:
+        """Return spikes whose sum is `fires_from`, False if there are none, None if that is too long a search."""
+        rows = self._of(neuron)
+        if rows is None:
+            return None
+        weights: dict[tuple[str, int], int] = {}
+        for source, pre, numbers in rows:
+            for place, number in zip(pre, numbers, strict=True):
+                key = (source, int(place))
+                weights[key] = weights.get(key, 0) + int(number)
+        items = [(key, number) for key, number in weights.items() if number]
+        span = sum(abs(number) for _, number in items)
+        if span * max(len(items), 1) > _SEARCHED_STEPS:
+            return None
+        low = sum(number for _, number in items if number < 0)
+        target = int(self.sums.fires_from[neuron]) - low
+        # Bit k of a set: the sum low + k can be reached with the weights so far.
+        sets = [1]
+        for _, number in items:
+            sets.append(sets[-1] | (sets[-1] << abs(number)))
+        if target < 0 or not sets[-1] >> target & 1:
+            return False
+        pattern: Pattern = {source: [] for source, *_ in rows}
+        for (key, number), before in zip(reversed(items), reversed(sets[:-1]), strict=True):
+            taken = not before >> target & 1
+            target -= abs(number) if taken else 0
+            # A negative weight that is taken here cancels the part of `low` that counts it as spiking.
+            if taken == (number > 0):
+                pattern[key[0]].append(key[1])
+        return {source: sorted(places) for source, places in pattern.items()}
