@@ -34,7 +34,7 @@ _SEARCHED_NEURONS = 4096
 _SEARCHED_STEPS = 1 << 33
 
 
-def certify(model: ModelOrGraph, target: str | Arithmetic) -> Certificate:
+def certify(model: ModelOrGraph, target: str | Arithmetic, *, expand: bool = False) -> Certificate:
     """Prove that a graph gives the same spikes for all inputs in the arithmetic of `target`, or say where not.
 
     >>> certificate = strop.certify(quantised, "spinnaker")
@@ -47,6 +47,8 @@ def certify(model: ModelOrGraph, target: str | Arithmetic) -> Certificate:
         A model is lowered as `strop.lower(model)` does.
     target : str or Arithmetic
         As for `strop.quantize`.
+    expand : bool
+        Expand kernels of any size into synapses: where several paths lead to one synapse, sums are then the exact ones.
 
     Raises
     ------
@@ -55,11 +57,11 @@ def certify(model: ModelOrGraph, target: str | Arithmetic) -> Certificate:
     """
     arithmetic = arithmetic_of(target)
     graph = as_graph(model, "strop.certify")
-    proofs = tuple(_prove(graph, name, arithmetic) for name in graph.population_names)
+    proofs = tuple(_prove(graph, name, arithmetic, expand) for name in graph.population_names)
     return Certificate(graph.digest, arithmetic.to_dict(), proofs, version("strop"))
 
 
-def _prove(graph: Graph, name: str, arithmetic: Arithmetic) -> PopulationProof:
+def _prove(graph: Graph, name: str, arithmetic: Arithmetic, expand: bool) -> PopulationProof:
     size = graph.population(name).size
     if name in graph.host_populations:
         return PopulationProof(name, size, True)
@@ -68,7 +70,7 @@ def _prove(graph: Graph, name: str, arithmetic: Arithmetic) -> PopulationProof:
     if driven:
         reason = Reason(0, f"it is driven by the values of {driven[0]!r}, which are no whole numbers")
         return PopulationProof(name, size, False, reasons=(reason,), failing=size)
-    sums = _on_target_grid(graph, name, population_sums(graph, name), arithmetic)
+    sums = _on_target_grid(graph, name, arithmetic, expand)
     failing = np.zeros(size, bool)
     reasons = []
     for bad, explain in _checks(graph, name, sums, arithmetic):
@@ -92,15 +94,16 @@ def _prove(graph: Graph, name: str, arithmetic: Arithmetic) -> PopulationProof:
     )
 
 
-def _on_target_grid(graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic) -> PopulationSums:
+def _on_target_grid(graph: Graph, name: str, arithmetic: Arithmetic, expand: bool) -> PopulationSums:
     """Return the sums in units of the grid that the target has; a finer grid than the target's stays, and fails."""
+    sums = population_sums(graph, name, expand=expand)
     if arithmetic.exponent is not None:
         wanted = np.minimum(sums.exponent, arithmetic.exponent)
     elif arithmetic.scale == "population":
         wanted = np.full_like(sums.exponent, sums.exponent.min())
     else:
         return sums
-    return population_sums(graph, name, wanted)
+    return population_sums(graph, name, wanted, expand=expand)
 
 
 def _distance(sums: PopulationSums) -> str:

@@ -30,7 +30,7 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 # Operators with more synapses than this are bounded from their kernels.
-EXPANDED = 2_000_000
+EXPANDED = 100_000
 _BYTES_PER_SYNAPSE = 80
 # Whole numbers stay below 2^62, so that the sum of two of them fits int64.
 MOST_BITS = 62
@@ -98,15 +98,19 @@ class PopulationSums(Sums):
     closeness: IntArray
 
 
-def population_sums(graph: Graph, name: str, exponent: IntArray | None = None) -> PopulationSums:
+def population_sums(
+    graph: Graph, name: str, exponent: IntArray | None = None, *, expand: bool = False
+) -> PopulationSums:
     """Return the largest sums, the heaviest weight and the place of the threshold of every neuron.
 
     Parameters
     ----------
     exponent : int64 array, shape (neurons,), optional
         Of the grid in whose units they are given, no coarser than the neurons' own.
+    expand : bool
+        See `projection_sums`.
     """
-    parts = [projection_sums(projection.operator) for projection in graph.incoming(name)]
+    parts = [projection_sums(projection.operator, expand=expand) for projection in graph.incoming(name)]
     own = np.minimum.reduce([part.exponent for part in parts])
     exponent = np.where(own == NO_GRID, 0, own) if exponent is None else exponent
     parts = [part.on_grid(exponent) for part in parts]
@@ -120,8 +124,14 @@ def population_sums(graph: Graph, name: str, exponent: IntArray | None = None) -
     return PopulationSums(exponent, positive, negative, heaviest, wide, *places)
 
 
-def projection_sums(operator: Operator) -> Sums:
+def projection_sums(operator: Operator, *, expand: bool = False) -> Sums:
     """Return the largest sums behind an operator, for sources that send single spikes in any pattern.
+
+    Parameters
+    ----------
+    operator : Operator
+    expand : bool
+        Expand kernels of any size into synapses.
 
     Raises
     ------
@@ -131,7 +141,7 @@ def projection_sums(operator: Operator) -> Sums:
     stages = list(stages_of(operator))
     weighted = [stage for stage in stages if not isinstance(stage, (Select, SumPool))]
     kernels = len(weighted) <= 1 and not any(isinstance(stage, Sparse) for stage in weighted)
-    if kernels and operator.synapse_count > EXPANDED:
+    if kernels and not expand and operator.synapse_count > EXPANDED:
         return _of_stages(operator, stages)
     require_memory(
         f"expanding {operator.synapse_count:,} synapses for their exact sums",
@@ -241,14 +251,15 @@ def _of_stages(operator: Operator, stages: Sequence[Operator]) -> Sums:
     single = True
     sums: tuple[Any, ...] | None = None
     for stage in stages:
-        if isinstance(stage, Select):
-            single &= sums is not None or _is_injective(stage)
+        if sums is not None:
+            single &= isinstance(stage, Select)
+            sums = _picked_all(stage, sums) if isinstance(stage, Select) else _pooled(stage, sums)
+        elif isinstance(stage, Select):
+            single &= _is_injective(stage)
             times = _picked(stage, times, 0)
-            sums = None if sums is None else _picked_all(stage, sums)
         elif isinstance(stage, SumPool):
-            single &= sums is None and all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
+            single &= all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
             times = _windows_added(stage, times)
-            sums = None if sums is None else _pooled(stage, sums)
         else:
             sums = _weighted(stage, times)
     if sums is None:
@@ -281,8 +292,9 @@ def _windows_added(stage: SumPool, values: IntArray) -> IntArray:
     return total
 
 
-def _pooled(stage: SumPool, sums: Sequence[npt.NDArray[Any]]) -> tuple[Any, ...]:
+def _pooled(stage: Operator, sums: Sequence[npt.NDArray[Any]]) -> tuple[Any, ...]:
     """Return sums behind a window of ones; within a window all must have one grid, the finest."""
+    assert isinstance(stage, SumPool)
     exponent, positive, negative, heaviest, wide = sums
     finest = np.full(stage.shape_out, NO_GRID, np.int64)
     touched = np.zeros(stage.shape_out, bool)

@@ -465,7 +465,7 @@ class _Neurons:
         """Return the exponent of each group's grid: weights keep about the size that they had."""
         if self.arithmetic.exponent is not None:
             return np.full(self.groups, self.arithmetic.exponent, np.int64)
-        exponents = -np.rint(np.log2(self.factor)).astype(np.int64)
+        exponents: IntArray = -np.rint(np.log2(self.factor)).astype(np.int64)
         return exponents
 
     def population(self) -> Population:

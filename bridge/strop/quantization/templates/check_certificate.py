@@ -1,0 +1,207 @@
+#!/usr/bin/env python
+"""Prove a certificate again, from the network beside it, with whole numbers and without strop.
+
+    python check_certificate.py [FOLDER]
+
+FOLDER holds `certificate.json`, `network.json` and `network.npz`. Every float is a whole number times a power of two;
+for each neuron, with g the largest exponent such that all its weights are multiples of 2^g, the sums of its positive
+and of its negative weights in units of 2^g bound every partial sum of every input, in any order. They must fit the
+target. Ends with 0 if everything that the certificate says is so, and it says that all is proved; 1 if it is valid,
+and says that something is not proved; 2 if it is no certificate of this network.
+
+This file is a template of strop: `strop export` copies it as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+BITS = 62
+
+
+class Invalid(Exception):
+    """The certificate is not one of this network."""
+
+
+def digest(text: bytes, arrays: dict) -> str:
+    """SHA-256 of network.json and of all arrays of network.npz, by name."""
+    content = hashlib.sha256(text)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name], dtype=arrays[name].dtype.newbyteorder("<"))
+        content.update(f"{name}\0{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return content.hexdigest()
+
+
+def lowest_bits(weights: np.ndarray) -> np.ndarray:
+    """Exponent of the lowest set bit of each weight; none is zero."""
+    fraction, exponent = np.frexp(weights)
+    whole = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
+    trailing = np.zeros(len(whole), np.int64)
+    for step in (32, 16, 8, 4, 2, 1):
+        even = whole & ((1 << step) - 1) == 0
+        trailing[even] += step
+        whole[even] >>= step
+    return exponent - 53 + trailing
+
+
+def scaled(value: float, exponent: int) -> Fraction:
+    """`value / 2^exponent`, exactly."""
+    return Fraction(value) / Fraction(2) ** exponent
+
+
+class Population:
+    """The synapses of one population, from all its sources."""
+
+    def __init__(self, name: str, size: int, network: dict, arrays: dict) -> None:
+        keys = [p["key"] for p in network["projections"] if p["target"] == name]
+        self.post = np.concatenate([arrays[f"post:{key}"].astype(np.int64) for key in keys])
+        source = {key: next(p["source"] for p in network["projections"] if p["key"] == key) for key in keys}
+        self.origin = np.concatenate([np.full(len(arrays[f"pre:{key}"]), n) for n, key in enumerate(keys)])
+        self.sources = [source[key] for key in keys]
+        self.pre = np.concatenate([arrays[f"pre:{key}"].astype(np.int64) for key in keys])
+        self.weight = np.concatenate([arrays[f"weight:{key}"] for key in keys])
+        self.threshold, self.bias = arrays[f"threshold:{name}"], arrays[f"bias:{name}"]
+        self.size = size
+        if not (np.isfinite(self.weight).all() and np.isfinite(self.threshold).all() and np.isfinite(self.bias).all()):
+            raise Invalid(f"{name}: not all numbers are finite")
+
+    def numbers(self, target: dict) -> dict:
+        """Whole numbers of every neuron in units of its grid: sums, heaviest weight, threshold."""
+        grid = np.full(self.size, 1 << 20, np.int64)
+        there = self.weight != 0.0
+        np.minimum.at(grid, self.post[there], lowest_bits(self.weight[there]))
+        grid[grid == 1 << 20] = 0
+        if target["exponent"] is not None:
+            grid = np.minimum(grid, target["exponent"])
+        elif target["scale"] == "population":
+            grid[:] = grid.min()
+        size = np.frexp(self.weight)[1] - grid[self.post]
+        wide = np.zeros(self.size, bool)
+        wide[self.post[size > BITS]] = True
+        rough = np.bincount(self.post, np.ldexp(1.0, np.where(there, np.minimum(size, 900), -1)), self.size)
+        wide |= rough >= 2.0**BITS
+        usable = there & ~wide[self.post]
+        shift = -grid[self.post[usable]]
+        whole = np.ldexp(np.ldexp(self.weight[usable], shift // 2), shift - shift // 2).astype(np.int64)
+        positive, negative, heaviest = (np.zeros(self.size, np.int64) for _ in range(3))
+        np.add.at(positive, self.post[usable], np.maximum(whole, 0))
+        np.add.at(negative, self.post[usable], np.maximum(-whole, 0))
+        np.maximum.at(heaviest, self.post[usable], np.abs(whole))
+        return {"grid": grid, "positive": positive, "negative": negative, "heaviest": heaviest, "wide": wide}
+
+    def can_meet(self, neuron: int, value: int, grid: int) -> bool:
+        """Whether some spikes bring exactly `value`, in units of the grid."""
+        weights: dict = {}
+        for k in np.flatnonzero(self.post == neuron):
+            key = (self.sources[self.origin[k]], int(self.pre[k]))
+            weights[key] = weights.get(key, 0) + int(scaled(float(self.weight[k]), grid))
+        sums, low = 1, sum(w for w in weights.values() if w < 0)
+        for weight in weights.values():
+            sums |= sums << abs(weight)
+        return value >= low and bool(sums >> (value - low) & 1)
+
+
+def proved(population: Population, target: dict, found: dict) -> bool:
+    """Whether every neuron fits the target."""
+    largest = (1 << target["sum_bits"]) - 1
+    heaviest = (1 << (target["weight_bits"] or target["sum_bits"])) - 1
+    if found["wide"].any() or (found["heaviest"] > heaviest).any():
+        return False
+    if max(found["positive"].max(), found["negative"].max()) > largest:
+        return False
+    if target["exponent"] is not None and (found["grid"] < target["exponent"]).any():
+        return False
+    seen: dict = {}
+    for j in range(population.size):
+        grid, plus, minus = (int(found[key][j]) for key in ("grid", "positive", "negative"))
+        key = (float(population.threshold[j]), float(population.bias[j]), grid, plus, minus)
+        if key not in seen:
+            seen[key] = holds(*key, target)
+        fine, whole = seen[key]
+        meets = whole is not None and target["comparator"] == ">" and -minus <= whole <= plus
+        if not fine or (meets and population.can_meet(j, whole, grid)):
+            return False
+    return True
+
+
+def holds(threshold: float, bias: float, grid: int, plus: int, minus: int, target: dict) -> tuple:
+    """(whether the threshold fits the target, the whole number that it is, or None)."""
+    t, b = scaled(threshold, grid), scaled(bias, grid)
+    place = t - b
+    distance = min(place % 1, -place % 1)
+    if target["threshold_bits"] is not None:
+        if (2 * t).denominator != 1 or (2 * b).denominator != 1:
+            return False, None
+        if max(abs(2 * t), abs(2 * b)) >= 1 << target["threshold_bits"]:
+            return False, None
+    if target["resolution"]:
+        size = plus + minus - (-2 * max(abs(t), abs(b)) // 1) + 1
+        # The power of two below the distance; a sum that differs from a threshold that it can meet is 1 away.
+        closest = Fraction(1 << distance.numerator.bit_length() - 1, distance.denominator) if distance else 1
+        if closest <= Fraction(target["resolution"]) * size:
+            return False, None
+    return True, None if distance else int(place)
+
+
+def check(folder: Path) -> bool:
+    """Return what the certificate says, if it is right; raise `Invalid` if not."""
+    certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+    text = (folder / "network.json").read_bytes()
+    network = json.loads(text)
+    with np.load(folder / "network.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    if certificate.get("format") != "strop-certificate" or certificate.get("version") != 1:
+        raise Invalid("certificate.json is of another format or version")
+    if certificate.get("network") != digest(text, arrays):
+        raise Invalid("the certificate's hash is not that of network.json and network.npz")
+    target = certificate["target"]
+    rows = {row["name"]: row for row in certificate["populations"]}
+    result = True
+    for entry in network["populations"]:
+        name = entry["name"]
+        if entry["played"]:
+            if name in rows and not rows[name]["on_host"]:
+                raise Invalid(f"{name} is not evaluated by the target, and the certificate says that it is")
+            rows.pop(name, None)
+            continue
+        row = rows.pop(name, None)
+        if row is None or row["on_host"] or row["neurons"] != entry["size"]:
+            raise Invalid(f"the certificate has no proof of {name}")
+        population = Population(name, entry["size"], network, arrays)
+        found = population.numbers(target)
+        for what in ("positive", "negative", "heaviest"):
+            if row[what] != int(found[what].max()):
+                raise Invalid(f"{name}: {what} is {int(found[what].max()):,}, and {row[what]:,} in the certificate")
+        if row["exponents"] != [int(found["grid"].min()), int(found["grid"].max())]:
+            raise Invalid(f"{name}: the exponents of its grids are others")
+        fits = proved(population, target, found)
+        if fits != row["holds"]:
+            raise Invalid(
+                f"{name}: the certificate says {'proved' if row['holds'] else 'not proved'}, and it is not so"
+            )
+        result &= fits
+    if rows or certificate["holds"] != result:
+        raise Invalid("the certificate names populations that are not there, or another verdict than theirs")
+    return result
+
+
+def main() -> int:
+    """Check the certificate in a folder."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    try:
+        result = check(folder)
+    except (Invalid, OSError, ValueError, KeyError, TypeError) as error:
+        print(f"INVALID: {error}")
+        return 2
+    print("PROVED for all inputs, as the certificate says" if result else "not proved, as the certificate says")
+    return 0 if result else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
