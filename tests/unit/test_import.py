@@ -27,6 +27,7 @@ HEAVY = {
     "rich",
     "click",
     "matplotlib",
+    "jinja2",
 }
 
 
