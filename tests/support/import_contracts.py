@@ -15,8 +15,8 @@ def _in(module: str, packages: list[str]) -> bool:
 class AcyclicModulesContract(Contract):
     """No cycle among modules, lazy imports and imports of a module's own package included.
 
-    `acyclic_siblings`, which comes with import-linter, looks at neighbours in one package. It does not see a module that
-    imports from the `__init__` of the package that it lies in, which imports it.
+    `acyclic_siblings`, which comes with import-linter, looks at neighbours in one package. It does not see a module
+    that imports from the `__init__` of the package that it lies in, which imports it.
     """
 
     type_name = "acyclic_modules"

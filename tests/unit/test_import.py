@@ -1,4 +1,7 @@
-"""`import strop` is light, and old names still work. Which room may import which: `lint-imports`, see pyproject.toml."""
+"""`import strop` is light, and modules are found under their old names.
+
+Which room may import which is held by `lint-imports`; see `tool.importlinter` in pyproject.toml.
+"""
 
 from __future__ import annotations
 
