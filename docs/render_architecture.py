@@ -1,11 +1,14 @@
 """Draw docs/figures/architecture.svg from the contract in pyproject.toml; `--check` compares the figure instead.
 
 python docs/render_architecture.py [--check]
+
+Either way, every module and file that docs/architecture.md names must exist.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURE = ROOT / "docs/figures/architecture.svg"
+PAGE = ROOT / "docs/architecture.md"
 
 # What each room is for, in the few words that fit into its box.
 ABOUT = {
@@ -73,8 +77,9 @@ def rooms(layers: list[list[str]]) -> Iterator[str]:
 def backends(names: list[str], allowed: list[str], layers: list[list[str]]) -> Iterator[str]:
     """Yield a box for each backend, and an arrow to each room that backends may import."""
     below = MARGIN + 26 + len(names) * 30
+    width = BACKENDS_RIGHT - BACKENDS_LEFT
     yield (
-        f'<rect x="{BACKENDS_LEFT}" y="{MARGIN}" width="{BACKENDS_RIGHT - BACKENDS_LEFT}" height="{below - MARGIN + 8}" '
+        f'<rect x="{BACKENDS_LEFT}" y="{MARGIN}" width="{width}" height="{below - MARGIN + 8}" '
         f'rx="6" fill="{BACKEND}" stroke="{LINE}"/>'
     )
     middle = (BACKENDS_LEFT + BACKENDS_RIGHT) / 2
@@ -82,7 +87,7 @@ def backends(names: list[str], allowed: list[str], layers: list[list[str]]) -> I
     for place, name in enumerate(names):
         top = MARGIN + 28 + 30 * place
         yield (
-            f'<rect x="{BACKENDS_LEFT + 14}" y="{top}" width="{BACKENDS_RIGHT - BACKENDS_LEFT - 28}" height="24" rx="4" '
+            f'<rect x="{BACKENDS_LEFT + 14}" y="{top}" width="{width - 28}" height="24" rx="4" '
             f'fill="{PAPER}" stroke="{LINE}"/>'
         )
         yield f'<text x="{middle:g}" y="{top + 17}" class="name">{escape(name)}</text>'
@@ -130,11 +135,32 @@ def figure() -> str:
     return "\n".join(lines) + "\n"
 
 
+def named_paths(page: str) -> Iterator[tuple[str, list[Path]]]:
+    """Yield what the page calls a module or a file, and the places of which one must exist."""
+    strop = ROOT / "bridge/strop"
+    for room, modules in re.findall(r"^\| `(\w+)` \|[^|]*\| (.*) \|$", page, re.MULTILINE):
+        for name in re.findall(r"`([a-z]\w*/?)`", modules):
+            yield f"{room}/{name}", [strop / room / name.rstrip("/"), strop / room / f"{name}.py"]
+    for name in re.findall(rf"`(?:strop\.)?((?:{'|'.join(ABOUT)})(?:\.[a-z_0-9]+)+)`", page):
+        place = strop / name.replace(".", "/")
+        owner = place.parent / "__init__.py"  # what a package gives out: strop.graph.synapses_of
+        exported = owner.is_file() and f'"{place.name}"' in owner.read_text(encoding="utf-8")
+        yield name, [owner] if exported else [place, place.with_suffix(".py")]
+    for name in re.findall(r"`(?![^`]*NAME)([\w.]+/[\w./]+)`", page):
+        yield name, [folder / name for folder in (ROOT, ROOT / "bridge", ROOT / "backends", strop, strop / "reader")]
+
+
 def main() -> int:
     """Write the figure, or check that it is up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; compare the figure")
-    if not parser.parse_args().check:
+    arguments = parser.parse_args()
+    page = PAGE.read_text(encoding="utf-8")
+    gone = [name for name, places in named_paths(page) if not any(place.exists() for place in places)]
+    if gone:
+        print(f"docs/architecture.md names what is not there: {', '.join(gone)}", file=sys.stderr)
+        return 1
+    if not arguments.check:
         FIGURE.write_text(figure(), encoding="utf-8")
         return 0
     if FIGURE.is_file() and FIGURE.read_text(encoding="utf-8") == figure():
