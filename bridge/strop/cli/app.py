@@ -125,7 +125,7 @@ def app() -> None:
 def open_model(path: Path) -> Any:
     """Return the Keras model or the graph at `path`."""
     from strop.errors import ModelFileError
-    from strop.graph.files.formats import read_graph
+    from strop.graph.formats import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")

@@ -10,7 +10,7 @@ _WHOLE_FRAME = (
     "use BatchNormalization, which folds into the weights",
 )
 _STATE = (
-    "it carries a state from step to step, and threshold units keep none",
+    "it carries a state from step to step, and threshold neurons keep none",
     "use causal convolutions (Conv1D with padding='causal')",
 )
 _PRODUCT = ("it multiplies signals with one another, which is no sum of spikes", "use Dense or convolutional layers")
