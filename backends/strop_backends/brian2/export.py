@@ -13,7 +13,7 @@ from strop.export.arrays import describe, write_portable
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
-_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+_SCRIPT = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, for Brian2

@@ -18,7 +18,7 @@ from strop.running.oracle import evaluate
 from strop_backends.nir.emit import natural
 from strop_backends.nir.writing import graph_hint, to_nir
 
-_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+_SCRIPT = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, as NIR

@@ -16,7 +16,7 @@ from strop.running.backend import Backend, Runner
 from strop.running.encode import Frames
 
 if TYPE_CHECKING:
-    from strop_backends.pynn.spinnaker import SpinnakerMapping
+    from strop_backends.pynn.spinnaker.mapping import SpinnakerMapping
 
 __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
 
@@ -90,13 +90,13 @@ class PyNNNestBackend(_PyNNBackend):
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps, threads, and a spread; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import NEST_VARIATIONS
+        from strop_backends.pynn.nest.surroundings import NEST_VARIATIONS
 
         return NEST_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
         """What may have been set or built before; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import around_nest
+        from strop_backends.pynn.nest.surroundings import around_nest
 
         return around_nest()
 
@@ -112,13 +112,13 @@ class PyNNBrian2Backend(_PyNNBackend):
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import BRIAN2_VARIATIONS
+        from strop_backends.pynn.brian2.surroundings import BRIAN2_VARIATIONS
 
         return BRIAN2_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
         """What may have been set or built before; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import around_brian2
+        from strop_backends.pynn.brian2.surroundings import around_brian2
 
         return around_brian2()
 
@@ -128,7 +128,7 @@ class PyNNNeuronBackend(_PyNNBackend):
 
     name: ClassVar[str] = "pynn-neuron"
     summary: ClassVar[str] = "NEURON through PyNN (IF_curr_exp), frames spaced until nothing is left over"
-    # What is taken off thresholds, `strop_backends.pynn.neuron.RESOLUTION` (which is not imported for this).
+    # What is taken off thresholds, `strop_backends.pynn.neuron.dialect.RESOLUTION` (which is not imported for this).
     resolution: ClassVar[float] = 2.0**-44
     module: ClassVar[str] = "pyNN.neuron"
     # Not `use_cvode`: with steps of a variable length the peak is no longer what was calculated.
@@ -137,13 +137,13 @@ class PyNNNeuronBackend(_PyNNBackend):
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import NEURON_VARIATIONS
+        from strop_backends.pynn.neuron.surroundings import NEURON_VARIATIONS
 
         return NEURON_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
         """What may have been set or built before; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import around_neuron
+        from strop_backends.pynn.neuron.surroundings import around_neuron
 
         return around_neuron()
 
@@ -167,9 +167,9 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         """Return how faithfully each population runs: weights have 16 bits there.
 
         The margin is that of the weights alone, with every ring buffer at its finest (a shift of 0); how coarse it is
-        depends on the mapping, see `strop_backends.pynn.fixed_point`.
+        depends on the mapping, see `strop_backends.pynn.spinnaker.fixed_point`.
         """
-        from strop_backends.pynn.fixed_point import least_margin
+        from strop_backends.pynn.spinnaker.fixed_point import least_margin
 
         rows = []
         for name, level, reason in super().fidelity(graph):
@@ -181,10 +181,10 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         return rows
 
     def map(self, graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
-        """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
+        """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
         self.check_options(options)
         self.check(graph)
-        from strop_backends.pynn.spinnaker import inspect_mapping
+        from strop_backends.pynn.spinnaker.mapping import inspect_mapping
 
         return inspect_mapping(graph, frames, **options)
 
@@ -197,7 +197,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
             `SpinnakerMapping.to_dict()`; with frames also "fixed_point", a list of `FixedPointReport.to_dict()`: with
             the ring-buffer shifts of the mapping, with those measured on the frames, and with factors besides.
         """
-        from strop_backends.pynn.fixed_point import fixed_point_report, measured_scaling
+        from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, measured_scaling
 
         mapping = self.map(graph, frames)
         found = mapping.to_dict()

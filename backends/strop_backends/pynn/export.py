@@ -14,7 +14,7 @@ from strop.export.arrays import describe, sample_frames, save_arrays, write_port
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
-_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+_SCRIPT = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, for PyNN
@@ -96,9 +96,9 @@ def write_spinnaker(
     Parameters
     ----------
     fill, headroom
-        How the scaling is measured on the frames; see `strop_backends.pynn.fixed_point.measured_scaling`.
+        How the scaling is measured on the frames; see `strop_backends.pynn.spinnaker.fixed_point.measured_scaling`.
     """
-    from strop_backends.pynn.fixed_point import fixed_point_report, fixed_point_spikes, measured_scaling
+    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, fixed_point_spikes, measured_scaling
 
     if options:
         raise BackendError(f"the target 'spinnaker' does not know the option(s) {', '.join(sorted(options))}")

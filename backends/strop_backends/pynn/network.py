@@ -24,8 +24,8 @@ from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
-from strop_backends.pynn.waves import Waves
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
+from strop_backends.pynn.common.waves import Waves
 
 STANDING = "always-on"
 

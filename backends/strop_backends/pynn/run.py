@@ -12,9 +12,9 @@ from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.backend import Pair, Runner
 from strop.running.oracle import host_spikes
-from strop_backends.pynn.dialect import SimulatorInUseError
-from strop_backends.pynn.elsewhere import RemoteRunner
+from strop_backends.pynn.common.dialect import SimulatorInUseError
 from strop_backends.pynn.network import PyNNNetwork
+from strop_backends.pynn.other_process import RemoteRunner
 
 
 class PyNNRunner(Runner):

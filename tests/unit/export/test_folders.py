@@ -14,8 +14,8 @@ from pynn_graphs import branched_graph, require
 from third_party import BRIAN2_IMPORT, NENGO_IMPORT, require_installed
 
 import strop
-from strop import takeaway
 from strop.errors import BackendError, BackendMissingError, DataError
+from strop.export import folders
 from strop.graph import Composed, Dense, Graph, Input, Population, Readout, Select, Sparse
 from strop.running.decode import readout_logits
 from strop.running.oracle import evaluate, potential
@@ -130,7 +130,7 @@ READOUTS = {
 def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) -> None:
     """The `decide` of each script, on the spikes that are expected."""
     require_installed({"pynn": "numpy"}.get(target, target))
-    script = runpy.run_path(str(BACKENDS / target / "takeaway_run.py"), run_name="read")
+    script = runpy.run_path(str(BACKENDS / target / "templates" / "run.py"), run_name="read")
     base = deciding_graph()
     connections = [(p.source, p.target, p.operator) for p in base.projections]
     graph = Graph.from_nodes(base.inputs, base.populations, connections, [READOUTS[name]], ["out"], "small")
@@ -233,7 +233,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (out / "half").write_text("half")
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(takeaway, "get_target", lambda name: write)
+    monkeypatch.setattr(folders, "get_target", lambda name: write)
     with pytest.raises(RuntimeError, match="the disk is full"):
         strop.export(branched_graph(1), "pynn", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -265,7 +265,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_spinnaker_folder_holds_what_its_arithmetic_gives(tmp_path: Path) -> None:
-    from strop_backends.pynn.fixed_point import fixed_point_spikes, measured_scaling
+    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_spikes, measured_scaling
 
     graph = deciding_graph()
     frames = {"x": np.random.default_rng(1).random((30, 6)).astype(np.float32)}

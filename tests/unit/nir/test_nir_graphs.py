@@ -39,7 +39,7 @@ from strop_backends.nir.emit import natural  # noqa: E402
 from strop_backends.nir.writing import strictly_below, to_nir  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
-SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "takeaway_run.py"
+SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "templates" / "run.py"
 
 
 def equations() -> Any:

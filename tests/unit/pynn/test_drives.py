@@ -131,7 +131,7 @@ def test_values_beyond_the_memory_are_refused_with_the_figure(simulator: str, mo
 
 def test_spinnaker_refuses_values_and_says_what_to_do() -> None:
     from strop_backends.pynn import PyNNSpinnakerBackend
-    from strop_backends.pynn.fixed_point import fixed_point_spikes
+    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_spikes
 
     with pytest.raises(BackendError, match="cannot run the encoding 'current' of input 'x'; it can run: host"):
         PyNNSpinnakerBackend().check(driven())

@@ -7,7 +7,7 @@ import pytest
 from pynn_graphs import branched_graph, one_layer
 
 from strop.errors import BackendError
-from strop_backends.pynn.fixed_point import (
+from strop_backends.pynn.spinnaker.fixed_point import (
     Scaling,
     fixed_point_report,
     least_margin,

@@ -20,9 +20,9 @@ from strop.errors import BackendError
 from strop.graph import Graph
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
-from strop_backends.pynn.dialect import SimulatorInUseError, dialect_for
-from strop_backends.pynn.elsewhere import RemoteRunner
+from strop_backends.pynn.common.dialect import SimulatorInUseError, dialect_for
 from strop_backends.pynn.network import PyNNNetwork
+from strop_backends.pynn.other_process import RemoteRunner
 from strop_backends.pynn.run import PyNNRunner
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
@@ -42,7 +42,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _quietly() -> Iterator[None]:
     """What PyNN says of NEST, and NEST of PyNN, is not the matter here."""
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     with quiet_nest():
         warnings.filterwarnings("ignore", message="Full reset functionality is not available")

@@ -33,7 +33,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _quietly() -> Iterator[None]:
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     with quiet_nest():
         warnings.filterwarnings("ignore", message="Full reset functionality is not available")

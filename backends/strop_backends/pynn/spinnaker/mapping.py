@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -20,10 +21,120 @@ from scipy.sparse import csr_array
 
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
+from strop.running.encode import Frames, as_frames, encode
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 from strop_backends.pynn.network import PyNNNetwork
-from strop_backends.pynn.spinnaker import MappedPopulation, SpinnakerMapping, configuration_at_hand
+from strop_backends.pynn.spinnaker.dialect import configuration_at_hand
+from strop_backends.pynn.spinnaker.fixed_point import Scaling
 
 Spikes = Mapping[str, npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class MappedPopulation:
+    """One population of a `SpinnakerMapping`.
+
+    Attributes
+    ----------
+    name : str
+    units, cores : int
+    sdram : int
+        Bytes, on all its cores.
+    shifts : tuple of int or None
+        Ring-buffer shifts, excitatory and inhibitory; None for a source.
+    fan_in : int
+        Most synapses that end at one core.
+    spikes_per_tick : float or None
+        Spikes that reach the busiest core in the busiest tick of the frames given, and
+    events_per_tick : float or None
+        the synaptic events that they make there.
+    """
+
+    name: str
+    units: int
+    cores: int
+    sdram: int
+    shifts: tuple[int, int] | None
+    fan_in: int
+    spikes_per_tick: float | None
+    events_per_tick: float | None
+
+
+@dataclass(frozen=True)
+class SpinnakerMapping:
+    """What sPyNNaker made of a graph on a virtual board.
+
+    Attributes
+    ----------
+    version : str
+    boards, chips, cores : int
+        That hold a part of the network (delay stages included).
+    system_cores : int
+        That sPyNNaker needs besides.
+    sdram : int
+        Bytes of all populations.
+    populations : tuple of MappedPopulation
+    warnings : tuple of str
+        sPyNNaker's own.
+    """
+
+    version: str
+    boards: int
+    chips: int
+    cores: int
+    system_cores: int
+    sdram: int
+    populations: tuple[MappedPopulation, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def scaling(self) -> dict[str, Scaling]:
+        """The ring-buffer shifts that sPyNNaker chose, for `fixed_point_report`."""
+        return {p.name: Scaling(*p.shifts) for p in self.populations if p.shifts is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "version": self.version,
+            "boards": self.boards,
+            "chips": self.chips,
+            "cores": self.cores,
+            "system_cores": self.system_cores,
+            "sdram": self.sdram,
+            "populations": [
+                {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
+    """Map `graph` with sPyNNaker on a virtual board, and report what it takes.
+
+    Parameters
+    ----------
+    frames : array, shape (n, *input_shape), optional
+        To find the busiest core's spikes and events per tick.
+    options
+        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
+
+    Raises
+    ------
+    BackendMissingError
+        If sPyNNaker is not installed.
+    BackendError
+        If it cannot map the graph.
+    """
+    # By name: the class is in the package that imports this module.
+    backend: Any = get_backend("pynn-spinnaker")
+    backend.check(graph)
+    backend.check_options(options)
+    spikes: dict[str, npt.NDArray[np.bool_]] | None = None
+    if frames is not None:
+        signals = encode(graph, as_frames(graph, frames))
+        spikes = {**signals, **evaluate(graph, signals)}
+    return map_virtually(graph, spikes, backend.version(), options)
 
 
 class _Warnings(logging.Handler):
@@ -61,7 +172,7 @@ def _passing_folder() -> Iterator[None]:
 
 
 def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
-    """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
+    """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
     heard = _Warnings()
     logging.getLogger().addHandler(heard)
     try:

@@ -29,15 +29,15 @@ import numpy as np
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 from strop.errors import BackendError
-from strop_backends.pynn.tables import rows_of
-from strop_backends.pynn.units import tuned_classes
+from strop_backends.pynn.common.parameters import tuned_classes
+from strop_backends.pynn.common.synapse_lists import rows_of
 
 PREFERENCES: Mapping[str, Any] = {
     "core.default_float_dtype": np.float64,
     "codegen.loop_invariant_optimisations": True,
     "legacy.refractory_timing": False,
 }
-# The order within a tick that `brian2.py` builds on.
+# The order within a tick that `strop_backends.pynn.brian2.dialect` builds on.
 SCHEDULE = ("start", "groups", "thresholds", "synapses", "resets", "end")
 
 

@@ -23,22 +23,18 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection, structure
-from strop.running.encode import Frames, as_frames, encode
-from strop.running.oracle import evaluate
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
-from strop_backends.pynn.fixed_point import Scaling
-from strop_backends.pynn.spinnaker_cells import SignedProjections
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, by_unit
+from strop_backends.pynn.spinnaker.fixed_point import Scaling
+from strop_backends.pynn.spinnaker.projections import SignedProjections
 
 # Bits that number the entries of a core's ring buffers (`pyNN/utilities/constants.py`, `MAX_RING_BUFFER_BITS`): neuron,
 # sign, and what is left is the delay.
@@ -119,7 +115,7 @@ class SpinnakerDialect(Dialect):
             How much slower than real time it runs: more cycles for a wave's events in each tick; costs time
             alone.
         scaling : mapping of population name to Scaling, optional
-            Ring-buffer shifts and factors; see `strop_backends.pynn.fixed_point.measured_scaling`. By default
+            Ring-buffer shifts and factors; see `strop_backends.pynn.spinnaker.fixed_point.measured_scaling`. By default
             sPyNNaker's own: the largest weight times the number of synapses, which holds every wave and is coarse
             (`population_vertex.py`, `_Stats.get_max_weight`, for projections of one delay).
         spread : int
@@ -177,7 +173,7 @@ class SpinnakerDialect(Dialect):
             raise BackendError(
                 f"{self.name}: a spread needs a scaling for {', '.join(unscaled)}: where delays differ, sPyNNaker "
                 "expects a Poisson process and makes the ring buffers too small for a wave; "
-                "give it scaling=strop_backends.pynn.fixed_point.measured_scaling(graph, frames)"
+                "give it scaling=strop_backends.pynn.spinnaker.fixed_point.measured_scaling(graph, frames)"
             )
         by_target: dict[str, IntArray] = {}
         for p in carried:
@@ -278,113 +274,3 @@ def delay_slots(neurons: int) -> int:
     # sPyNNaker numbers one neuron with a bit, too (`utility_calls.py`, `get_n_bits`).
     bits = max(1, math.ceil(math.log2(neurons)))
     return int(2 ** (RING_BUFFER_BITS - 1 - bits))
-
-
-@dataclass(frozen=True)
-class MappedPopulation:
-    """One population of a `SpinnakerMapping`.
-
-    Attributes
-    ----------
-    name : str
-    units, cores : int
-    sdram : int
-        Bytes, on all its cores.
-    shifts : tuple of int or None
-        Ring-buffer shifts, excitatory and inhibitory; None for a source.
-    fan_in : int
-        Most synapses that end at one core.
-    spikes_per_tick : float or None
-        Spikes that reach the busiest core in the busiest tick of the frames given, and
-    events_per_tick : float or None
-        the synaptic events that they make there.
-    """
-
-    name: str
-    units: int
-    cores: int
-    sdram: int
-    shifts: tuple[int, int] | None
-    fan_in: int
-    spikes_per_tick: float | None
-    events_per_tick: float | None
-
-
-@dataclass(frozen=True)
-class SpinnakerMapping:
-    """What sPyNNaker made of a graph on a virtual board.
-
-    Attributes
-    ----------
-    version : str
-    boards, chips, cores : int
-        That hold a part of the network (delay stages included).
-    system_cores : int
-        That sPyNNaker needs besides.
-    sdram : int
-        Bytes of all populations.
-    populations : tuple of MappedPopulation
-    warnings : tuple of str
-        sPyNNaker's own.
-    """
-
-    version: str
-    boards: int
-    chips: int
-    cores: int
-    system_cores: int
-    sdram: int
-    populations: tuple[MappedPopulation, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def scaling(self) -> dict[str, Scaling]:
-        """The ring-buffer shifts that sPyNNaker chose, for `fixed_point_report`."""
-        return {p.name: Scaling(*p.shifts) for p in self.populations if p.shifts is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "version": self.version,
-            "boards": self.boards,
-            "chips": self.chips,
-            "cores": self.cores,
-            "system_cores": self.system_cores,
-            "sdram": self.sdram,
-            "populations": [
-                {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
-            ],
-            "warnings": list(self.warnings),
-        }
-
-
-def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
-    """Map `graph` with sPyNNaker on a virtual board, and report what it takes.
-
-    Parameters
-    ----------
-    frames : array, shape (n, *input_shape), optional
-        To find the busiest core's spikes and events per tick.
-    options
-        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
-
-    Raises
-    ------
-    BackendMissingError
-        If sPyNNaker is not installed.
-    BackendError
-        If it cannot map the graph.
-    """
-    from strop.running.registry import get_backend
-    from strop_backends.pynn import PyNNSpinnakerBackend
-    from strop_backends.pynn.mapping import map_virtually
-
-    engine = get_backend(PyNNSpinnakerBackend.name)
-    assert isinstance(engine, PyNNSpinnakerBackend)
-    engine.check(graph)
-    engine.check_options(options)
-    spikes: dict[str, npt.NDArray[np.bool_]] | None = None
-    if frames is not None:
-        signals = encode(graph, as_frames(graph, frames))
-        spikes = {**signals, **evaluate(graph, signals)}
-    return map_virtually(graph, spikes, engine.version(), options)

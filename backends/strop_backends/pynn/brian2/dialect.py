@@ -26,7 +26,7 @@ Read in PyNN 0.13, `pyNN/brian2`, and Brian2 2.9.0, and tried out (`tests/unit/p
   added to `v` behind the threshold, where a spike's weight would be, by a `NetworkOperation`. It brings the bias
   and what the threshold was lifted by, summed in the oracle's order: a unit that nothing else reaches has the
   oracle's very potential.
-* What a script may set around it, preferences, clocks and schedules: `brian2_cells.py`.
+* What a script may set around it, preferences, clocks and schedules: `strop_backends.pynn.brian2.cells`.
 * `reset` restores what the network was before its first run, weights and thresholds with it (`simulator.py`).
 * The connectors set `weight` and `delay` synapse by synapse (`projections.py`, `_convergent_connect`);
   `connect_arrays` gives `Synapses.connect` arrays. Weights of a delta cell are in mV for PyNN and in volt in
@@ -50,10 +50,10 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Population
-from strop_backends.pynn.connector import WAYS, SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses
-from strop_backends.pynn.quiet import quiet_brian2
-from strop_backends.pynn.units import Tuning
+from strop_backends.pynn.brian2.log_filter import quiet_brian2
+from strop_backends.pynn.common.connector import WAYS, SynapseArrays
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses
+from strop_backends.pynn.common.parameters import Tuning
 
 # Binary exponents of the decay over a tick: its square must underflow, what it leaves of a potential must
 # not.
@@ -76,10 +76,10 @@ class Brian2Dialect(Dialect):
         super().__init__(sim)
         import brian2
 
-        from strop_backends.pynn import brian2_cells
+        from strop_backends.pynn.brian2 import cells
 
-        self.brian2, self.cells = brian2, brian2_cells
-        self.population, self.source, self.synapse, self.projection = brian2_cells.classes(sim)
+        self.brian2, self.cells = brian2, cells
+        self.population, self.source, self.synapse, self.projection = cells.classes(sim)
         self._spaces: dict[str, npt.NDArray[np.int32]] = {}
         self._seen: list[tuple[str, int, npt.NDArray[np.int32]]] = []
         self._drives: list[_Drive] = []

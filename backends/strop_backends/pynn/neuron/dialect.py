@@ -56,10 +56,10 @@ import numpy as np
 
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
-from strop_backends.pynn.connector import SynapseArrays
-from strop_backends.pynn.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
-from strop_backends.pynn.neuron_cells import projection_class
-from strop_backends.pynn.units import Tuning, tuned_classes
+from strop_backends.pynn.common.connector import SynapseArrays
+from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
+from strop_backends.pynn.common.parameters import Tuning, tuned_classes
+from strop_backends.pynn.neuron.projections import projection_class
 
 # What is taken off a threshold, relative to it: more than the roundings on the way to the membrane.
 RESOLUTION = 2.0**-44

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop_backends.pynn.connector import WAYS, SynapseArrays
-from strop_backends.pynn.quiet import quiet_nest
-from strop_backends.pynn.tables import matrix_of, rows_of
+from strop_backends.pynn.common.connector import WAYS, SynapseArrays
+from strop_backends.pynn.common.synapse_lists import matrix_of, rows_of
+from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # Every parameter of NEST's models (3.10, `models/` and `nestkernel/`) that could change a spike, besides those that
 # are set for each unit: `nest.SetDefaults` of a script, done before, would change them. Older versions lack some.

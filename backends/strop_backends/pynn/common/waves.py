@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from strop.errors import BackendError
-from strop_backends.pynn.dialect import Dialect, FloatArray, IntArray
+from strop_backends.pynn.common.dialect import Dialect, FloatArray, IntArray
 
 
 class Waves:

@@ -36,7 +36,7 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 
 In PyNN 0.13, `pyNN/nest`:
 
-* Weights, biases and a cell's potential need corrections: `nest_cells.py`.
+* Weights, biases and a cell's potential need corrections: `strop_backends.pynn.nest.cells`.
 * A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is
   taken off the times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at
   time 0, so the first time that can be played is `min_delay + dt`. PyNN connects the two when `run` is called, with
@@ -61,10 +61,10 @@ import numpy as np
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
-from strop_backends.pynn.connector import SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_unit
-from strop_backends.pynn.nest_cells import PLAIN_SYNAPSE, classes, settings
-from strop_backends.pynn.quiet import quiet_nest
+from strop_backends.pynn.common.connector import SynapseArrays
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_unit
+from strop_backends.pynn.nest.cells import PLAIN_SYNAPSE, classes, settings
+from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
 # `NUM_BITS_LCID`, `invalid_lcid`).

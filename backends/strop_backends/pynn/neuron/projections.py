@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from strop.errors import BackendError
-from strop_backends.pynn.tables import rows_of
+from strop_backends.pynn.common.synapse_lists import rows_of
 
 
 @lru_cache

@@ -27,11 +27,11 @@ Events = tuple[IntArray, IntArray]
 
 # Name of a PyNN module -> where its dialect is.
 DIALECTS = {
-    "pyNN.nest": ("strop_backends.pynn.nest", "NestDialect"),
-    "pyNN.brian2": ("strop_backends.pynn.brian2", "Brian2Dialect"),
-    "pyNN.neuron": ("strop_backends.pynn.neuron", "NeuronDialect"),
-    "pyNN.spiNNaker": ("strop_backends.pynn.spinnaker", "SpinnakerDialect"),
-    "spynnaker.pyNN": ("strop_backends.pynn.spinnaker", "SpinnakerDialect"),
+    "pyNN.nest": ("strop_backends.pynn.nest.dialect", "NestDialect"),
+    "pyNN.brian2": ("strop_backends.pynn.brian2.dialect", "Brian2Dialect"),
+    "pyNN.neuron": ("strop_backends.pynn.neuron.dialect", "NeuronDialect"),
+    "pyNN.spiNNaker": ("strop_backends.pynn.spinnaker.dialect", "SpinnakerDialect"),
+    "spynnaker.pyNN": ("strop_backends.pynn.spinnaker.dialect", "SpinnakerDialect"),
 }
 
 

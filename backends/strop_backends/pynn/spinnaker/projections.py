@@ -19,7 +19,7 @@ class SignedProjections:
     parts : mapping of "excitatory" and "inhibitory" to a projection
         Those of them that have synapses.
     factor : float
-        By which weights are multiplied there; see `strop_backends.pynn.fixed_point.Scaling`.
+        By which weights are multiplied there; see `strop_backends.pynn.spinnaker.fixed_point.Scaling`.
     """
 
     label: str
