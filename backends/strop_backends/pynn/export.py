@@ -1,4 +1,4 @@
-"""The take-away folder for PyNN: a script that builds, runs and checks the network without strop."""
+"""The standalone folder for PyNN: a script that builds, runs and checks the network without strop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.export.arrays import describe, sample_frames, save_arrays, write_portable
+from strop.export.script import write_script
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
-_SCRIPT = Path(__file__).parent / "templates" / "run.py"
+_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, for PyNN
@@ -40,7 +41,7 @@ def write_pynn(
     if options:
         raise BackendError(f"the target 'pynn' does not know the option(s) {', '.join(sorted(options))}")
     network = write_portable(graph, out, frames, labels, "pynn", ENCODINGS)
-    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    write_script(out, _TEMPLATE)
     (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
 
 
@@ -116,7 +117,7 @@ def write_spinnaker(
     for name, spikes in fixed_point_spikes(graph, frames, scaling).items():
         arrays[f"fixed:{name}"] = spikes.reshape(count, -1)
     save_arrays(out / "frames.npz", arrays)
-    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    write_script(out, _TEMPLATE)
     (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
     report = str(fixed_point_report(graph, frames, scaling, "measured on these frames")).replace("\n", "\n    ")
     readme = _SPINNAKER_README.format(**describe(network, frames), report=report)

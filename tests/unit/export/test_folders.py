@@ -1,4 +1,4 @@
-"""Take-away folders appear whole or not at all, and run without strop."""
+"""Standalone folders appear whole or not at all, and run without strop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ WITHOUT_STROP = (
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 
-BACKENDS = Path(__file__).resolve().parents[3] / "backends" / "strop_backends"
 RUNS = [
     pytest.param("brian2", [], "brian2", id="brian2"),
     pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
@@ -128,9 +127,8 @@ READOUTS = {
 @pytest.mark.parametrize("name", READOUTS)
 @pytest.mark.parametrize("target", ["brian2", "pynn", "nengo", "nir"])
 def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) -> None:
-    """The `decide` of each script, on the spikes that are expected."""
+    """`decide` of the scripts, on the arrays of each folder and the spikes that are expected."""
     require_installed({"pynn": "numpy"}.get(target, target))
-    script = runpy.run_path(str(BACKENDS / target / "templates" / "run.py"), run_name="read")
     base = deciding_graph()
     connections = [(p.source, p.target, p.operator) for p in base.projections]
     graph = Graph.from_nodes(base.inputs, base.populations, connections, [READOUTS[name]], ["out"], "small")
@@ -139,16 +137,18 @@ def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) ->
     assert found.classes is not None
     assert len(set(found.classes.tolist())) > 1
     folder = strop.export(graph, target, tmp_path / "out", frames=frames, labels=found.classes)
+    script = runpy.run_path(str(folder / "standalone.py"))
     with np.load(folder / "frames.npz", allow_pickle=False) as saved:
         arrays = dict(saved)
     if target == "nir":
         readout = json.loads(str(arrays["readout"]))
-        logits = readout_logits(READOUTS[name], found.spikes).reshape(len(frames), -1)
-        decided = script["decide"](readout, arrays, logits)
+        scores = readout_logits(READOUTS[name], found.spikes).reshape(len(frames), -1)
     else:
-        network = json.loads((folder / "network.json").read_text())
+        readout = json.loads((folder / "network.json").read_text())["readout"]
         with np.load(folder / "network.npz", allow_pickle=False) as saved:
-            decided = script["decide"](network, dict(saved), found.spikes)
+            arrays = dict(saved)
+        scores = script["scores"](readout, arrays, found.spikes)
+    decided = script["decide"](readout, arrays, scores)
     np.testing.assert_array_equal(decided, found.classes)
 
 
@@ -206,7 +206,7 @@ def test_a_folder_holds_plain_arrays_of_the_whole_network(tmp_path: Path) -> Non
     graph = branched_graph(3)
     folder = strop.export(graph, "pynn", tmp_path / "deep" / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "frames.npz", "network.json", "network.npz", "run.py",
+        "README.md", "frames.npz", "network.json", "network.npz", "run.py", "standalone.py",
     ]  # fmt: skip
     network = json.loads((folder / "network.json").read_text())
     assert [entry["name"] for entry in network["populations"]] == ["x", "a", "b", "c"]

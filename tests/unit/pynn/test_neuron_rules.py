@@ -94,7 +94,8 @@ def test_it_states_what_it_resolves() -> None:
 def test_the_import_says_nothing_of_a_display_and_leaves_the_users_options(given: str | None) -> None:
     program = (
         "import os, warnings; warnings.simplefilter('ignore'); "
-        "from strop_backends.pynn.neuron.dialect import NeuronDialect; NeuronDialect.load(); print('options', os.environ.get('NEURON_MODULE_OPTIONS'))"
+        "from strop_backends.pynn.neuron.dialect import NeuronDialect; NeuronDialect.load(); "
+        "print('options', os.environ.get('NEURON_MODULE_OPTIONS'))"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "NEURON_MODULE_OPTIONS")}
     if given is not None:

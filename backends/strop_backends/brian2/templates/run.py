@@ -1,24 +1,25 @@
 #!/usr/bin/env python
-"""Run a sharpened (Whetstone) network in Brian2, and compare every spike with what is expected.
+"""Template: `write_brian2` in `../export.py` copies this file as it is into a standalone folder, as `run.py`.
+
+It runs a sharpened (Whetstone) network in Brian2, and compares every spike with what is expected.
 
     python run.py [--limit N] [--target numpy|cython]
 
-The network is made of units without memory: in each step a unit adds up its bias and the weights of the
-spikes that reach it, spikes if that is at least its threshold, and forgets. So a new frame can enter in every
-step: frame n reaches a population of depth d (the number of layers before it) at step n + d.
+The neurons have no memory: in each step a neuron adds up its bias and the weights of the spikes that arrive, spikes if
+the sum is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a population of
+depth d (the number of layers before it) at step n + d.
 
-Beside this script lie
+Beside this script are
+    standalone.py  what the scripts for all simulators share
     network.json   populations and projections
     network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
-    frames.npz     spikes that are played in, values that drive units, spikes that are expected, and labels
+    frames.npz     input spikes, input values of single neurons, spikes that are expected, and labels
 
 It needs Brian2 and NumPy. It ends with 0 if every spike is as expected, with 1 if one is not.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -27,13 +28,15 @@ from typing import Any
 import brian2
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
+# For `python -I` and `runpy`, which do not look beside the script.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import standalone
+
 DT = 1 * brian2.ms
 
 
 def layout(network: dict[str, Any]) -> dict[str, slice]:
-    """Return where each population lies in its group: the units, or the sources whose spikes are played
-    in."""
+    """Return the indices of each population in its group: of the neurons, or of the sources of input spikes."""
     places, ends = {}, {True: 0, False: 0}
     for entry in network["populations"]:
         start = ends[entry["played"]]
@@ -42,11 +45,10 @@ def layout(network: dict[str, Any]) -> dict[str, slice]:
     return places
 
 
-def build_units(network: dict[str, Any], data: Any, places: dict[str, slice]) -> brian2.NeuronGroup:
-    """Return one group of all units. It is a group for the whole network because Brian2 compiles code for
-    each group."""
+def build_neurons(network: dict[str, Any], data: Any, places: dict[str, slice]) -> brian2.NeuronGroup:
+    """Return one group of all neurons: Brian2 compiles code for each group, so the network has only one."""
     size = sum(entry["size"] for entry in network["populations"] if not entry["played"])
-    units = brian2.NeuronGroup(
+    neurons = brian2.NeuronGroup(
         size,
         "v : 1\nth : 1 (constant)\nbias : 1 (constant)",
         threshold="v >= th",
@@ -54,36 +56,36 @@ def build_units(network: dict[str, Any], data: Any, places: dict[str, slice]) ->
     )
     for entry in network["populations"]:
         if not entry["played"]:
-            units.th[places[entry["name"]]] = data[f"threshold:{entry['name']}"]
-            units.bias[places[entry["name"]]] = data[f"bias:{entry['name']}"]
-    units.v = "bias"
-    # Every unit forgets in every step: behind the threshold, before synapses deliver what decides in the next
-    # step.
-    units.run_regularly("v = bias", when="after_thresholds")
-    return units
+            neurons.th[places[entry["name"]]] = data[f"threshold:{entry['name']}"]
+            neurons.bias[places[entry["name"]]] = data[f"bias:{entry['name']}"]
+    neurons.v = "bias"
+    # Every neuron forgets in every step: after the threshold, and before synapses deliver what the next step decides
+    # by.
+    neurons.run_regularly("v = bias", when="after_thresholds")
+    return neurons
 
 
 def build_sources(
     network: dict[str, Any], frames: Any, places: dict[str, slice], count: int
 ) -> brian2.SpikeGeneratorGroup:
-    """Return the group that plays spikes in."""
+    """Return the group of sources that send the input spikes."""
     indices, steps = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)]
     size = 0
     for entry in network["populations"]:
         if entry["played"]:
-            frame, unit = np.nonzero(frames[f"played:{entry['name']}"][:count])
-            indices.append(unit + places[entry["name"]].start)
+            frame, neuron = np.nonzero(frames[f"played:{entry['name']}"][:count])
+            indices.append(neuron + places[entry["name"]].start)
             steps.append(frame + entry["depth"])
             size += entry["size"]
-    # Brian2 makes no group of nobody, where all that enters is values.
+    # Where only values enter there is no source, and Brian2 makes no empty group.
     return brian2.SpikeGeneratorGroup(max(size, 1), np.concatenate(indices), np.concatenate(steps) * DT)
 
 
 def build_drive(
-    network: dict[str, Any], frames: Any, places: dict[str, slice], units: Any, count: int
+    network: dict[str, Any], frames: Any, places: dict[str, slice], neurons: Any, count: int
 ) -> list[brian2.NetworkOperation]:
-    """Return what adds each frame's values to the units that they drive, in the step in which they decide."""
-    v = units.variables["v"].get_value()
+    """Return the operation that adds each frame's values to the potentials, in the step that they count in."""
+    v = neurons.variables["v"].get_value()
     driven = [
         (places[entry["name"]], entry["depth"], frames[f"driven:{entry['name']}"][:count])
         for entry in network["populations"]
@@ -100,9 +102,9 @@ def build_drive(
 
 
 def build_synapses(
-    network: dict[str, Any], data: Any, places: dict[str, slice], units: Any, sources: Any
+    network: dict[str, Any], data: Any, places: dict[str, slice], neurons: Any, sources: Any
 ) -> list[brian2.Synapses]:
-    """Return one Synapses object for each delay, from sources and from units."""
+    """Return one Synapses object for each delay, from sources and from neurons."""
     played = {entry["name"]: entry["played"] for entry in network["populations"]}
     bundles: dict[tuple[bool, int], list[dict[str, Any]]] = {}
     for p in network["projections"]:
@@ -110,10 +112,10 @@ def build_synapses(
             bundles.setdefault((played[p["source"]], p["delay"]), []).append(p)
     made = []
     for (from_sources, delay), members in bundles.items():
-        # What arrives in a step decides in the next one: that is one step of the delay.
+        # A spike that arrives in a step counts in the next one: that is one step of the delay.
         synapses = brian2.Synapses(
-            sources if from_sources else units,
-            units,
+            sources if from_sources else neurons,
+            neurons,
             "w : 1 (constant)",
             on_pre="v_post += w",
             delay=(delay - 1) * DT,
@@ -126,30 +128,9 @@ def build_synapses(
     return made
 
 
-def decide(network: dict[str, Any], data: Any, spikes: dict[str, Any]) -> Any:
-    """Return the class of each frame: the one with the largest score, the lower of equals."""
-    readout = network["readout"]
-    scores = data["readout:bias"] + sum(
-        spikes[name].astype(float) @ data[f"readout:{name}"] for name in readout["sources"]
-    )
-    if readout["clip"]:
-        scores = np.clip(scores, *readout["clip"])
-    if readout["function"] == "sigmoid":
-        scores = 1.0 / (1.0 + np.exp(-scores))
-    elif readout["function"]:
-        groups = scores.reshape(len(scores), -1, readout["group"])
-        groups = groups - groups.max(axis=2, keepdims=True)
-        groups = groups - np.log(np.exp(groups).sum(axis=2, keepdims=True))
-        scores = (groups if readout["function"] == "log_softmax" else np.exp(groups)).reshape(len(scores), -1)
-    if "readout_after" in data:
-        scores = scores @ data["readout_after"]
-    return scores[:, 0] > readout["above"] if readout["above"] is not None else scores.argmax(axis=1)
-
-
 def main() -> int:
     """Build, run, compare."""
-    parser = argparse.ArgumentParser(description="Run the network, and compare every spike with what is expected.")
-    parser.add_argument("--limit", type=int, help="only so many frames")
+    parser = standalone.parser()
     parser.add_argument(
         "--target",
         choices=("numpy", "cython"),
@@ -158,49 +139,35 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     brian2.prefs.codegen.target = arguments.target
-    # Whatever a file of preferences says: every sum in float64, and looked at before synapses deliver.
+    # Whatever a file of preferences says: sums in float64, and thresholds before synapses.
     brian2.prefs.core.default_float_dtype = np.float64
     brian2.prefs.core.network.default_schedule = ["start", "groups", "thresholds", "synapses", "resets", "end"]
 
-    network = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
-    data = np.load(HERE / "network.npz", allow_pickle=False)
-    frames = np.load(HERE / "frames.npz", allow_pickle=False)
-    count = len(next(frames[key] for key in frames.files if key.startswith(("played:", "driven:"))))
-    count = min(count, arguments.limit or count)
+    folder = standalone.read(arguments.limit)
+    network, data, frames, count = folder.network, folder.data, folder.frames, folder.count
 
     begin = time.perf_counter()
     brian2.defaultclock.dt = DT
     places = layout(network)
-    units = build_units(network, data, places)
+    neurons = build_neurons(network, data, places)
     sources = build_sources(network, frames, places, count)
-    synapses = build_synapses(network, data, places, units, sources)
-    monitor = brian2.SpikeMonitor(units)
-    drive = build_drive(network, frames, places, units, count)
-    simulation = brian2.Network(units, sources, synapses, monitor, drive)
+    synapses = build_synapses(network, data, places, neurons, sources)
+    monitor = brian2.SpikeMonitor(neurons)
+    drive = build_drive(network, frames, places, neurons, count)
+    simulation = brian2.Network(neurons, sources, synapses, monitor, drive)
     built = time.perf_counter()
     simulation.run((count + network["depth"]) * DT, namespace={})
     ran = time.perf_counter()
     print(f"{network['name']} on Brian2: built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s")
 
-    raster = np.zeros((count + network["depth"], len(units)), dtype=bool)
+    raster = np.zeros((count + network["depth"], len(neurons)), dtype=bool)
     raster[np.rint(monitor.t / DT).astype(int), monitor.i] = True
-    answers, different = {}, 0
-    print(f"{'layer':30s} {'neurons':>8s} {'expected':>10s} {'spikes':>10s} {'different':>10s}")
-    for entry in network["populations"]:
-        name = entry["name"]
-        if entry["played"]:
-            answers[name] = frames[f"played:{name}"][:count]
-            continue
-        expected = frames[f"expected:{name}"][:count]
-        answers[name] = raster[entry["depth"] : entry["depth"] + count, places[name]]
-        wrong = int((answers[name] != expected).sum())
-        different += wrong
-        print(f"{name:30s} {entry['size']:8d} {expected.sum():10d} {answers[name].sum():10d} {wrong:10d}")
-    if network["readout"] and "labels" in frames.files:
-        classes = decide(network, data, answers)
-        print(f"accuracy {100 * (classes == frames['labels'][:count]).mean():.2f} %")
-    print("every spike is as expected" if different == 0 else f"{different} spikes DIFFER")
-    return 0 if different == 0 else 1
+    answers = {
+        entry["name"]: raster[entry["depth"] : entry["depth"] + count, places[entry["name"]]]
+        for entry in network["populations"]
+        if not entry["played"]
+    }
+    return standalone.compare(folder, answers)
 
 
 if __name__ == "__main__":
