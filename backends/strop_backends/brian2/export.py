@@ -19,7 +19,7 @@ _TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 _README = """\
 # {name}, for Brian2
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
 nor Keras:
 
     pip install "brian2>=2.9"

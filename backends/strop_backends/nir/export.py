@@ -24,7 +24,7 @@ _TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 _README = """\
 # {name}, as NIR
 
-A network of {neurons:,} threshold units, written by strop in the Neuromorphic Intermediate Representation.
+A network of {neurons:,} threshold neurons, written by strop in the Neuromorphic Intermediate Representation.
 
 | file | what is in it |
 |---|---|
@@ -32,9 +32,9 @@ A network of {neurons:,} threshold units, written by strop in the Neuromorphic I
 {frames}| `run.py` | evaluates the graph by NIR's equations and compares every spike: `pip install nir; python run.py` |
 | `standalone.py` | reading, comparing and the read-out, for `run.py` |
 
-Tensors have their channels first. What enters an input node is a frame as the network sees it ({encodings}). A unit
-fires where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the
-network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any
+Tensors have their channels first. The input of an input node is an encoded frame ({encodings}). A neuron fires
+where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the network: it
+fires at the network's own threshold too. Output nodes give the values of the read-out before any
 softmax or sigmoid; the largest wins, and a single one that is greater than 0 is class 1. Where more is done with them,
 the node's metadata say what.
 

@@ -1,6 +1,8 @@
-"""PyNN: NEST, Brian2 and NEURON from one emitter, and SpiNNaker from the same graphs.
+"""Backends through PyNN: NEST, Brian2, NEURON and SpiNNaker. Hands on their four classes.
 
-Nothing of PyNN is imported before a network is built.
+`network` builds a graph with any of them, `run` streams frames, `other_process` runs a network outside the user's
+process, `export` writes standalone folders. `common` has what the simulators share; `nest`, `brian2`, `neuron` and
+`spinnaker` have what differs. Nothing of PyNN is imported before a network is built.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ class _PyNNBackend(Backend):
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
     module: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
-    # Options besides `timestep`: what PyNN's `setup` really takes, less what would change the arithmetic. PyNN
-    # itself ignores any keyword that it does not know (`common.setup(..., **extra_params)`).
+    # Options besides `timestep`: those that PyNN's `setup` uses, without those that change the arithmetic. PyNN
+    # itself ignores keywords that it does not know (`common.setup(..., **extra_params)`).
     options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, options: Mapping[str, Any]) -> None:
@@ -48,8 +50,7 @@ class _PyNNBackend(Backend):
         return ", ".join(found)
 
     def build(self, graph: Graph, simulator: ModuleType | None = None, **options: Any) -> Any:
-        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations, projections, and how to play
-        frames in.
+        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations and projections, to present frames to.
 
         Parameters
         ----------
@@ -62,7 +63,7 @@ class _PyNNBackend(Backend):
         Raises
         ------
         BackendError
-            For an option that is not known, and for a graph that is over a limit of the simulator.
+            For an unknown option, and for a graph that exceeds a limit of the simulator.
         """
         self.check_options(options)
         from strop_backends.pynn.network import PyNNNetwork
@@ -95,7 +96,7 @@ class PyNNNestBackend(_PyNNBackend):
         return NEST_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.running.backend.Backend`."""
+        """Settings and networks that a script may have made before; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.nest.surroundings import around_nest
 
         return around_nest()
@@ -117,21 +118,22 @@ class PyNNBrian2Backend(_PyNNBackend):
         return BRIAN2_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.running.backend.Backend`."""
+        """Settings and networks that a script may have made before; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.brian2.surroundings import around_brian2
 
         return around_brian2()
 
 
 class PyNNNeuronBackend(_PyNNBackend):
-    """NEURON through PyNN: `IF_curr_exp`, frames spaced until nothing is left over."""
+    """NEURON through PyNN: `IF_curr_exp`, frames spaced until the potential has decayed to 0."""
 
     name: ClassVar[str] = "pynn-neuron"
     summary: ClassVar[str] = "NEURON through PyNN (IF_curr_exp), frames spaced until nothing is left over"
-    # What is taken off thresholds, `strop_backends.pynn.neuron.dialect.RESOLUTION` (which is not imported for this).
+    # Subtracted from thresholds, relative to them: `strop_backends.pynn.neuron.dialect.RESOLUTION`, which is not
+    # imported here.
     resolution: ClassVar[float] = 2.0**-44
     module: ClassVar[str] = "pyNN.neuron"
-    # Not `use_cvode`: with steps of a variable length the peak is no longer what was calculated.
+    # Not `use_cvode`: with steps of variable length the peak of the potential is not the calculated one.
     options: ClassVar[frozenset[str]] = frozenset({"native_rng_baseseed"})
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
 
@@ -142,7 +144,7 @@ class PyNNNeuronBackend(_PyNNBackend):
         return NEURON_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.running.backend.Backend`."""
+        """Settings and networks that a script may have made before; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.neuron.surroundings import around_neuron
 
         return around_neuron()
@@ -160,7 +162,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         | {"n_boards_required", "n_chips_required", "database_socket_addresses"}
     )
     distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)
-    # Not by default: it needs a machine. Asked for by name it runs where one is configured.
+    # Not by default, because it needs a machine; named explicitly, it runs where one is configured.
     runs: ClassVar[bool] = False
 
     def fidelity(self, graph: Graph) -> list[tuple[str, str, str]]:

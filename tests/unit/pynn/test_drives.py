@@ -125,7 +125,7 @@ def test_driven_units_need_no_standing_input(simulator: str) -> None:
 def test_values_beyond_the_memory_are_refused_with_the_figure(simulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = strop.build(driven(), simulator)
     monkeypatch.setenv("STROP_MEMORY_LIMIT", "1000")
-    with pytest.raises(CapacityError, match=r"driving the 6 units of 'a' through 60 frames .* the limit is 1.0 kB"):
+    with pytest.raises(CapacityError, match=r"driving the 6 neurons of 'a' through 60 frames .* the limit is 1.0 kB"):
         network.present(values(60))
 
 

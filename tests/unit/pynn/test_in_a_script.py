@@ -196,7 +196,7 @@ def test_frames_in_the_past_or_in_each_other_s_way_are_refused(name: str) -> Non
     if interval > 1:
         with pytest.raises(BackendError, match=rf"start in tick {start + 12 * interval} or {start + 13 * interval}"):
             network.present(FRAMES, start=start + 12 * interval + 1)
-    with pytest.raises(BackendError, match=r"tick -3 is too early, the first that can be played is \d"):
+    with pytest.raises(BackendError, match=r"tick -3 is too early, the first that is possible is \d"):
         network.present(FRAMES, start=-3)
     sim.run_until(end)
     # What was refused has changed nothing.

@@ -130,7 +130,7 @@ def test_threads_give_the_same_spikes() -> None:
 def test_a_frame_cannot_be_played_before_a_generator_can_spike() -> None:
     graph = one_layer([[1.0]], 0.5)
     network = strop.build(graph, "pynn-nest")
-    with pytest.raises(BackendError, match="tick 1 is too early, the first that can be played is 2"):
+    with pytest.raises(BackendError, match="tick 1 is too early, the first that is possible is 2"):
         network.present(np.ones((1, 1)), start=1)
     assert network.present(np.ones((3, 1)), start=5) == 5 + 2 + 1 + 1
 

@@ -1,4 +1,4 @@
-"""What a user's script may have set or built in Brian2 around a network, and options under which no spike changes.
+"""Settings and networks of Brian2 that a user's script may have made before, and options that change no spike.
 
 Hands on `BRIAN2_VARIATIONS` and `around_brian2`, for the conformance suite: see `strop.running.backend.Backend`.
 """

@@ -1,4 +1,4 @@
-"""What a user's script may have set or built in NEST around a network, and options under which no spike changes.
+"""Settings and networks of NEST that a user's script may have made before, and options that change no spike.
 
 Hands on `NEST_VARIATIONS` and `around_nest`, for the conformance suite: see `strop.running.backend.Backend`.
 """

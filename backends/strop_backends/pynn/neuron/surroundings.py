@@ -1,4 +1,4 @@
-"""What a user's script may have set or built in NEURON around a network, and options under which no spike changes.
+"""Settings and networks of NEURON that a user's script may have made before, and options that change no spike.
 
 Hands on `NEURON_VARIATIONS` and `around_neuron`, for the conformance suite: see `strop.running.backend.Backend`.
 """

@@ -1,6 +1,6 @@
-"""A graph in SpiNNaker's arithmetic: what its 16-bit weights would change, before anyone books a board.
+"""SpiNNaker's fixed-point arithmetic: scalings, and the spikes that 16-bit weights would change, without a board.
 
-What sPyNNaker 7.4 does (Python: `spynnaker/pyNN/models/neuron`; C: `neural_modelling/src/neuron`):
+The arithmetic of sPyNNaker 7.4 (Python: `spynnaker/pyNN/models/neuron`; C: `neural_modelling/src/neuron`):
 
 * A weight becomes `rint(|w| 2^(15 - s))` in 16 bits without sign (`synapse_dynamics_static.py`); excitatory
   and inhibitory synapses of a population have a shift s each (`population_vertex.py`,
@@ -11,7 +11,7 @@ What sPyNNaker 7.4 does (Python: `spynnaker/pyNN/models/neuron`; C: `neural_mode
   oldest at hand, 001dac2, does the same). Weights have no sign there, so the order of spikes does not matter:
   the result is the smaller of the sum and 65535.
 * Its value shifted left by s is the input, in s16.15 (`synapses.h`, `synapses_convert_weight_to_input`).
-* `V = V_rest + R (exc - inh + I_offset)` for a unit without memory; R is 1 for `tau_m = cm`. The spike is `V
+* `V = V_rest + R (exc - inh + I_offset)` for a neuron without memory; R is 1 for `tau_m = cm`. The spike is `V
   >= V_thresh` (`neuron_model_lif_impl.h`, `threshold_type_static.h`). Offset and threshold are s16.15,
   rounded to the nearest (`data_type.py`, `encode_as_int`).
 
@@ -46,14 +46,14 @@ Spikes = dict[str, npt.NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Scaling:
-    """How one population lies on the grid.
+    """The grid of weights of one population.
 
     Attributes
     ----------
     excitatory, inhibitory : int
         Left shifts of the two ring buffers, 0 or more.
     factor : float
-        What weights, bias and threshold are multiplied by.
+        Weights, bias and threshold are multiplied by it.
     """
 
     excitatory: int
@@ -68,13 +68,13 @@ class Scaling:
 
     @property
     def grid(self) -> float:
-        """Distance of two neighbouring weights of the coarser kind, in the graph's own unit."""
+        """Distance of two neighbouring weights of the coarser kind, in the graph's unit of measure."""
         return math.ldexp(1.0, max(self.excitatory, self.inhibitory) - _FRACTION_BITS) / self.factor
 
     @property
     def expected_sums(self) -> tuple[float, float]:
-        """What to tell sPyNNaker as `max_expected_summed_weight`, so that it takes these shifts: it wants 2^s
-        above it."""
+        """The `max_expected_summed_weight` with which sPyNNaker takes these shifts: it chooses the least 2^s above
+        it."""
         exc, inh = (1.5 * 2.0 ** (shift - 1) for shift in (self.excitatory, self.inhibitory))
         return exc, inh
 
@@ -106,7 +106,7 @@ class LayerDifference:
 
 @dataclass(frozen=True)
 class FixedPointReport:
-    """What SpiNNaker's arithmetic would change.
+    """The spikes and decisions that SpiNNaker's arithmetic would change.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class _Population:
         return total
 
     def fires(self, spikes: Signals, scaling: Scaling) -> tuple[npt.NDArray[np.bool_], int]:
-        """Return what the population would do, shape (n, size), and how many sums saturate."""
+        """Return the population's spikes, shape (n, size), and how many sums saturate."""
         value = self._fixed(self.bias * scaling.factor)[None, :]
         saturated = 0
         for sign, shift in ((0, scaling.excitatory), (1, scaling.inhibitory)):
@@ -224,7 +224,7 @@ class _Population:
 
 
 def least_margin(graph: Graph, name: str) -> float:
-    """Return how close to its threshold a unit's potential may come and still be decided right, at the finest grid.
+    """Return how close to its threshold a neuron's potential may come and the spike still be right, at the finest grid.
 
     Half a step of 2^-15 for every synapse, for the bias and for the threshold.
     """
@@ -249,7 +249,7 @@ def measured_scaling(graph: Graph, frames: Frames, headroom: float = 1.25, fill:
     Parameters
     ----------
     frames : array, shape (n, *input_shape)
-        What the largest sums are measured on.
+        Frames on which the largest sums are measured.
     headroom : float
         By how much other frames may exceed them.
     fill : bool
@@ -280,7 +280,7 @@ def measured_scaling(graph: Graph, frames: Frames, headroom: float = 1.25, fill:
             # All but the last of 65536 values, for the roundings of the weights that are summed.
             result[name] = Scaling(0, 0, 2.0 * (1.0 - 2.0**-8) / max(need))
         else:
-            # Half of what is needed: the buffer holds twice of what the shift is chosen for.
+            # Half of the largest sum: the buffer holds twice the sum that the shift is chosen for.
             exc, inh = (shift_for(value * (1.0 + 2.0**-8) / 2.0) for value in need)
             result[name] = Scaling(exc, inh)
     return result
@@ -297,7 +297,7 @@ def fixed_point_report(
     scaling : mapping of population name to Scaling
         From a mapping (`SpinnakerMapping.scaling`) or from `measured_scaling`.
     choice : str
-        What to call it in the report.
+        Its name in the report.
     """
     populations = _carried(graph)
     missing = [name for name in populations if name not in scaling]
@@ -328,8 +328,8 @@ def fixed_point_report(
 
 
 def fixed_point_spikes(graph: Graph, frames: Frames, scaling: Mapping[str, Scaling]) -> Spikes:
-    """Return what each population that SpiNNaker simulates would do, shape (n, *shape), each fed by those
-    before it."""
+    """Return the spikes of each population that SpiNNaker simulates, shape (n, *shape), each fed by those before
+    it."""
     populations = _carried(graph)
     parts: list[Spikes] = []
     for part in chunks(as_frames(graph, frames), chunk_size(graph)):

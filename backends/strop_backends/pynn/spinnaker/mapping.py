@@ -1,4 +1,4 @@
-"""Mapping on a virtual SpiNNaker board, and what can be read off it."""
+"""`inspect_mapping`: maps a graph on a virtual SpiNNaker board; `SpinnakerMapping` holds cores, memory and load."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from strop.running.encode import Frames, as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
 from strop_backends.pynn.network import PyNNNetwork
-from strop_backends.pynn.spinnaker.dialect import configuration_at_hand
+from strop_backends.pynn.spinnaker.dialect import available_configuration
 from strop_backends.pynn.spinnaker.fixed_point import Scaling
 
 Spikes = Mapping[str, npt.NDArray[np.bool_]]
@@ -63,7 +63,7 @@ class MappedPopulation:
 
 @dataclass(frozen=True)
 class SpinnakerMapping:
-    """What sPyNNaker made of a graph on a virtual board.
+    """How sPyNNaker mapped a graph on a virtual board.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class SpinnakerMapping:
 
 
 def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
-    """Map `graph` with sPyNNaker on a virtual board, and report what it takes.
+    """Map `graph` with sPyNNaker on a virtual board, and report the resources that it takes.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
 
 
 class _Warnings(logging.Handler):
-    """Keeps what sPyNNaker warns of."""
+    """Keeps sPyNNaker's warnings."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -161,8 +161,8 @@ def _report_folder() -> str:
 
 
 @contextmanager
-def _passing_folder() -> Iterator[None]:
-    """Work in a folder that passes: sPyNNaker writes its reports where it is called."""
+def _temporary_folder() -> Iterator[None]:
+    """Work in a temporary folder: sPyNNaker writes its reports to the current one."""
     before = os.getcwd()
     os.chdir(_report_folder())
     try:
@@ -173,18 +173,18 @@ def _passing_folder() -> Iterator[None]:
 
 def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
     """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
-    heard = _Warnings()
-    logging.getLogger().addHandler(heard)
+    warned = _Warnings()
+    logging.getLogger().addHandler(warned)
     try:
-        # It reports every stage of the mapping; what it warns of is kept above.
+        # sPyNNaker reports every stage of the mapping; its warnings are kept above.
         silence = io.StringIO()
-        with _passing_folder(), configuration_at_hand(), redirect_stdout(silence), redirect_stderr(silence):
+        with _temporary_folder(), available_configuration(), redirect_stdout(silence), redirect_stderr(silence):
             network = PyNNNetwork(graph, "pyNN.spiNNaker", virtual=True, **options)
             sim = network.sim
             try:
-                # A silent run of a few ticks: mapping does not depend on what is played.
+                # A run of a few ticks without input: mapping does not depend on input spikes.
                 sim.run(4.0 * network.dialect.dt)
-                return _read(graph, network, spikes, version, tuple(heard.messages))
+                return _read(graph, network, spikes, version, tuple(warned.messages))
             finally:
                 sim.end()
     except StropError:
@@ -192,7 +192,7 @@ def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Ma
     except Exception as error:
         raise BackendError(f"sPyNNaker could not map {graph.name!r}: {type(error).__name__}: {error}") from error
     finally:
-        logging.getLogger().removeHandler(heard)
+        logging.getLogger().removeHandler(warned)
 
 
 def _read(
@@ -234,7 +234,7 @@ def _read(
 def _load(
     graph: Graph, network: PyNNNetwork, name: str, slices: list[tuple[int, int]], spikes: Spikes | None
 ) -> tuple[int, tuple[float, float]]:
-    """Return the most synapses on a core, and the most spikes and events that reach one in a tick."""
+    """Return the most synapses on a core, and the most spikes and events that arrive at one in a tick."""
     if name in network.played:
         return 0, (0.0, 0.0)
     synapses = np.zeros(len(slices), dtype=np.int64)
@@ -249,11 +249,11 @@ def _load(
         synapses += np.bincount(core, minlength=len(slices))
         if spikes is None:
             continue
-        # Synapses of each source unit on each core.
+        # Synapses of each source neuron on each core.
         shape = (len(slices), p.operator.size_in)
         counts = csr_array((np.ones(len(pre)), (core, pre)), shape=shape)
         flat = spikes[p.source].reshape(len(spikes[p.source]), -1).T.astype(np.float64)
-        # A tick for each phase of a wave that is spread.
+        # A tick for each phase of a frame whose spikes are spread.
         spread = network.dialect.spread
         phases = [np.where(np.arange(len(flat))[:, None] % spread == n, flat, 0.0) for n in range(spread)]
         waves = np.concatenate(phases, axis=1)
