@@ -19,7 +19,8 @@ _TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 _README = """\
 # {name}, for Nengo
 
-A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
+nor Keras:
 
     pip install "nengo>=4.0" scipy
     python run.py

@@ -207,7 +207,7 @@ def test_a_bias_where_the_network_has_no_source_for_it_is_refused(simulator: str
     require(simulator)
     network = strop.build(one_layer([[1.0, 1.0]], 0.5), simulator)
     units = network.populations["y"]
-    with pytest.raises(BackendError, match="unit 1 of 'y' was built without a bias"):
+    with pytest.raises(BackendError, match="neuron 1 of 'y' was built without a bias"):
         units.set(i_offset=[0.0, 0.25])
     assert units.get("i_offset") == 0.0
     units.set(v_thresh=0.75)
