@@ -46,6 +46,12 @@ def test_everything_promised_is_there() -> None:
         strop.nonsense  # noqa: B018
 
 
+def test_the_function_export_stays_when_its_room_is_imported() -> None:
+    for _ in range(2):
+        import_module("strop.export.arrays")
+        assert callable(strop.export)
+
+
 @pytest.mark.parametrize(
     ("old", "names"),
     [

@@ -1,4 +1,4 @@
-"""A graph as plain arrays and JSON: what take-away folders hold for scripts that know nothing of strop.
+"""A graph as plain arrays and JSON: what standalone folders hold for scripts that know nothing of strop.
 
     network.json   populations and projections: names, sizes, depths, delays
     network.npz    threshold, bias; pre, post, weight of every projection; the read-out
@@ -37,6 +37,7 @@ lists its options.
 | file | what is in it |
 |---|---|
 | `run.py` | the script |
+| `standalone.py` | what the scripts for all simulators share: reading these files, comparing, the read-out |
 | `network.json` | populations (name, shape, size, depth) and projections (source, target, delay in steps) |
 | `network.npz` | `threshold:P`, `bias:P`; `pre:A->B`, `post:A->B`, `weight:A->B`; `readout:P`, `readout:bias` \
 and `readout_after` |

@@ -1,4 +1,4 @@
-"""Take-away folders: `strop.export` writes a network that runs where strop is not installed.
+"""Standalone folders: `strop.export` writes a network that runs where strop is not installed.
 
 A target is found through the entry-point group `strop.targets`: a callable `write(graph, out, frames, labels,
 **options)` that fills an existing, empty folder. Here is what they share: the folder appears whole or not at

@@ -1,7 +1,7 @@
-"""Projections of PyNN's NEURON module whose weights can be read and written back in every format.
+"""`projection_class`: PyNN's projection for NEURON, with weights that can be read and written in every format.
 
-A `NetCon` keeps the graph's weight as it is. But PyNN 0.13 lists synapses by the cell behind and takes a list by the
-cell before (`neuron/projections.py`, `connections`; `common/projections.py`, `_value_list_to_array`).
+A `NetCon` keeps the graph's weight as it is. But PyNN 0.13 lists synapses by postsynaptic cell and takes a list by
+presynaptic cell (`neuron/projections.py`, `connections`; `common/projections.py`, `_value_list_to_array`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from strop.errors import BackendError
-from strop_backends.pynn.tables import rows_of
+from strop_backends.pynn.common.synapse_lists import rows_of
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""Mapping on a virtual SpiNNaker board, and what can be read off it."""
+"""`inspect_mapping`: maps a graph on a virtual SpiNNaker board; `SpinnakerMapping` holds cores, memory and load."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -20,14 +21,124 @@ from scipy.sparse import csr_array
 
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
+from strop.running.encode import Frames, as_frames, encode
+from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
 from strop_backends.pynn.network import PyNNNetwork
-from strop_backends.pynn.spinnaker import MappedPopulation, SpinnakerMapping, configuration_at_hand
+from strop_backends.pynn.spinnaker.dialect import available_configuration
+from strop_backends.pynn.spinnaker.fixed_point import Scaling
 
 Spikes = Mapping[str, npt.NDArray[np.bool_]]
 
 
+@dataclass(frozen=True)
+class MappedPopulation:
+    """One population of a `SpinnakerMapping`.
+
+    Attributes
+    ----------
+    name : str
+    units, cores : int
+    sdram : int
+        Bytes, on all its cores.
+    shifts : tuple of int or None
+        Ring-buffer shifts, excitatory and inhibitory; None for a source.
+    fan_in : int
+        Most synapses that end at one core.
+    spikes_per_tick : float or None
+        Spikes that reach the busiest core in the busiest tick of the frames given, and
+    events_per_tick : float or None
+        the synaptic events that they make there.
+    """
+
+    name: str
+    units: int
+    cores: int
+    sdram: int
+    shifts: tuple[int, int] | None
+    fan_in: int
+    spikes_per_tick: float | None
+    events_per_tick: float | None
+
+
+@dataclass(frozen=True)
+class SpinnakerMapping:
+    """How sPyNNaker mapped a graph on a virtual board.
+
+    Attributes
+    ----------
+    version : str
+    boards, chips, cores : int
+        That hold a part of the network (delay stages included).
+    system_cores : int
+        That sPyNNaker needs besides.
+    sdram : int
+        Bytes of all populations.
+    populations : tuple of MappedPopulation
+    warnings : tuple of str
+        sPyNNaker's own.
+    """
+
+    version: str
+    boards: int
+    chips: int
+    cores: int
+    system_cores: int
+    sdram: int
+    populations: tuple[MappedPopulation, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def scaling(self) -> dict[str, Scaling]:
+        """The ring-buffer shifts that sPyNNaker chose, for `fixed_point_report`."""
+        return {p.name: Scaling(*p.shifts) for p in self.populations if p.shifts is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "version": self.version,
+            "boards": self.boards,
+            "chips": self.chips,
+            "cores": self.cores,
+            "system_cores": self.system_cores,
+            "sdram": self.sdram,
+            "populations": [
+                {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
+    """Map `graph` with sPyNNaker on a virtual board, and report the resources that it takes.
+
+    Parameters
+    ----------
+    frames : array, shape (n, *input_shape), optional
+        To find the busiest core's spikes and events per tick.
+    options
+        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
+
+    Raises
+    ------
+    BackendMissingError
+        If sPyNNaker is not installed.
+    BackendError
+        If it cannot map the graph.
+    """
+    # By name: the class is in the package that imports this module.
+    backend: Any = get_backend("pynn-spinnaker")
+    backend.check(graph)
+    backend.check_options(options)
+    spikes: dict[str, npt.NDArray[np.bool_]] | None = None
+    if frames is not None:
+        signals = encode(graph, as_frames(graph, frames))
+        spikes = {**signals, **evaluate(graph, signals)}
+    return map_virtually(graph, spikes, backend.version(), options)
+
+
 class _Warnings(logging.Handler):
-    """Keeps what sPyNNaker warns of."""
+    """Keeps sPyNNaker's warnings."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -50,8 +161,8 @@ def _report_folder() -> str:
 
 
 @contextmanager
-def _passing_folder() -> Iterator[None]:
-    """Work in a folder that passes: sPyNNaker writes its reports where it is called."""
+def _temporary_folder() -> Iterator[None]:
+    """Work in a temporary folder: sPyNNaker writes its reports to the current one."""
     before = os.getcwd()
     os.chdir(_report_folder())
     try:
@@ -61,19 +172,19 @@ def _passing_folder() -> Iterator[None]:
 
 
 def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
-    """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
-    heard = _Warnings()
-    logging.getLogger().addHandler(heard)
+    """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
+    warned = _Warnings()
+    logging.getLogger().addHandler(warned)
     try:
-        # It reports every stage of the mapping; what it warns of is kept above.
+        # sPyNNaker reports every stage of the mapping; its warnings are kept above.
         silence = io.StringIO()
-        with _passing_folder(), configuration_at_hand(), redirect_stdout(silence), redirect_stderr(silence):
+        with _temporary_folder(), available_configuration(), redirect_stdout(silence), redirect_stderr(silence):
             network = PyNNNetwork(graph, "pyNN.spiNNaker", virtual=True, **options)
             sim = network.sim
             try:
-                # A silent run of a few ticks: mapping does not depend on what is played.
+                # A run of a few ticks without input: mapping does not depend on input spikes.
                 sim.run(4.0 * network.dialect.dt)
-                return _read(graph, network, spikes, version, tuple(heard.messages))
+                return _read(graph, network, spikes, version, tuple(warned.messages))
             finally:
                 sim.end()
     except StropError:
@@ -81,7 +192,7 @@ def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Ma
     except Exception as error:
         raise BackendError(f"sPyNNaker could not map {graph.name!r}: {type(error).__name__}: {error}") from error
     finally:
-        logging.getLogger().removeHandler(heard)
+        logging.getLogger().removeHandler(warned)
 
 
 def _read(
@@ -123,7 +234,7 @@ def _read(
 def _load(
     graph: Graph, network: PyNNNetwork, name: str, slices: list[tuple[int, int]], spikes: Spikes | None
 ) -> tuple[int, tuple[float, float]]:
-    """Return the most synapses on a core, and the most spikes and events that reach one in a tick."""
+    """Return the most synapses on a core, and the most spikes and events that arrive at one in a tick."""
     if name in network.played:
         return 0, (0.0, 0.0)
     synapses = np.zeros(len(slices), dtype=np.int64)
@@ -138,11 +249,11 @@ def _load(
         synapses += np.bincount(core, minlength=len(slices))
         if spikes is None:
             continue
-        # Synapses of each source unit on each core.
+        # Synapses of each source neuron on each core.
         shape = (len(slices), p.operator.size_in)
         counts = csr_array((np.ones(len(pre)), (core, pre)), shape=shape)
         flat = spikes[p.source].reshape(len(spikes[p.source]), -1).T.astype(np.float64)
-        # A tick for each phase of a wave that is spread.
+        # A tick for each phase of a frame whose spikes are spread.
         spread = network.dialect.spread
         phases = [np.where(np.arange(len(flat))[:, None] % spread == n, flat, 0.0) for n in range(spread)]
         waves = np.concatenate(phases, axis=1)

@@ -1,8 +1,7 @@
-"""What PyNN's simulators say again and again, and no user of strop can act on, held back."""
+"""`quiet_nest`: holds back warnings of NEST that PyNN causes at every call, and no user of strop can act on."""
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,15 +17,3 @@ def quiet_nest() -> Iterator[None]:
             "ignore", message=r"Cannot find nest-config|Problem running cmake|Unable to (compile|install)"
         )
         yield
-
-
-@contextmanager
-def quiet_brian2() -> Iterator[None]:
-    """Hold back Brian2's note that PyNN let it choose the integrator (it chooses the exact one)."""
-    logger = logging.getLogger("brian2.stateupdaters.base")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,8 +1,8 @@
-"""SpiNNaker through sPyNNaker 7.4: building, and mapping on a board that is not there.
+"""`SpinnakerDialect`: PyNN on SpiNNaker through sPyNNaker 7.4, on a machine or a virtual board.
 
-Read in sPyNNaker 7.4.1 and the C sources of its neurons (see `fixed_point.py` for the arithmetic):
+Read in sPyNNaker 7.4.1 and the C sources of its neurons (arithmetic: `strop_backends.pynn.spinnaker.fixed_point`):
 
-* Spikes that arrive in a tick decide in that tick, `V >= V_thresh` (`neuron_impl_standard.h`): a delay of d
+* Spikes that arrive in a tick count in that tick, `V >= V_thresh` (`neuron_impl_standard.h`): a delay of d
   ticks, at least 1, makes it d ticks later than its source's. A frame can enter in every tick.
 * `exp(-dt / tau_m)` is s16.15, so `tau_m = dt / 16` makes it exactly 0; with `cm = tau_m` the resistance is
   exactly 1. Both are powers of two, which s16.15 holds as they are, for time steps of 1 ms. `tau_refrac = 0`
@@ -10,7 +10,7 @@ Read in sPyNNaker 7.4.1 and the C sources of its neurons (see `fixed_point.py` f
 * Excitatory and inhibitory synapses are projections of their own; weights have no sign in memory.
 * The cell is `extra_models.IFCurDelta`, PyNN's `IF_curr_delta` under another name.
 * Without a file `.spynnaker.cfg` in the home folder `setup` writes one and raises
-  (`spinn_utilities/config_holder.py`); for a virtual board a passing home folder serves as well.
+  (`spinn_utilities/config_holder.py`); for a virtual board a temporary home folder is enough.
 * Convolution connectors run on populations of their own kind (`ConvolutionConnector` with
   `PopulationMachineLocalOnlyCombinedVertex`), which take no other connector. Pooling, skip connections and
   dense layers meet convolutions in most networks, so synapses are expanded here.
@@ -23,25 +23,21 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection, structure
-from strop.running.encode import Frames, as_frames, encode
-from strop.running.oracle import evaluate
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, by_unit
-from strop_backends.pynn.fixed_point import Scaling
-from strop_backends.pynn.spinnaker_cells import SignedProjections
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, by_neuron
+from strop_backends.pynn.spinnaker.fixed_point import Scaling
+from strop_backends.pynn.spinnaker.projections import SignedProjections
 
 # Bits that number the entries of a core's ring buffers (`pyNN/utilities/constants.py`, `MAX_RING_BUFFER_BITS`): neuron,
-# sign, and what is left is the delay.
+# sign, and the rest is the delay.
 RING_BUFFER_BITS = 14
 # Stages of the same length that a delay vertex adds (`delays/delay_extension_vertex.py`, `MAX_SLOTS`).
 DELAY_STAGES = 8
@@ -53,8 +49,8 @@ SYNAPSE_BYTES = 4
 
 
 @contextmanager
-def configuration_at_hand() -> Iterator[None]:
-    """Let sPyNNaker find a user's configuration: his own, or an empty one in a folder that passes."""
+def available_configuration() -> Iterator[None]:
+    """Let sPyNNaker find a configuration: the user's, or an empty one in a temporary folder."""
     own = Path("~/.spynnaker.cfg").expanduser()
     if own.exists():
         yield
@@ -109,26 +105,26 @@ class SpinnakerDialect(Dialect):
         Parameters
         ----------
         virtual : bool
-            Map on boards that are not there; nothing runs.
+            Only map, on virtual boards; nothing runs.
         board : int
             Version of the virtual board: 3 (4 chips) or 5 (48 chips).
         neurons_per_core : int, optional
-            Fewer neurons on a core spread a wave's synaptic events over more cores; costs cores, and a copy
+            Fewer neurons on a core spread a frame's synaptic events over more cores; costs cores, and a copy
             of every packet for each of them. By default as many as sPyNNaker allows.
         time_scale_factor : int, optional
-            How much slower than real time it runs: more cycles for a wave's events in each tick; costs time
-            alone.
+            How much slower than real time it runs: more cycles for a frame's events in each tick; costs only
+            time.
         scaling : mapping of population name to Scaling, optional
-            Ring-buffer shifts and factors; see `strop_backends.pynn.fixed_point.measured_scaling`. By default
-            sPyNNaker's own: the largest weight times the number of synapses, which holds every wave and is coarse
-            (`population_vertex.py`, `_Stats.get_max_weight`, for projections of one delay).
+            Ring-buffer shifts and factors; see `strop_backends.pynn.spinnaker.fixed_point.measured_scaling`. By default
+            sPyNNaker's own: the largest weight times the number of synapses, which holds the sum of every frame and is
+            coarse (`population_vertex.py`, `_Stats.get_max_weight`, for projections of one delay).
         spread : int
-            Spread each wave over so many ticks: unit j of a population answers `j % spread` ticks later, its
-            synapses delayed accordingly. The packets of a tick, and the rows that are fetched for them (a core
+            Spread each frame's spikes over so many ticks: neuron j of a population answers `j % spread` ticks later,
+            its synapses delayed accordingly. The packets of a tick, and the rows that are fetched for them (a core
             adds a row to its ring buffers when the packet comes, not when the delay is over), are so many times
-            fewer; a frame enters in every `spread`-th tick. No spike changes, but a unit whose bias alone reaches
-            its threshold now fires in the ticks between, too: what it sends then reaches others in such ticks
-            only, where nobody looks. Delays are `spread` times as long. Needs a scaling: where the delays of a
+            fewer; a frame enters in every `spread`-th tick. No spike changes, but a neuron whose bias alone reaches
+            its threshold now fires in the ticks between, too: those spikes arrive in ticks between, which are
+            not read. Delays are `spread` times as long. Needs a scaling: where the delays of a
             projection differ, sPyNNaker expects a Poisson process, and its ring buffers would saturate.
         """
         if neurons_per_core is not None and neurons_per_core < 1:
@@ -136,7 +132,7 @@ class SpinnakerDialect(Dialect):
         self.spread_over(spread)
         self.scaling = scaling or {}
         self.neurons_per_core = min(neurons_per_core or NEURONS_PER_CORE, NEURONS_PER_CORE)
-        with configuration_at_hand():
+        with available_configuration():
             self.sim.setup(timestep=timestep, min_delay=timestep, time_scale_factor=time_scale_factor, **options)
         if virtual:
             configuration = import_module("spinn_utilities.config_holder")
@@ -176,8 +172,8 @@ class SpinnakerDialect(Dialect):
         if self.spread > 1 and unscaled:
             raise BackendError(
                 f"{self.name}: a spread needs a scaling for {', '.join(unscaled)}: where delays differ, sPyNNaker "
-                "expects a Poisson process and makes the ring buffers too small for a wave; "
-                "give it scaling=strop_backends.pynn.fixed_point.measured_scaling(graph, frames)"
+                "expects a Poisson process and makes the ring buffers too small for a frame's spikes; "
+                "give it scaling=strop_backends.pynn.spinnaker.fixed_point.measured_scaling(graph, frames)"
             )
         by_target: dict[str, IntArray] = {}
         for p in carried:
@@ -198,8 +194,8 @@ class SpinnakerDialect(Dialect):
         """The tick behind now."""
         return round(float(self.sim.get_current_time()) / self.dt) + 1
 
-    def units(self, population: Population) -> Any:
-        """`IFCurDelta` that forgets, its weights scaled as asked for."""
+    def neurons(self, population: Population) -> Any:
+        """`IFCurDelta` without memory, scaled as asked for."""
         scaling = self.scaling.get(population.name)
         factor = 1.0 if scaling is None else scaling.factor
         tau = self.dt / 16
@@ -242,15 +238,15 @@ class SpinnakerDialect(Dialect):
             )
         return SignedProjections(f"{source.label}->{target.label}", parts, factor)
 
-    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
+    def play(self, population: Any, neurons: IntArray, ticks: IntArray) -> None:
         """Set the sources' times.
 
         `Population.set` would store a list that the partitioner then indexes with an array (sPyNNaker 7.4.1,
-        `reverse_ip_tag_multi_cast_source.py`, `_filtered_send_buffer_times`); the vertex is given what its
-        constructor makes.
+        `reverse_ip_tag_multi_cast_source.py`, `_filtered_send_buffer_times`); the vertex gets the form that
+        its constructor makes.
         """
         vertex = population._vertex
-        vertex.send_buffer_times = vertex._validate_send_buffer_times(by_unit(units, ticks, population.size))
+        vertex.send_buffer_times = vertex._validate_send_buffer_times(by_neuron(neurons, ticks, population.size))
 
     def record(self, populations: Mapping[str, Any]) -> None:
         """Let the machine record spikes."""
@@ -264,8 +260,8 @@ class SpinnakerDialect(Dialect):
         for name, population in self._recorded.items():
             trains = population.get_data("spikes", clear=True).segments[-1].spiketrains
             times = [np.asarray(train.magnitude) for train in trains]
-            units = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            found[name] = (units, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
+            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
+            found[name] = (neurons, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
         return found
 
     def run_until(self, tick: int) -> None:
@@ -278,113 +274,3 @@ def delay_slots(neurons: int) -> int:
     # sPyNNaker numbers one neuron with a bit, too (`utility_calls.py`, `get_n_bits`).
     bits = max(1, math.ceil(math.log2(neurons)))
     return int(2 ** (RING_BUFFER_BITS - 1 - bits))
-
-
-@dataclass(frozen=True)
-class MappedPopulation:
-    """One population of a `SpinnakerMapping`.
-
-    Attributes
-    ----------
-    name : str
-    units, cores : int
-    sdram : int
-        Bytes, on all its cores.
-    shifts : tuple of int or None
-        Ring-buffer shifts, excitatory and inhibitory; None for a source.
-    fan_in : int
-        Most synapses that end at one core.
-    spikes_per_tick : float or None
-        Spikes that reach the busiest core in the busiest tick of the frames given, and
-    events_per_tick : float or None
-        the synaptic events that they make there.
-    """
-
-    name: str
-    units: int
-    cores: int
-    sdram: int
-    shifts: tuple[int, int] | None
-    fan_in: int
-    spikes_per_tick: float | None
-    events_per_tick: float | None
-
-
-@dataclass(frozen=True)
-class SpinnakerMapping:
-    """What sPyNNaker made of a graph on a virtual board.
-
-    Attributes
-    ----------
-    version : str
-    boards, chips, cores : int
-        That hold a part of the network (delay stages included).
-    system_cores : int
-        That sPyNNaker needs besides.
-    sdram : int
-        Bytes of all populations.
-    populations : tuple of MappedPopulation
-    warnings : tuple of str
-        sPyNNaker's own.
-    """
-
-    version: str
-    boards: int
-    chips: int
-    cores: int
-    system_cores: int
-    sdram: int
-    populations: tuple[MappedPopulation, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def scaling(self) -> dict[str, Scaling]:
-        """The ring-buffer shifts that sPyNNaker chose, for `fixed_point_report`."""
-        return {p.name: Scaling(*p.shifts) for p in self.populations if p.shifts is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "version": self.version,
-            "boards": self.boards,
-            "chips": self.chips,
-            "cores": self.cores,
-            "system_cores": self.system_cores,
-            "sdram": self.sdram,
-            "populations": [
-                {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
-            ],
-            "warnings": list(self.warnings),
-        }
-
-
-def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
-    """Map `graph` with sPyNNaker on a virtual board, and report what it takes.
-
-    Parameters
-    ----------
-    frames : array, shape (n, *input_shape), optional
-        To find the busiest core's spikes and events per tick.
-    options
-        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
-
-    Raises
-    ------
-    BackendMissingError
-        If sPyNNaker is not installed.
-    BackendError
-        If it cannot map the graph.
-    """
-    from strop.running.registry import get_backend
-    from strop_backends.pynn import PyNNSpinnakerBackend
-    from strop_backends.pynn.mapping import map_virtually
-
-    engine = get_backend(PyNNSpinnakerBackend.name)
-    assert isinstance(engine, PyNNSpinnakerBackend)
-    engine.check(graph)
-    engine.check_options(options)
-    spikes: dict[str, npt.NDArray[np.bool_]] | None = None
-    if frames is not None:
-        signals = encode(graph, as_frames(graph, frames))
-        spikes = {**signals, **evaluate(graph, signals)}
-    return map_virtually(graph, spikes, engine.version(), options)

@@ -1,7 +1,7 @@
-"""What is still to enter a network: waves of frames, one behind the other.
+"""`Waves`: the input that is still to enter a network, series of frames one after the other.
 
-PyNN's sources take all their spike times at once, in place of those before. So that no frame is lost when more are
-presented before the last ones have entered, what has not been played yet is kept, and given again with the new.
+PyNN's sources take all their spike times at once, in place of those before. When frames are presented before earlier
+ones have entered, the spikes that are still to come are kept and set again together with the new ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from strop.errors import BackendError
-from strop_backends.pynn.dialect import Dialect, FloatArray, IntArray
+from strop_backends.pynn.common.dialect import Dialect, FloatArray, IntArray
 
 
 class Waves:
@@ -18,7 +18,7 @@ class Waves:
     Parameters
     ----------
     dialect : Dialect
-        Says which tick is the first that can still be played.
+        Has the first tick in which a source can still spike.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -28,7 +28,7 @@ class Waves:
     def _forget(self) -> None:
         self._epoch = self._dialect.epoch
         self._unplayed = 0
-        # Tick behind the last frame's, in which the next one can enter, and the tick behind its last answer.
+        # First tick in which the next frame can enter, and the tick after the last answer.
         self._next: int | None = None
         self._end = 0
         self._spikes: dict[str, tuple[IntArray, IntArray]] = {}
@@ -40,7 +40,7 @@ class Waves:
         Parameters
         ----------
         start : int, optional
-            What the user asks for.
+            The tick that the user asks for.
         end : int
             Ticks from the entry of the first frame to the end of the last answer.
 
@@ -56,10 +56,10 @@ class Waves:
         if start is None:
             start = first
             if self._next is not None:
-                # In step with the wave before, parts of which may be under way.
+                # In step with the frames before, whose spikes may be under way.
                 start = self._next + max(0, -((self._next - first) // interval)) * interval
         elif start < first:
-            raise BackendError(f"{dialect.name}: tick {start} is too early, the first that can be played is {first}")
+            raise BackendError(f"{dialect.name}: tick {start} is too early, the first that is possible is {first}")
         elif self._next is not None and start < self._next:
             raise BackendError(
                 f"{dialect.name}: frames that were presented before enter up to tick {self._next - interval}; the next "
@@ -78,20 +78,20 @@ class Waves:
         """Return how many ticks from now the last answer is due."""
         return max(0, self._end - self._dialect.first_free_tick()) if self._epoch == self._dialect.epoch else 0
 
-    def spikes(self, name: str, units: IntArray, ticks: IntArray) -> tuple[IntArray, IntArray]:
-        """Return what a source is to play, units ascending, then ticks; what is new joins what is still to come."""
+    def spikes(self, name: str, neurons: IntArray, ticks: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the spikes that are still to come with the new ones, ascending by neuron, then by tick."""
         if name in self._spikes:
-            old_units, old_ticks = self._spikes[name]
+            old_neurons, old_ticks = self._spikes[name]
             waiting = old_ticks >= self._unplayed
-            units = np.concatenate([old_units[waiting], units])
+            neurons = np.concatenate([old_neurons[waiting], neurons])
             ticks = np.concatenate([old_ticks[waiting], ticks])
-            # Waves overlap in the spikes of the source that always spikes, which are the same.
-            units, ticks = np.unique(np.stack([units, ticks]), axis=1)
-        self._spikes[name] = (units, ticks)
-        return units, ticks
+            # Series of frames overlap in the spikes of the source that always spikes; those are the same.
+            neurons, ticks = np.unique(np.stack([neurons, ticks]), axis=1)
+        self._spikes[name] = (neurons, ticks)
+        return neurons, ticks
 
     def values(self, name: str, values: FloatArray, ticks: IntArray) -> tuple[FloatArray, IntArray]:
-        """Return the values that are to drive units, row r in tick `ticks[r]`, ascending."""
+        """Return the values that are still to be injected with the new ones, row r in tick `ticks[r]`, ascending."""
         if name in self._values:
             old, old_ticks = self._values[name]
             waiting = old_ticks >= self._unplayed

@@ -1,4 +1,4 @@
-"""The delta cell and its projections in PyNN's NEST module, with values in the graph's units.
+"""`classes`: PyNN's delta cell, synapse and projection for NEST, with values in the graph's units of measure.
 
 PyNN 0.13 multiplies weights by 1000 when they are set and, for this cell, by `receptor_scale = 1e-3` when they are
 made (`nest/projections.py`, `nest/standardmodels/synapses.py` and `cells.py`): two roundings, and `Projection.get`
@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop_backends.pynn.connector import WAYS, SynapseArrays
-from strop_backends.pynn.quiet import quiet_nest
-from strop_backends.pynn.tables import matrix_of, rows_of
+from strop_backends.pynn.common.connector import WAYS, SynapseArrays
+from strop_backends.pynn.common.synapse_lists import matrix_of, rows_of
+from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # Every parameter of NEST's models (3.10, `models/` and `nestkernel/`) that could change a spike, besides those that
-# are set for each unit: `nest.SetDefaults` of a script, done before, would change them. Older versions lack some.
+# are set for each neuron: `nest.SetDefaults` of a script, done before, would change them. Older versions lack some.
 _DEVICE = {"start": 0.0, "stop": np.finfo(np.float64).max, "origin": 0.0, "frozen": False}
 _NEURON = {"frozen": False, "ignore_and_spike": False}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -49,16 +49,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "amplitude_times": np.zeros(0),
         "amplitude_values": np.zeros(0),
     },
-    # Not `time_in_steps`, which NEST lets nobody set once it has run: what it says is looked up.
+    # Not `time_in_steps`, which cannot be set once NEST has run: its value is looked up.
     "spike_recorder": {**_DEVICE, "record_to": "memory"},
 }
-# Of the synapses that lead to parrots and to recorders; a weight means nothing there, a port of 1 would silence a
-# parrot (`models/parrot_neuron.cpp`, `handle`).
+# Synapses to parrots and to recorders; the weight has no effect there, a port of 1 would silence a parrot
+# (`models/parrot_neuron.cpp`, `handle`).
 PLAIN_SYNAPSE: dict[str, Any] = {"synapse_model": "static_synapse", "weight": 1.0, "receptor_type": 0}
 
 
 def settings(nest: Any, model: str) -> dict[str, Any]:
-    """Return what must be set explicitly on nodes of `model`, of what this NEST knows."""
+    """Return the parameters to set explicitly on nodes of `model`, those that this version of NEST has."""
     known = nest.GetDefaults(model)
     if known.get("synaptic_elements"):
         raise BackendError(

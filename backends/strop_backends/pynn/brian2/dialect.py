@@ -1,33 +1,32 @@
-"""PyNN on Brian2: `IF_curr_delta` that forgets within two ticks, a frame in every second tick.
+"""`Brian2Dialect`: PyNN on Brian2, `IF_curr_delta` that forgets within two ticks, a frame in every second tick.
 
 Read in PyNN 0.13, `pyNN/brian2`, and Brian2 2.9.0, and tried out (`tests/unit/pynn/test_brian2_rules.py`):
 
 * The order within a tick is state update, threshold, synapses, reset (`brian2/core/network.py`,
-  `Network.schedule`). A spike that arrives in a tick is added to `v` behind the threshold, decays through the
-  next tick's state update and decides there: a latency of one tick. The delay in ticks is that of the
+  `Network.schedule`). A spike that arrives in a tick is added to `v` after the threshold, decays in the next
+  tick's state update and counts there: a latency of one tick. The delay in ticks is that of the
   synapse, and 0 is possible.
 * The threshold is strict, `v > v_thresh` (`cells.py`, `ThresholdNeuronGroup`).
-* The reset stands behind the synapses, so what reaches a unit in the tick in which it fires is lost. Frames
+* The reset comes after the synapses, so input that arrives in the tick in which a neuron fires is lost. Frames
   in every second tick avoid that: each population receives in one tick and fires in the next.
-* The exact integrator gives `v * exp(-dt / tau_m)` where `v_rest`, `i_offset` and `i_inj` are 0. A unit that
-  did not fire is not reset, so the decay has to clear it: `tau_m` is so short that what is left after two
+* The exact integrator gives `v * exp(-dt / tau_m)` where `v_rest`, `i_offset` and `i_inj` are 0. A neuron that
+  did not fire is not reset, so the decay has to clear it: `tau_m` is so short that the potential after two
   ticks underflows to exactly 0 (factor f below 2^-560, f^2 below 2^-1120), while after one tick the potential
   is an ordinary float64, `f * V`.
 * `v * f` rounds, and rounding is monotone: with the threshold `nextafter(f * threshold, -inf)` every
   potential that reaches the threshold fires. f is searched for just below a power of two, where the product
   keeps neighbouring floats apart: nothing below the threshold fires either, but for a potential that is
   closer than a rounding.
-* A standing current would act in every tick, also in the one between; a unit that it makes fire there would
-  be reset and lose its input. So the bias comes as a spike from a source that spikes once in each step; and a
-  threshold that is not positive is lifted by a constant that the same source makes up for.
+* A standing current would act in every tick, also in the one between; a neuron that it makes fire there would
+  be reset and lose its input. So the bias arrives as a spike from a source that spikes once in each step; and a
+  threshold that is not positive is lifted by a constant, which the same source adds to the potential.
 * PyNN's `StepCurrentSource` adds the difference to its last amplitude to `i_inj`, cell by cell in Python
   (`electrodes.py`, `_update_current`), so that roundings of former frames stay, and the integrator scales it by
-  `tau_m / c_m`, which rounds once more. So a value that drives a unit is
-  added to `v` behind the threshold, where a spike's weight would be, by a `NetworkOperation`. It brings the bias
-  and what the threshold was lifted by, summed in the oracle's order: a unit that nothing else reaches has the
-  oracle's very potential.
-* What a script may set around it, preferences, clocks and schedules: `brian2_cells.py`.
-* `reset` restores what the network was before its first run, weights and thresholds with it (`simulator.py`).
+  `tau_m / c_m`, which rounds once more. So a `NetworkOperation` adds input
+  values to `v` after the threshold, where a spike's weight would be added. They contain the bias and the lift of the
+  threshold, summed in the oracle's order: a neuron without other input has exactly the oracle's potential.
+* What a script may set around it, preferences, clocks and schedules: `strop_backends.pynn.brian2.cells`.
+* `reset` restores the state of before the first run, with weights and thresholds (`simulator.py`).
 * The connectors set `weight` and `delay` synapse by synapse (`projections.py`, `_convergent_connect`);
   `connect_arrays` gives `Synapses.connect` arrays. Weights of a delta cell are in mV for PyNN and in volt in
   Brian2; they are set in volt, one for a weight of 1, because a factor of 1/1000 would round, and
@@ -50,13 +49,12 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Population
-from strop_backends.pynn.connector import WAYS, SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses
-from strop_backends.pynn.quiet import quiet_brian2
-from strop_backends.pynn.units import Tuning
+from strop_backends.pynn.brian2.log_filter import quiet_brian2
+from strop_backends.pynn.common.connector import WAYS, SynapseArrays
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses
+from strop_backends.pynn.common.parameters import Tuning
 
-# Binary exponents of the decay over a tick: its square must underflow, what it leaves of a potential must
-# not.
+# Binary exponents of the decay over a tick: its square must underflow, its product with a potential must not.
 _LEAST_EXPONENT, _LARGEST_EXPONENT = 560, 800
 
 
@@ -76,10 +74,10 @@ class Brian2Dialect(Dialect):
         super().__init__(sim)
         import brian2
 
-        from strop_backends.pynn import brian2_cells
+        from strop_backends.pynn.brian2 import cells
 
-        self.brian2, self.cells = brian2, brian2_cells
-        self.population, self.source, self.synapse, self.projection = brian2_cells.classes(sim)
+        self.brian2, self.cells = brian2, cells
+        self.population, self.source, self.synapse, self.projection = cells.classes(sim)
         self._spaces: dict[str, npt.NDArray[np.int32]] = {}
         self._seen: list[tuple[str, int, npt.NDArray[np.int32]]] = []
         self._drives: list[_Drive] = []
@@ -125,7 +123,7 @@ class Brian2Dialect(Dialect):
     def _network(self) -> Any:
         return self.sim.simulator.state.network
 
-    # Whose network it is
+    # Occupation of PyNN's network
     # ---------------------------------------------------------------------------------------------------
 
     @property
@@ -185,15 +183,15 @@ class Brian2Dialect(Dialect):
         network, seconds, require = self._network, self._seconds, self.cells.require_surroundings
         return lambda: require(network, seconds)
 
-    def units(self, population: Population) -> Any:
+    def neurons(self, population: Population) -> Any:
         """`IF_curr_delta` with a decay that underflows."""
         tau, factor = decay(self._seconds)
         cell = self.sim.IF_curr_delta(
             cm=1.0, tau_m=1.0, v_rest=0.0, v_reset=0.0, v_thresh=1.0, tau_refrac=0.0, i_offset=0.0
         )
         with self.cells.preferences():
-            units = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
-        group = units.brian2_group
+            neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+        group = neurons.brian2_group
         variables = group.variables
         variables["tau_m"].set_value(np.full(population.size, tau))
 
@@ -205,23 +203,23 @@ class Brian2Dialect(Dialect):
         for name, values in graph_s.items():
             variables.add_array(f"graph_{name}", size=population.size, values=values.reshape(-1), dtype=np.float64)
         own = {name: variables[f"graph_{name}"].get_value() for name in graph_s}
-        units.tuning = Tuning(population.name, **own, lifts=lift, write_threshold=write_threshold)
-        write_threshold(units.tuning.threshold + units.tuning.lift)
-        self._tunings.append(units.tuning)
+        neurons.tuning = Tuning(population.name, **own, lifts=lift, write_threshold=write_threshold)
+        write_threshold(neurons.tuning.threshold + neurons.tuning.lift)
+        self._tunings.append(neurons.tuning)
         self.cells.independent(group, self._checked())
-        return units
+        return neurons
 
     def standing_weights(self, population: Population) -> FloatArray | None:
-        """The bias, and what the threshold was lifted by."""
+        """The bias, and the lift of the threshold."""
         return population.bias.reshape(-1) + lift(population.threshold.reshape(-1))
 
-    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
+    def attach_standing(self, neurons: Any, projection: Any, post: IntArray) -> None:
         """Let changes of biases and thresholds reach the synapses that bring them."""
-        units.tuning.standing = post
-        units.tuning.write_standing = projection._brian2_synapses[0][0].variables["weight"].set_value
+        neurons.tuning.standing = post
+        neurons.tuning.write_standing = projection._brian2_synapses[0][0].variables["weight"].set_value
 
-    def drive(self, population: Population, units: Any) -> Any:
-        """The cells' potentials, and what each value is added to."""
+    def drive(self, population: Population, neurons: Any) -> Any:
+        """The cells' potentials, to which values are added, and their `Tuning`."""
         if not self._drives:
             tick = self._network.clock.variables["timestep"].get_value()
 
@@ -229,22 +227,22 @@ class Brian2Dialect(Dialect):
                 for drive in self._drives:
                     drive.add(int(tick.item()))
 
-            # Behind the synapses and before the resets, which no driven unit meets: it fires in the other ticks.
+            # After the synapses and before the resets; a driven neuron fires, and is reset, in the other ticks.
             self._network.add(self.brian2.NetworkOperation(feed, clock=self._network.clock, when="after_synapses"))
-        units.tuning.driven = True
-        drive = _Drive(units.brian2_group.variables["v"].get_value(), units.tuning)
+        neurons.tuning.driven = True
+        drive = _Drive(neurons.brian2_group.variables["v"].get_value(), neurons.tuning)
         self._drives.append(drive)
         return drive
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
-        """Keep the values for the ticks before those in which they decide."""
+        """Keep the values for the ticks before those in which they count."""
         drive.due = dict(zip((ticks - self.latency).tolist(), values, strict=True))
 
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
     ) -> Any:
         """Whole arrays to `Synapses.connect`."""
-        # Nothing is spread here: one delay for all.
+        # There is no spread here: one delay for all.
         delay = int(np.max(ticks)) * self.dt
         with self.cells.preferences():
             projection = self.projection(
@@ -258,18 +256,18 @@ class Brian2Dialect(Dialect):
         return projection
 
     def read_weights(self, projection: Any) -> Synapses:
-        """Brian2's own numbers, in volt."""
+        """Brian2's own values, in volt."""
         synapses = projection._brian2_synapses[0][0]
         pre, post = (np.asarray(index[:], dtype=np.int64) for index in (synapses.i, synapses.j))
         weights = synapses.variables["weight"]
         return Synapses(pre, post, np.array(weights.get_value()), weights.set_value)
 
-    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
+    def play(self, population: Any, neurons: IntArray, ticks: IntArray) -> None:
         """Set the generator's spikes, as two arrays."""
-        population.brian2_group.set_spikes(units, ticks * self._seconds * self.brian2.second, sorted=False)
+        population.brian2_group.set_spikes(neurons, ticks * self._seconds * self.brian2.second, sorted=False)
 
     def reset(self, ticks: int) -> None:
-        """PyNN's `reset`, less what it does to thresholds and biases."""
+        """PyNN's `reset`, but thresholds and biases keep their values."""
         kept = [(tuning, tuning.threshold.copy(), tuning.bias.copy()) for tuning in self._tunings]
         super().reset(ticks)
         for tuning, threshold, bias in kept:
@@ -285,20 +283,20 @@ class Brian2Dialect(Dialect):
         def keep() -> None:
             now = int(tick.item())
             for name, space in self._spaces.items():
-                # The last entry counts the spikes, those before it are the units that fired.
+                # The last entry counts the spikes, those before it are the neurons that fired.
                 if space[-1]:
                     self._seen.append((name, now, space[: space[-1]].copy()))
 
         self._network.add(self.brian2.NetworkOperation(keep, clock=clock, when="end"))
 
     def take(self) -> dict[str, Events]:
-        """Join what was copied."""
+        """Join the copied indices."""
         found = {}
         for name in self._spaces:
-            ours = [(now, units) for owner, now, units in self._seen if owner == name]
-            units = np.concatenate([np.zeros(0, dtype=np.int64), *(part for _, part in ours)])
+            ours = [(now, neurons) for owner, now, neurons in self._seen if owner == name]
+            neurons = np.concatenate([np.zeros(0, dtype=np.int64), *(part for _, part in ours)])
             ticks = np.repeat(np.array([now for now, _ in ours], dtype=np.int64), [len(part) for _, part in ours])
-            found[name] = (units, ticks)
+            found[name] = (neurons, ticks)
         self._seen.clear()
         return found
 
@@ -317,7 +315,7 @@ class _Drive:
     due: dict[int, FloatArray] = field(default_factory=dict)
 
     def add(self, tick: int) -> None:
-        """Add what is due in `tick`."""
+        """Add the values that are due in `tick`."""
         if tick in self.due:
             self.v += (self.due[tick] + self.tuning.bias) + self.tuning.lift
 
@@ -343,8 +341,7 @@ def decay(step: float) -> tuple[float, float]:
 
 
 def lift(threshold: FloatArray) -> FloatArray:
-    """Return what is added to thresholds so that a unit without input stays silent: 0 where they are
-    positive."""
+    """Return the lift of thresholds, so that a neuron without input stays silent: 0 where they are positive."""
     size = np.abs(threshold)
     # A power of two twice the size keeps the sum as exact as can be; small for thresholds of 0, so that
     # biases keep their bits.

@@ -1,7 +1,7 @@
-"""A network in a process of its own, where the simulator of this one is the user's.
+"""`RemoteRunner`: runs a network in a process of its own, where the user occupies the simulator in this process.
 
 The other process is a new Python, not a child that `multiprocessing` spawns: that would run the user's script again,
-as far as it is not kept from it by `if __name__ == "__main__"`. Commands and arrays go through its standard input and
+unless `if __name__ == "__main__"` guards it. Commands and arrays go through its standard input and
 output, `.npz` behind a header in JSON; nothing is pickled.
 """
 
@@ -40,7 +40,7 @@ class RemoteRunner(Runner):
     name : str
         The backend's name.
     options : mapping
-        For `prepare` there; what JSON holds.
+        For `prepare` in the other process; values that JSON can hold.
     """
 
     def __init__(self, graph: Graph, name: str, options: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 
 
 def serve(commands: IO[bytes], answers: IO[bytes]) -> None:
-    """Do what the other process asks until it closes its stream."""
+    """Execute commands until the other process closes its stream."""
     from strop.running.registry import get_backend
 
     runner: Runner | None = None
@@ -167,7 +167,7 @@ def serve(commands: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """Answer on what was standard output; what simulators print goes to standard error."""
+    """Serve on standard input and output; prints of simulators are redirected to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, answers)

@@ -1,14 +1,14 @@
-"""PyNN on NEST: `iaf_psc_delta` without memory, a frame per tick.
+"""`NestDialect`: PyNN on NEST, `iaf_psc_delta` without memory, a frame per tick.
 
 Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 (`tests/unit/pynn/test_nest_rules.py`):
 
 * `update`: `V = P30 (y0 + I_e) + P33 V + spikes`, then the threshold: a spike iff `V >= V_th`, equality
-  included; all of it in float64, relative to `E_L`, which is 0 here. Spikes that arrive in a step decide in
+  included; all of it in float64, relative to `E_L`, which is 0 here. Spikes that arrive in a step count in
   that step; the spike they cause is stamped with the same time, so that a delay of d ticks makes it d ticks
   later than its source's.
 * `P33 = exp(-h / tau_m)` and `P30 = tau_m / C_m (1 - P33)`. With `tau_m = 2^-k <= h / 1024` the exponential
-  underflows to exactly 0: nothing is left over from one step to the next, whether the unit fired or not. With
+  underflows to exactly 0: nothing is left over from one step to the next, whether the neuron fired or not. With
   `C_m = tau_m`, a power of two, `P30` is exactly 1: `I_e` is the bias, and `V = bias + sum of weights` is
   what the oracle computes.
 * `t_ref = 0` gives 0 refractory steps. `V_reset` must be below `V_th`; with `P33 = 0` its value is never
@@ -17,10 +17,10 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 * A current that arrives in a tick is kept in `y0` at the end of `update` and counts in the next tick. A
   `step_current_generator` sends one tick ahead, and its events take their delay of at least a tick
   (`models/step_current_generator.cpp`, `update`, read in an older version of NEST, tried out in 3.10): with an
-  amplitude time of T ticks and a delay of one, the value decides in tick T + 2. `I_e + y0` is the oracle's
+  amplitude time of T ticks and a delay of one, the value counts in tick T + 2. `I_e + y0` is the oracle's
   `bias + sum W x`, one rounding of the same two numbers.
 * Amplitude times must be positive, on the grid and strictly increasing (`validate_time_`); those that have passed
-  are skipped without a word, and `set` starts from the first again. The last amplitude stays.
+  are skipped without a warning, and `set` starts from the first again. The last amplitude stays.
 * In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is
   given in the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the
   label as an array).
@@ -28,21 +28,21 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 * Time is counted in tics, 1000 to a millisecond unless told otherwise; a resolution is a whole number of them
   (`nestkernel/simulation_manager.cpp`, `set_status`). `min_delay` and `max_delay` are rounded to steps by a product
   and a comparison of floats (`nestkernel/delay_checker.cpp`, `set_min_max_delay_`; `nest_time.cpp`, `fromstamp`), so
-  that a `min_delay` of 0.7 at steps of 0.7 is none: they are given a little above and below what they are to be.
-* What a kernel was set to stays until `ResetKernel`, which takes nodes, copies of models and changed defaults away.
+  that a `min_delay` of 0.7 at steps of 0.7 is none: they are set a little above and below their intended values.
+* Settings of a kernel stay until `ResetKernel`, which takes nodes, copies of models and changed defaults away.
   Once there are nodes, resolution, tics, threads and waveform relaxation cannot be changed. The number of threads and
   the size of buffers change no spike, seeds do not come in; grid-based and precise neurons live side by side.
 * `nest.Simulate` sorts the synapses.
 
 In PyNN 0.13, `pyNN/nest`:
 
-* Weights, biases and a cell's potential need corrections: `nest_cells.py`.
+* Weights, biases and a cell's potential need corrections: `strop_backends.pynn.nest.cells`.
 * A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is
   taken off the times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at
-  time 0, so the first time that can be played is `min_delay + dt`. PyNN connects the two when `run` is called, with
+  time 0, so the first possible time is `min_delay + dt`. PyNN connects the two when `run` is called, with
   NEST's default synapse; here that is done at once, with a synapse of its own.
 * `setup` makes generators' times precise by default (`control.py`); here times are whole ticks, rounded by NEST.
-* `run` simulates one `min_delay` past what was asked for, so that recorders have got everything
+* `run` simulates one `min_delay` past what was asked for, so that recorders have received all spikes
   (`simulator.py`). `reset` goes on in NEST's time and keeps an offset; it sets sources back to what PyNN knows of
   them, which is nothing.
 """
@@ -61,10 +61,10 @@ import numpy as np
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
-from strop_backends.pynn.connector import SynapseArrays
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_unit
-from strop_backends.pynn.nest_cells import PLAIN_SYNAPSE, classes, settings
-from strop_backends.pynn.quiet import quiet_nest
+from strop_backends.pynn.common.connector import SynapseArrays
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.nest.cells import PLAIN_SYNAPSE, classes, settings
+from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
 # `NUM_BITS_LCID`, `invalid_lcid`).
@@ -73,9 +73,10 @@ _MOST_SYNAPSES = 2**27 - 1
 TIC = 0.001
 # Ticks from a generator to its parrot.
 _PARROT = 1
-# How the copy of a model is called that tells one kernel from the next.
+# Prefix of the name of a copied model, by which one kernel is told from the next.
 _MARK = "strop_kernel_"
-# What a script may have set before there are nodes (`nestkernel/nest_time.h`, `vp_manager.cpp`: NEST's defaults).
+# Settings that a script can only make before there are nodes, with NEST's defaults (`nestkernel/nest_time.h`,
+# `vp_manager.cpp`).
 _FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_ms": 1000.0}
 
 
@@ -98,7 +99,7 @@ class NestDialect(Dialect):
 
     name: ClassVar[str] = "pynn-nest"
     how_to_let_go: ClassVar[str] = ", nest.ResetKernel()"
-    # What NEST keeps (40), the arrays in its units of ids, and the three that they are made from, sorted.
+    # In NEST (40), the arrays of ids, weights and delays for it, and the three that they are made from, sorted.
     bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
 
     def __init__(self, sim: ModuleType) -> None:
@@ -140,7 +141,7 @@ class NestDialect(Dialect):
             )
         self.spread_over(spread)
         ticks = longest_delay * spread + spread - 1
-        # NEST rounds the one down and the other up to whole steps; on a step itself it is left to luck.
+        # NEST rounds the one down and the other up to whole steps; exactly on a step the result is not defined.
         delays = {"min_delay": 1.001 * timestep, "max_delay": max(1.001, ticks - 0.25) * timestep}
         settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
         with quiet_nest():
@@ -173,12 +174,12 @@ class NestDialect(Dialect):
         """Name `max_delay`."""
         return self._advice(longest_delay)
 
-    # Whose kernel it is
+    # Occupation of the kernel
     # ---------------------------------------------------------------------------------------------------
 
     @property
     def kernel_mark(self) -> object:
-        """The name of a copy of a model, which `ResetKernel` takes away, and with it PyNN's `setup`."""
+        """The name of a copied model, which `ResetKernel`, and so PyNN's `setup`, removes."""
         with quiet_nest():
             marks = [name for name in self.nest.node_models if name.startswith(_MARK)]
             if not marks:
@@ -221,7 +222,7 @@ class NestDialect(Dialect):
             self.nest.ResetKernel()
 
     def longest_delay(self, population: Population) -> int | None:
-        """What `setup` was told, the same for all."""
+        """The `max_delay` of `setup`, the same for all populations."""
         with quiet_nest():
             return round(float(self.sim.simulator.state.max_delay) / self.dt)
 
@@ -269,40 +270,40 @@ class NestDialect(Dialect):
             sources._deferred_parrot_connections = False
         return sources
 
-    def units(self, population: Population) -> Any:
-        """`iaf_psc_delta` units that keep nothing: `V = bias + input`, a spike iff `V >= threshold`."""
+    def neurons(self, population: Population) -> Any:
+        """`iaf_psc_delta` neurons without memory: `V = bias + input`, a spike iff `V >= threshold`."""
         threshold, bias = population.threshold.reshape(-1), population.bias.reshape(-1)
         tau = 2.0 ** math.floor(math.log2(self.dt / 1024))
         with quiet_nest():
             # cm is in nF: 2^-k / 1000 * 1000 is 2^-k again, because scaling by a power of two rounds nothing.
             cell = self.cell(cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=-1.0, v_thresh=0.0, tau_refrac=0.0)
-            units = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
-            units.node_collection.set(settings(self.nest, "iaf_psc_delta"))
+            neurons = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+            neurons.node_collection.set(settings(self.nest, "iaf_psc_delta"))
             reset = np.minimum(threshold, 0.0) - 1.0
-            units.node_collection.set(V_reset=reset.tolist(), V_th=threshold.tolist(), I_e=bias.tolist())
-        return units
+            neurons.node_collection.set(V_reset=reset.tolist(), V_th=threshold.tolist(), I_e=bias.tolist())
+        return neurons
 
-    def drive(self, population: Population, units: Any) -> Any:
+    def drive(self, population: Population, neurons: Any) -> Any:
         """A `step_current_generator` for each cell: PyNN's own multiplies by 1000, which would round."""
         with quiet_nest():
             generators = self.nest.Create("step_current_generator", population.size)
             generators.set(settings(self.nest, "step_current_generator"))
             synapse = {**PLAIN_SYNAPSE, "delay": self.dt}
-            self.nest.Connect(generators, units.node_collection, "one_to_one", synapse)
+            self.nest.Connect(generators, neurons.node_collection, "one_to_one", synapse)
             # Stimulating devices are there once for each thread, each with its times and values.
             self.bytes_per_value = 32 + 16 * int(self.sim.simulator.state.threads)
         return generators
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
         """Set the generators' amplitudes; see the module's docstring."""
-        # Nothing is asked after the last frame: the generators fall silent.
+        # After the last frame the generators are silent.
         ends = np.append(ticks, ticks[-1] + self.ticks_per_step) - 2
         with quiet_nest():
             times = [(ends + late + self._offset) * self.dt for late in range(self.spread)]
             drive.set(
                 [
-                    {"amplitude_times": times[unit % self.spread], "amplitude_values": np.append(column, 0.0)}
-                    for unit, column in enumerate(values.T)
+                    {"amplitude_times": times[neuron % self.spread], "amplitude_values": np.append(column, 0.0)}
+                    for neuron, column in enumerate(values.T)
                 ]
             )
 
@@ -320,21 +321,21 @@ class NestDialect(Dialect):
                 label=f"{source.label}->{target.label}",
             )
 
-    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
+    def play(self, population: Any, neurons: IntArray, ticks: IntArray) -> None:
         """Set the generators' times, in NEST itself."""
         with quiet_nest():
             # Whole ticks first: the difference of two times need not be a time of the grid.
             times = (ticks - _PARROT + self._offset) * self.dt
-            parts = by_unit(units, times, population.size)
+            parts = by_neuron(neurons, times, population.size)
             population.node_collection_source.set([{"spike_times": part} for part in parts])
 
     def reset(self, ticks: int) -> None:
-        """PyNN's `reset`, when all that was under way has arrived."""
+        """PyNN's `reset`, after all spikes under way have arrived."""
         state = self.sim.simulator.state
         given = state.t_flush
         try:
             with quiet_nest(), warnings.catch_warnings():
-                # What it cannot promise in general holds for units without memory.
+                # PyNN cannot promise a full reset in general; neurons without memory have one.
                 warnings.filterwarnings("ignore", message="Full reset functionality is not available")
                 state.t_flush = max(given, (ticks + 2) * self.dt)
                 self.sim.reset()
@@ -342,7 +343,7 @@ class NestDialect(Dialect):
             state.t_flush = given
 
     def read_weights(self, projection: Any) -> Synapses:
-        """NEST's own numbers."""
+        """NEST's own values."""
         found = projection.nest_connections
         pre, post, weights = projection._columns(["weight"], found)
 

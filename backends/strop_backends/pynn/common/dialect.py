@@ -1,8 +1,8 @@
-"""What differs from one PyNN simulator to the next: the clock, the cell, how synapses and spikes go in and
-out.
+"""`Dialect`: what differs between PyNN simulators - clock, cell, how synapses and spikes get in and out.
 
-The emitter (`network.py`) and the runner (`run.py`) are written once, against `Dialect`; `nest.py`,
-`brian2.py` and `neuron.py` each say how one simulator is set so that a unit fires iff the design says so.
+`strop_backends.pynn.network` and `strop_backends.pynn.run` are written once, against `Dialect`. The dialects of `nest`,
+`brian2`, `neuron` and `spinnaker` set up one simulator each, so that a neuron fires iff its potential reaches its
+threshold. `dialect_for` finds the dialect of a PyNN module; `CLAIMS` keeps which simulators strop itself has set up.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from strop.graph import Graph, Population, Projection
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-# Spikes of one population: unit (flat index) and tick of each.
+# Spikes of one population: neuron (flat index) and tick of each.
 Events = tuple[IntArray, IntArray]
 
-# Name of a PyNN module -> where its dialect is.
+# Name of a PyNN module -> module and class of its dialect.
 DIALECTS = {
-    "pyNN.nest": ("strop_backends.pynn.nest", "NestDialect"),
-    "pyNN.brian2": ("strop_backends.pynn.brian2", "Brian2Dialect"),
-    "pyNN.neuron": ("strop_backends.pynn.neuron", "NeuronDialect"),
-    "pyNN.spiNNaker": ("strop_backends.pynn.spinnaker", "SpinnakerDialect"),
-    "spynnaker.pyNN": ("strop_backends.pynn.spinnaker", "SpinnakerDialect"),
+    "pyNN.nest": ("strop_backends.pynn.nest.dialect", "NestDialect"),
+    "pyNN.brian2": ("strop_backends.pynn.brian2.dialect", "Brian2Dialect"),
+    "pyNN.neuron": ("strop_backends.pynn.neuron.dialect", "NeuronDialect"),
+    "pyNN.spiNNaker": ("strop_backends.pynn.spinnaker.dialect", "SpinnakerDialect"),
+    "spynnaker.pyNN": ("strop_backends.pynn.spinnaker.dialect", "SpinnakerDialect"),
 }
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That strop has set a simulator up.
+    """A record that strop has set a simulator up.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Synapses:
-    """A projection's synapses, as the simulator has them.
+    """A projection's synapses, as they are in the simulator.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ CLAIMS: dict[str, Claim] = {}
 
 
 class SimulatorInUseError(BackendError):
-    """Setting the simulator up would take away what the user has in it."""
+    """Setting the simulator up would drop a network or settings of the user's."""
 
 
 class Dialect(ABC):
@@ -96,15 +96,15 @@ class Dialect(ABC):
     spread : int
         Ticks over which the spikes of one population's answer to a frame are spread; 1 where they come together.
     bytes_per_synapse : int
-        What a synapse takes while the network is built, for the estimate of memory.
+        Bytes per synapse while the network is built, for the estimate of memory.
     bytes_per_value : int
-        What a value takes that drives a unit through one step, besides the value itself.
+        Bytes per input value of a neuron and step, besides the value itself.
     """
 
     name: ClassVar[str]
     # For the message that the simulator is in use.
     how_to_let_go: ClassVar[str] = ""
-    # Whether PyNN's `reset` takes weights back to what they were before the first run.
+    # Whether PyNN's `reset` restores the weights of before the first run.
     reset_restores: ClassVar[bool] = False
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
@@ -140,12 +140,12 @@ class Dialect(ABC):
         return None
 
     def check_surroundings(self) -> None:
-        """Raise `BackendError` if a setting has been changed since the network was built so that spikes would be wrong,
-        or if nothing can be played at this moment."""
+        """Raise `BackendError` if a setting that changes spikes has changed since the network was built, or if no input
+        can be presented at this moment."""
         return None
 
     def advice_on_delays(self, longest_delay: int) -> str:
-        """Say what lets the simulator hold delays of so many ticks; empty where nothing does."""
+        """Return advice on how to let the simulator hold delays of so many ticks; empty where there is none."""
         return ""
 
     def longest_delay(self, population: Population) -> int | None:
@@ -155,7 +155,7 @@ class Dialect(ABC):
     def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
         """Raise `BackendError` if `carried`, the projections that the simulator gets, are more than it can hold.
 
-        Nothing is expanded to find out. Memory of this machine is looked after elsewhere (`strop.graph.capacity`).
+        Nothing is expanded to find out. `strop.graph.capacity` checks the memory of this machine.
         """
         return None
 
@@ -166,15 +166,15 @@ class Dialect(ABC):
 
     @property
     def epoch(self) -> object:
-        """What differs after a `reset`, which sets PyNN's time back to 0."""
+        """A value that changes with each `reset`, which sets PyNN's time back to 0."""
         return None
 
-    # Whose simulator it is: PyNN keeps one network per process and simulator, and `setup` takes it away
+    # Occupation: PyNN keeps one network per process and simulator, and `setup` drops it
     # ---------------------------------------------------------------------------------------------------
 
     @property
     def kernel_mark(self) -> object:
-        """What the next `setup()` replaces: all of PyNN's networks live in one kernel."""
+        """An object that the next `setup()` replaces: all of PyNN's networks live in one kernel."""
         return self.sim.simulator.state.recorders
 
     def holds(self, mark: object) -> bool:
@@ -186,7 +186,7 @@ class Dialect(ABC):
         return 0
 
     def occupant(self, settings: bool) -> str | None:
-        """Name what `setup` would take away, without a look at who made it; None if there is nothing.
+        """Describe the network or settings that `setup` would drop, whoever made them; None if there are none.
 
         Parameters
         ----------
@@ -196,21 +196,21 @@ class Dialect(ABC):
         return None
 
     def release(self) -> None:
-        """Take strop's own network away, and leave the simulator as it was before."""
+        """Remove strop's own network, and restore the simulator's state of before."""
         self.sim.end()
 
     def claim(self, disposable: bool) -> None:
-        """Remember that strop has set the simulator up; a disposable network is one that nobody else holds."""
+        """Record that strop has set the simulator up; a disposable network is held by a runner alone."""
         CLAIMS[self.name] = Claim(self.kernel_mark, self.size(), disposable)
 
     def in_use(self, disposable: bool) -> str | None:
-        """Name what would be lost if strop set the simulator up now, or None.
+        """Describe what would be lost if strop set the simulator up now, or return None.
 
         Parameters
         ----------
         disposable : bool
-            For strop's own purposes: what `strop.build` set up is not to be lost, either, nor settings that the user
-            has made and has built nothing with so far.
+            For a runner: a network of `strop.build` must not be lost, either, nor settings that the user has made
+            before building anything.
         """
         claim = CLAIMS.get(self.name)
         if claim is None or not self.holds(claim.mark):
@@ -227,7 +227,7 @@ class Dialect(ABC):
         """Return the first tick in which a source can still be told to spike."""
 
     def unplayed_tick(self) -> int:
-        """Return the first tick of which nothing has been played yet: what was presented for it is still to come."""
+        """Return the first tick that has not been simulated yet: input presented for it is still to come."""
         return self.first_free_tick()
 
     # Building
@@ -238,7 +238,7 @@ class Dialect(ABC):
         return self.sim.Population(size, self.sim.SpikeSourceArray(spike_times=[]), label=label)
 
     @abstractmethod
-    def units(self, population: Population) -> Any:
+    def neurons(self, population: Population) -> Any:
         """Return a PyNN population that fires as `population` does."""
 
     @abstractmethod
@@ -248,16 +248,16 @@ class Dialect(ABC):
         """Return a PyNN projection with these synapses, `ticks` of delay: one number for all, or one for each."""
 
     def standing_weights(self, population: Population) -> FloatArray | None:
-        """Return what every unit gets in each step besides its input, shape `(size,)`, or None where nothing
-        is needed."""
+        """Return the weights of the input that every neuron gets in each step, shape `(size,)`, or None where none is
+        needed: biases that are not part of the cell, and compensation for lifted thresholds."""
         return None
 
-    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
-        """Take note of the projection that brings its `standing_weights` to `units`, synapse by synapse to `post`."""
+    def attach_standing(self, neurons: Any, projection: Any, post: IntArray) -> None:
+        """Remember the projection that brings `standing_weights` to `neurons`; its synapses end at `post`, in order."""
         return None
 
-    def drive(self, population: Population, units: Any) -> Any:
-        """Return what lets a value of its own into each of `units` in each step, for `inject`."""
+    def drive(self, population: Population, neurons: Any) -> Any:
+        """Return the devices that inject a value of its own into each of `neurons` in each step; `inject` sets them."""
         raise BackendError(
             f"{self.name}: population {population.name!r} is driven by values, its cells take spikes alone. Lower the "
             "model with encoding='host', 'bitplane' or 'binary'"
@@ -267,25 +267,25 @@ class Dialect(ABC):
     # ------------------------------------------------------------------------------------------------------
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
-        """Let values in, in place of those before.
+        """Set the values to inject, in place of those before.
 
         Parameters
         ----------
         drive
             What `drive` returned.
         values : array, shape (n, size)
-            What is added to the bias and the weights of the spikes that arrive.
+            Added to the bias and the weights of the spikes that arrive.
         ticks : array, shape (n,)
-            In which the first unit decides with them, ascending, at least `ticks_per_step` apart.
+            Ticks in which the first neuron tests its threshold with them, ascending, at least `ticks_per_step` apart.
         """
         raise NotImplementedError(f"{self.name} has no drive")
 
-    def play(self, population: Any, units: IntArray, ticks: IntArray) -> None:
-        """Let sources spike, in place of what they were told before; `units` ascending, then `ticks`."""
+    def play(self, population: Any, neurons: IntArray, ticks: IntArray) -> None:
+        """Set the spikes of sources, in place of those before; ascending by `neurons`, then by `ticks`."""
         from pyNN.parameters import Sequence
 
-        parts = [Sequence(part) for part in by_unit(units, ticks * self.dt, population.size)]
-        # A list of one is taken for one list of times (`pyNN/parameters.py`).
+        parts = [Sequence(part) for part in by_neuron(neurons, ticks * self.dt, population.size)]
+        # PyNN takes a list of length one for a single list of times (`pyNN/parameters.py`).
         population.set(spike_times=parts if len(parts) > 1 else parts[0])
 
     def reset(self, ticks: int) -> None:
@@ -302,10 +302,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def take(self) -> dict[str, Events]:
-        """Return what was recorded since the last time, and forget it."""
+        """Return the spikes recorded since the last call, and discard them."""
 
     def rewind(self) -> None:
-        """Go back to the start, where a simulator can be given new spikes to play only there."""
+        """Go back to the start of the simulation, where the simulator accepts new input only there."""
         return None
 
     def run_until(self, tick: int) -> None:
@@ -313,9 +313,9 @@ class Dialect(ABC):
         self.sim.run_until(tick * self.dt)
 
 
-def by_unit(units: IntArray, values: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
-    """Split `values` into one array for each of `size` units; `units` must ascend."""
-    return np.split(values, np.searchsorted(units, np.arange(1, size)))
+def by_neuron(neurons: IntArray, values: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
+    """Split `values` into one array for each of `size` neurons; `neurons` must ascend."""
+    return np.split(values, np.searchsorted(neurons, np.arange(1, size)))
 
 
 def dialect_for(sim: ModuleType | str) -> Dialect:

@@ -1,9 +1,9 @@
 """`SynapseArrays`: a PyNN `Connector` that hands whole arrays of synapses to the simulator.
 
-PyNN's `FromListConnector` calls the simulator once for every target unit and sets parameters synapse by
+PyNN's `FromListConnector` calls the simulator once for every target neuron and sets parameters synapse by
 synapse (`pyNN/connectors.py`, `FromListConnector.connect`; `pyNN/brian2/projections.py`,
 `_convergent_connect`: a Python loop over synapses), some ten microseconds each. A dialect that knows a faster
-way registers it in `WAYS`; for any other simulator the list goes to PyNN's own connector.
+way registers it in `WAYS`; other simulators get the list through PyNN's own connector.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pyNN.connectors import Connector, FromListConnector
 
-# Name of a simulator, as PyNN gives it -> how it takes `(projection, connector)`.
+# PyNN's name of a simulator -> function of `(projection, connector)` that makes the synapses.
 WAYS: dict[str, Callable[[Any, SynapseArrays], None]] = {}
 
 

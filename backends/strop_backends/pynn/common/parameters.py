@@ -1,8 +1,8 @@
-"""Thresholds and biases of populations, read and written through PyNN in the graph's units.
+"""`Tuning`, `tuned_classes`: thresholds and biases, read and written through PyNN in the graph's units of measure.
 
-NEST's delta cell has both as parameters. On Brian2 and NEURON a threshold is scaled and lifted, and a bias comes as a
-spike (see `brian2.py`, `neuron.py`); there `get` and `set` of a population, of a view and of a cell answer with the
-graph's numbers for `v_thresh` and `i_offset`, and change in the simulator what makes them up.
+NEST's delta cell has both as parameters. On Brian2 and NEURON a threshold is scaled and lifted, and a bias arrives as a
+spike (see `strop_backends.pynn.brian2.dialect` and `.neuron.dialect`). There `get` and `set` of a population, of a view
+and of a cell take `v_thresh` and `i_offset` as the graph's numbers, and translate them to the simulator's.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass
 class Tuning:
-    """What one population's thresholds and biases are, and how they get into the simulator.
+    """Thresholds and biases of one population, and how they are written to the simulator.
 
     Attributes
     ----------
     name : str
     threshold, bias, lift : float64 arrays, shape (size,)
-        In the graph's units; `lift` is what is added to thresholds so that units without input stay silent.
+        In the graph's units of measure; `lift` is added to thresholds so that neurons without input stay silent.
     lifts : callable
         From thresholds to lifts.
     write_threshold : callable
         Takes lifted thresholds.
     write_standing : callable or None
-        Takes what units get in each step besides their input, `bias + lift`, of the units in `standing`.
+        Takes the input of each step, `bias + lift`, of the neurons in `standing`.
     standing : int array
-        Units that have a synapse for that.
+        Neurons with a synapse for that input.
     driven : bool
-        Whether values drive the population, which bring the bias and the lift.
+        Whether values are injected into the population; they contain bias and lift.
     frozen : str
-        Why nothing can be changed at this moment; empty where it can.
+        Why thresholds and biases cannot be changed now; empty where they can.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Tuning:
     frozen: str = ""
 
     def change(self, threshold: FloatArray, bias: FloatArray) -> None:
-        """Set both, or refuse and change nothing."""
+        """Set thresholds and biases, or raise `BackendError` and change nothing."""
         if self.frozen:
             raise BackendError(f"thresholds and biases of {self.name!r} cannot be changed now: {self.frozen}")
         if not (np.isfinite(threshold).all() and np.isfinite(bias).all()):
@@ -65,8 +65,8 @@ class Tuning:
         without = np.setdiff1d(np.flatnonzero(needed != 0), self.standing)
         if len(without) and not self.driven:
             raise BackendError(
-                f"unit {int(without[0])} of {self.name!r} was built without a bias and with a threshold above 0, so no "
-                "source gives it anything in each step; a bias, or a threshold of 0 or less, needs a new network: "
+                f"neuron {int(without[0])} of {self.name!r} was built without a bias and with a threshold above 0, so "
+                "no source gives it anything in each step; a bias, or a threshold of 0 or less, needs a new network: "
                 "strop.build a graph that has it"
             )
         self.write_threshold(threshold + lift)
@@ -75,18 +75,18 @@ class Tuning:
         self.threshold[:], self.bias[:], self.lift[:] = threshold, bias, lift
 
 
-# PyNN's name of a parameter -> the attribute of `Tuning`.
+# PyNN's name of a parameter -> attribute of `Tuning`.
 OWN = {"v_thresh": "threshold", "i_offset": "bias"}
 
 
 class _Tuned:
-    """What populations and views have in common: `get` and `set`."""
+    """`get` and `set` of populations and of views."""
 
     def _tuning_and_place(self) -> tuple[Tuning, Any]:
         raise NotImplementedError
 
     def get(self, parameter_names: Any, gather: bool = False, simplify: bool = True) -> Any:
-        """As PyNN's `get`; `v_thresh` and `i_offset` are threshold and bias in the graph's units."""
+        """As PyNN's `get`; `v_thresh` and `i_offset` are threshold and bias of the graph."""
         names = [parameter_names] if isinstance(parameter_names, str) else list(parameter_names)
         tuning, place = self._tuning_and_place()
         found = []
@@ -99,7 +99,7 @@ class _Tuned:
         return found[0] if isinstance(parameter_names, str) else found
 
     def set(self, **parameters: Any) -> None:
-        """As PyNN's `set`; `v_thresh` and `i_offset` are threshold and bias in the graph's units."""
+        """As PyNN's `set`; `v_thresh` and `i_offset` are threshold and bias of the graph."""
         from pyNN.parameters import LazyArray
 
         tuning, place = self._tuning_and_place()
@@ -113,18 +113,18 @@ class _Tuned:
 
 
 def tuned_classes(sim: Any) -> tuple[type, type]:
-    """Return the population, and its view, of a PyNN module, for units that have a `Tuning`."""
+    """Return the population, and its view, of a PyNN module, for neurons that have a `Tuning`."""
 
-    class UnitsView(_Tuned, sim.PopulationView):  # type: ignore[misc]  # known only at run time
+    class NeuronsView(_Tuned, sim.PopulationView):  # type: ignore[misc]  # known only at run time
         __doc__ = sim.PopulationView.__doc__
 
         def _tuning_and_place(self) -> tuple[Tuning, Any]:
             return self.grandparent.tuning, self.index_in_grandparent(np.arange(self.size))
 
         def _get_view(self, selector: Any, label: str | None = None) -> Any:
-            return UnitsView(self, selector, label)
+            return NeuronsView(self, selector, label)
 
-    class Units(_Tuned, sim.Population):  # type: ignore[misc]
+    class Neurons(_Tuned, sim.Population):  # type: ignore[misc]
         __doc__ = sim.Population.__doc__
         tuning: Tuning
 
@@ -132,6 +132,6 @@ def tuned_classes(sim: Any) -> tuple[type, type]:
             return self.tuning, slice(None)
 
         def _get_view(self, selector: Any, label: str | None = None) -> Any:
-            return UnitsView(self, selector, label)
+            return NeuronsView(self, selector, label)
 
-    return Units, UnitsView
+    return Neurons, NeuronsView

@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Evaluate a NIR graph by NIR's published equations, and compare every spike with what is expected.
+"""Template: `write_nir` in `../export.py` copies this file as it is into a standalone folder, as `run.py`.
+
+It evaluates a NIR graph by NIR's published equations, and compares every spike with what is expected.
 
     python run.py [--limit N]
 
@@ -7,16 +9,16 @@ It needs NumPy and nir, and shows what the nodes mean: a frame per time step, ev
 data. Threshold: 1 where v > v_thr. Affine, Linear: W x + b. Conv1d, Conv2d: cross-correlation with weights
 (out, in / groups, ...), as in PyTorch. SumPool2d: sums of windows. Delay: x(t - tau), tau in steps.
 
-Beside this script lie
-    network.nir   the graph
-    frames.npz    "input:NODE": what enters; "expected:NODE": the spikes of each Threshold; "labels"
+Beside this script are
+    standalone.py  what the scripts for all simulators share
+    network.nir    the graph
+    frames.npz     "input:NODE": the input of a node; "expected:NODE": the spikes of each Threshold; "labels"
 
 It ends with 0 if every spike is as expected, with 1 if one is not.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -25,7 +27,9 @@ from typing import Any
 import nir
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
+# For `python -I` and `runpy`, which do not look beside the script.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import standalone
 
 
 def correlate(x: Any, node: Any) -> Any:
@@ -65,7 +69,7 @@ def pool(x: Any, node: Any) -> Any:
 
 
 def answer(node: Any, x: Any) -> Any:
-    """Return what a node gives for x, shape (t, *input_type)."""
+    """Return the output of a node for its input x, shape (t, *input_type)."""
     match node:
         case nir.Threshold():
             return (x > node.threshold).astype(x.dtype)
@@ -94,7 +98,7 @@ def answer(node: Any, x: Any) -> Any:
 
 
 def evaluate(graph: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return what every node gives, and the step at which it answers what enters at step 0."""
+    """Return the values of every node, and the step at which it answers the input of step 0."""
     values, times = dict(inputs), dict.fromkeys(inputs, 0)
     waiting = [name for name in graph.nodes if name not in inputs]
     while waiting:
@@ -108,51 +112,30 @@ def evaluate(graph: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     return values, times
 
 
-def decide(readout: dict[str, Any], data: Any, scores: Any) -> Any:
-    """Return the class of each frame: the one with the largest score, the lower of equals."""
-    if readout["clip"]:
-        scores = np.clip(scores, *readout["clip"])
-    if readout["function"] == "sigmoid":
-        scores = 1.0 / (1.0 + np.exp(-scores))
-    elif readout["function"]:
-        groups = scores.reshape(len(scores), -1, readout["group"])
-        groups = groups - groups.max(axis=2, keepdims=True)
-        groups = groups - np.log(np.exp(groups).sum(axis=2, keepdims=True))
-        scores = (groups if readout["function"] == "log_softmax" else np.exp(groups)).reshape(len(scores), -1)
-    if "readout_after" in data:
-        scores = scores @ data["readout_after"]
-    return scores[:, 0] > readout["above"] if readout["above"] is not None else scores.argmax(axis=1)
-
-
 def main() -> int:
     """Evaluate, compare."""
-    parser = argparse.ArgumentParser(description="Evaluate the graph, and compare every spike with what is expected.")
-    parser.add_argument("--limit", type=int, help="only so many frames")
+    parser = standalone.parser("Evaluate the graph, and compare every spike with what is expected.")
     limit = parser.parse_args().limit
-    graph = nir.read(HERE / "network.nir")
-    frames = np.load(HERE / "frames.npz", allow_pickle=False)
-    inputs = {key.removeprefix("input:"): frames[key][:limit] for key in frames.files if key.startswith("input:")}
+    graph = nir.read(standalone.HERE / "network.nir")
+    frames = standalone.load("frames.npz")
+    inputs = {key.removeprefix("input:"): frames[key][:limit] for key in frames if key.startswith("input:")}
     count = len(next(iter(inputs.values())))
     # Delays make answers late; zeros enter behind the last frame until it is answered.
     room = sum(int(n.delay.reshape(-1)[0]) for n in graph.nodes.values() if isinstance(n, nir.Delay))
     padded = {k: np.concatenate([v, np.zeros((room, *v.shape[1:]), v.dtype)]) for k, v in inputs.items()}
     values, times = evaluate(graph, padded)
-    different = 0
-    print(f"{'Threshold':40s} {'units':>8s} {'expected':>10s} {'spikes':>10s} {'different':>10s}")
-    for key in frames.files:
+    comparison = standalone.Comparison("Threshold", "units", width=40)
+    for key in frames:
         if key.startswith("expected:"):
             name = key.removeprefix("expected:")
-            expected, found = frames[key][:limit], values[name][times[name] : times[name] + count] > 0.5
-            wrong = int((found != expected).sum())
-            different += wrong
-            print(f"{name:40s} {expected[0].size:8d} {expected.sum():10d} {found.sum():10d} {wrong:10d}")
-    if "labels" in frames.files:
+            found = values[name][times[name] : times[name] + count] > 0.5
+            comparison.add(name, frames[key][:limit], found)
+    if "labels" in frames:
         readout = json.loads(str(frames["readout"]))
         out = readout["output"]
-        classes = decide(readout, frames, values[out][times[out] : times[out] + count].reshape(count, -1))
-        print(f"accuracy {100 * (classes == frames['labels'][:limit]).mean():.2f} %")
-    print("every spike is as expected" if different == 0 else f"{different} spikes DIFFER")
-    return 0 if different == 0 else 1
+        scores = values[out][times[out] : times[out] + count].reshape(count, -1)
+        standalone.print_accuracy(standalone.decide(readout, frames, scores), frames["labels"][:limit])
+    return comparison.finish()
 
 
 if __name__ == "__main__":

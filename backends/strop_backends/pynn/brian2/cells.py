@@ -1,4 +1,4 @@
-"""Populations and projections of PyNN's Brian2 module that do not depend on a script's preferences and clocks.
+"""`classes`: PyNN's population, source, synapse and projection for Brian2, independent of preferences and clocks.
 
 Brian2 asks its preferences when variables are made and when code is generated, at the start of each run
 (`core/variables.py`, `codegen/optimisation.py`, `core/network.py`, read in 2.9.0). Those that bear on a spike (the
@@ -6,11 +6,11 @@ second and the third have changed none that was tried):
 
 * `core.default_float_dtype`: the precision of variables that name none, and of constants in generated code.
 * `codegen.loop_invariant_optimisations`: rewrites `exp(-dt / tau_m)`, whose last bit decides where a threshold is met.
-* `legacy.refractory_timing`: when a unit is refractory.
-* `core.network.default_schedule`, and the `schedule` of the network: what is done first in a tick.
+* `legacy.refractory_timing`: when a neuron is refractory.
+* `core.network.default_schedule`, and the `schedule` of the network: the order within a tick.
 
-The first three are set while parts of strop's are made and their code is generated, and set back; the last is looked
-at. The target of the generated code changes nothing: these parts have NumPy's.
+The first three are set while strop's parts are made and their code is generated, and set back; the last is checked.
+The target of the generated code changes nothing: strop's parts have NumPy code.
 
 A `SpikeSourceArray` of PyNN runs on Brian2's default clock (`cells.py`, `SpikeGeneratorGroup`), and so do its synapses;
 `Sources` follows the clock that `setup` has set.
@@ -29,15 +29,15 @@ import numpy as np
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 from strop.errors import BackendError
-from strop_backends.pynn.tables import rows_of
-from strop_backends.pynn.units import tuned_classes
+from strop_backends.pynn.common.parameters import tuned_classes
+from strop_backends.pynn.common.synapse_lists import rows_of
 
 PREFERENCES: Mapping[str, Any] = {
     "core.default_float_dtype": np.float64,
     "codegen.loop_invariant_optimisations": True,
     "legacy.refractory_timing": False,
 }
-# The order within a tick that `brian2.py` builds on.
+# The order within a tick that `strop_backends.pynn.brian2.dialect` builds on.
 SCHEDULE = ("start", "groups", "thresholds", "synapses", "resets", "end")
 
 
@@ -56,7 +56,7 @@ def preferences() -> Iterator[None]:
 
 
 def require_surroundings(network: Any, dt: float) -> None:
-    """Raise `BackendError` if the clock or the schedule of PyNN's network is not what strop has built for.
+    """Raise `BackendError` if the clock or the schedule of PyNN's network is not the one that strop has built for.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def require_surroundings(network: Any, dt: float) -> None:
 
 
 def wrong_schedule(network: Any) -> str | None:
-    """Say in which order things are done within a tick, if it is not the one that spikes need; slots may be added."""
+    """Describe the order within a tick if it is not `SCHEDULE`, or return None; additional slots are allowed."""
     order = [slot for slot in network.schedule if slot in SCHEDULE]
     if tuple(order) == SCHEDULE:
         return None
@@ -106,7 +106,7 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
     base: Any = sim
     from pyNN.brian2.cells import SpikeGeneratorGroup
 
-    units, _ = tuned_classes(sim)
+    neurons, _ = tuned_classes(sim)
 
     class Generator(SpikeGeneratorGroup):  # type: ignore[misc]  # PyNN ships no types
         def __init__(self, n: int, equations: Any, spike_time_sequences: Any = None) -> None:
@@ -157,4 +157,4 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
             synapses = self._brian2_synapses[0][0]
             return (synapses.pre if name == "delay" else synapses).variables[name]
 
-    return units, Sources, VoltSynapse, VoltProjection
+    return neurons, Sources, VoltSynapse, VoltProjection

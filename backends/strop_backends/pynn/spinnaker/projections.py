@@ -1,4 +1,4 @@
-"""What leads from one population to another on SpiNNaker: a projection for each sign."""
+"""`SignedProjections`: the projections from one population to another on SpiNNaker, one for each sign."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SignedProjections:
     parts : mapping of "excitatory" and "inhibitory" to a projection
         Those of them that have synapses.
     factor : float
-        By which weights are multiplied there; see `strop_backends.pynn.fixed_point.Scaling`.
+        By which weights are multiplied there; see `strop_backends.pynn.spinnaker.fixed_point.Scaling`.
     """
 
     label: str
@@ -33,5 +33,5 @@ class SignedProjections:
             'change each of them, parts["excitatory"].get and set; a weight cannot change its sign'
         )
 
-    # Half of the synapses would be passed off as all of them.
+    # One of the two projections would return half of the synapses as if they were all.
     get = set = save = _refuse

@@ -1,4 +1,4 @@
-"""Synapses as PyNN's `Projection.get` gives them: rows and matrices."""
+"""`rows_of`, `matrix_of`: synapses in the two formats of PyNN's `Projection.get`, lists and matrices."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 def rows_of(
     pre: npt.NDArray[Any], post: npt.NDArray[Any], columns: Sequence[npt.NDArray[Any]]
 ) -> list[tuple[float, ...]]:
-    """Return one row for each synapse, by the cell before, then the cell behind: the order in which PyNN's `set` takes
-    a list."""
+    """Return one row for each synapse, by the presynaptic, then the postsynaptic cell: the order in which PyNN's `set`
+    takes a list."""
     order = np.lexsort((post, pre))
     return list(zip(*(column[order].tolist() for column in columns), strict=True))
 
@@ -30,7 +30,7 @@ def matrix_of(
     ----------
     values : array, shape (synapses,)
     place : two int arrays, shape (synapses,)
-        Indices of the cells before and behind.
+        Indices of the presynaptic and postsynaptic cells.
     multiple_synapses : {"sum", "min", "max", "first", "last"}
     """
     matrix = np.full(shape, np.nan)

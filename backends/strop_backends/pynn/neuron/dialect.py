@@ -1,4 +1,4 @@
-"""PyNN on NEURON: `IF_curr_exp` in spaced mode, a frame in every fourth tick.
+"""`NeuronDialect`: PyNN on NEURON, `IF_curr_exp` in spaced mode, a frame in every fourth tick.
 
 There is no delta cell, so the factor from summed weight to membrane potential is calculated from the cell's
 equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
@@ -6,37 +6,37 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
 
 * A weight is added to a current, `i' = -i / tau_syn` (`nmodl/expisyn.mod`), solved by `cnexp`: over a tick it
   is multiplied by `exp(-dt / tau_syn)`. With `tau_syn = dt / 1024` that is exactly 0, so the current lasts
-  one tick, whatever its size: all spikes of a wave cross the threshold in the same tick, and the next wave is
-  as synchronous as this one was. (With a slower current strong inputs would cross earlier than weak ones, and
-  no margin could be stated for the layer behind.)
+  one tick, whatever its size: all neurons that fire for a frame cross the threshold in the same tick, and the next
+  layer's input is as synchronous as this one's. (With a slower current strong inputs would cross earlier than weak
+  ones, and no margin could be stated for the next layer.)
 * The membrane takes a backward Euler step: `V' = (V + (dt / cm) I) / (1 + dt / tau_m)`. So the peak, one tick
-  behind the arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. With `tau_m = dt
+  after the arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. With `tau_m = dt
   / 2^20` a 2^-20th is left over after a tick, a 2^-80th after four: nothing that float64 could see. `cm =
   2^20 dt / (1 + 2^20)` makes the factor 2^-20. (A factor of 1 would take a millionth of that capacitance, and
   is then met to 9e-13 only; here to 2^-52.)
 * The threshold is strict, and it is a `WATCH` (`nmodl/reset.mod`, `ResetRefrac`): it fires when the condition
-  *becomes* true. A unit at rest must be below it, so thresholds that are not positive are lifted, and that
-  constant and the bias come as a spike from a source that spikes once in each step.
+  *becomes* true. A neuron at rest must be below it, so thresholds that are not positive are lifted, and that
+  constant and the bias arrive as a spike from a source that spikes once in each step.
 * After a spike the membrane is clamped to `v_reset` for `tau_refrac`, a tick: one spike per frame.
 * The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered
   by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires.
   **What it resolves**: a potential that is less than `2^-44 * threshold` below its threshold fires, too
   (6e-14 for a threshold of 1).
-* Values that drive a unit are the `amp` of an `IClamp`, played from a `Vector`: an event for each time
+* Input values are the `amp` of an `IClamp`, played from a `Vector`: an event for each time
   (`nrncvode/vrecord.cpp`, `VecPlayStep::deliver`), so that a value set at T lifts the membrane in the step from T
-  to T + dt, as a spike that arrives at T does. A tick later it is set to 0 again. It brings the bias and what the
-  threshold was lifted by. (PyNN's `StepCurrentSource` is such a clamp with loops in Python over all its times;
+  to T + dt, as a spike that arrives at T does. A tick later it is set to 0 again. It contains the bias and the
+  lift of the threshold. (PyNN's `StepCurrentSource` is such a clamp with loops in Python over all its times;
   `electrodes.py`.) `Vector.play` is read when the simulation is initialised, as the times of a `VecStim` are.
 * A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented
   before the first `run`, or after a reset. Times are met to half a step (`nrncvode/netcvode.cpp`,
-  `deliver_net_events`), so that what rounds in `t`, which is summed up, does not matter.
-* What a script may set around it that changes spikes, tried out one by one: `secondorder` (another integration of the
+  `deliver_net_events`), so that the roundings in `t`, which is a running sum, do not matter.
+* Settings of a script that change spikes, tried out one by one: `secondorder` (another integration of the
   membrane), `dt` after the cells were made, CVode (steps of a variable length), more than one thread (NEURON stops:
   its least delay is 0 here), CoreNEURON (which takes PyNN's mechanisms only where they are compiled for it). Each of
   them is refused by name, whenever PyNN runs. Nothing depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the
   cache, the compression of spikes, `condition_order` or PyNN's `min_delay`.
 * PyNN's `setup` forgets cells but does not take them away, and keeps every projection (`projections.py`,
-  `_projections`): what was built before is simulated along. A runner takes its own away.
+  `_projections`): networks built before are simulated along. A runner removes its own.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ import numpy as np
 
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
-from strop_backends.pynn.connector import SynapseArrays
-from strop_backends.pynn.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
-from strop_backends.pynn.neuron_cells import projection_class
-from strop_backends.pynn.units import Tuning, tuned_classes
+from strop_backends.pynn.common.connector import SynapseArrays
+from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
+from strop_backends.pynn.common.parameters import Tuning, tuned_classes
+from strop_backends.pynn.neuron.projections import projection_class
 
-# What is taken off a threshold, relative to it: more than the roundings on the way to the membrane.
+# Subtracted from a threshold, relative to it: more than the roundings on the way to the membrane.
 RESOLUTION = 2.0**-44
-# Membrane time constants in a tick: what is left over after a tick is the inverse.
+# Membrane time constants in a tick; its inverse is the share of the potential that is left after a tick.
 _LEAK = 2.0**20
 # Membrane potential in mV for a summed weight of 1 nA.
 PEAK = 2.0**-20
@@ -83,7 +83,7 @@ class NeuronDialect(Dialect):
     # Time and value, of the current and of its end; and the currents of all cells once more.
     bytes_per_value: int = 48
 
-    # What a script had before strop set NEURON up.
+    # `dt` and `steps_per_ms` of before strop set NEURON up.
     given: ClassVar[tuple[float, float]] = _STEP
     # Sections that runners have left.
     _left: ClassVar[list[Any]] = []
@@ -94,7 +94,7 @@ class NeuronDialect(Dialect):
         self.projection = projection_class(sim)
         self.h = sim.simulator.h
         self._recorded: dict[str, Any] = {}
-        self._units: list[Any] = []
+        self._neurons: list[Any] = []
         self._built_for = 0.0
 
     @staticmethod
@@ -136,7 +136,7 @@ class NeuronDialect(Dialect):
         self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest, **options)
 
     def check_setup(self, longest_delay: int) -> None:
-        """Refuse what changes spikes, now and whenever PyNN runs."""
+        """Refuse settings that change spikes, now and whenever PyNN runs."""
         self._built_for = self.dt
         self._check_settings()
         # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
@@ -154,7 +154,7 @@ class NeuronDialect(Dialect):
             raise BackendError(f"{self.name}: spikes would be wrong: {wrong}")
 
     def _wrong(self, dt: float) -> str:
-        """Say what is set so that spikes would be wrong in a network built for steps of `dt` ms."""
+        """Describe settings that make spikes wrong in a network built for steps of `dt` ms; empty if there are none."""
         state, h = self.sim.simulator.state, self.h
         processes, threads = int(state.parallel_context.nhost()), int(state.parallel_context.nthread())
         wrong = {
@@ -167,7 +167,7 @@ class NeuronDialect(Dialect):
         }
         return "; ".join(what for what, is_so in wrong.items() if is_so)
 
-    # Whose NEURON it is
+    # Occupation of NEURON
     # ---------------------------------------------------------------------------------------------------
 
     def size(self) -> int:
@@ -189,7 +189,7 @@ class NeuronDialect(Dialect):
         return wrong or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
 
     def _foreign(self) -> tuple[int, int]:
-        """Count sections, and connections that lead somewhere, besides what runners have left."""
+        """Count sections, and connections with a target, without those that runners have left."""
         own = {*self._left, self.sim.simulator.dummy}
         connections = self.h.List("NetCon")
         targets = [connections.o(n).syn() for n in range(int(connections.count()))]
@@ -197,19 +197,19 @@ class NeuronDialect(Dialect):
         return sum(section not in own for section in self.h.allsec()), len(lead)
 
     def release(self) -> None:
-        """Take the network away as far as NEURON lets go of it, and set the time step back."""
+        """Remove the network as far as NEURON allows, and set the time step back."""
         from pyNN.neuron.projections import _projections
 
         self.sim.end()
-        _projections[:] = [p for p in _projections if not any(p.post is units for units in self._units)]
+        _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
         self.sim.simulator.initializer.clear()
         self.sim.simulator.state.clear()
-        for own in (cell for units in self._units for cell in units.all_cells):
-            # A section outlives its population, because it and what it knows refer to each other out of sight of
-            # Python's collection. It stays, bare.
+        for own in (cell for neurons in self._neurons for cell in neurons.all_cells):
+            # A section outlives its population: it and its attributes refer to each other in ways that Python's garbage
+            # collection does not see. It stays, without attributes.
             self._left.append(own._cell)
             own._cell.__dict__.clear()
-        self._units.clear()
+        self._neurons.clear()
         self.h.dt, self.h.steps_per_ms = NeuronDialect.given
         NeuronDialect.given = _STEP
 
@@ -233,7 +233,7 @@ class NeuronDialect(Dialect):
     # Building
     # -----------------------------------------------------------------------------------------------------
 
-    def units(self, population: Population) -> Any:
+    def neurons(self, population: Population) -> Any:
         """`IF_curr_exp` with a current that lasts one tick."""
         dt = self.dt
         threshold, bias = population.threshold.reshape(-1).copy(), population.bias.reshape(-1).copy()
@@ -249,39 +249,39 @@ class NeuronDialect(Dialect):
             tau_syn_I=dt / 1024,
             i_offset=0.0,
         )
-        units = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+        neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
 
         def write_threshold(lifted: FloatArray) -> None:
-            for own, value in zip(units.all_cells, lifted * scale, strict=True):
+            for own, value in zip(neurons.all_cells, lifted * scale, strict=True):
                 own._cell.v_thresh = value
 
-        units.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
-        self._units.append(units)
-        return units
+        neurons.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
+        self._neurons.append(neurons)
+        return neurons
 
-    def attach_standing(self, units: Any, projection: Any, post: IntArray) -> None:
+    def attach_standing(self, neurons: Any, projection: Any, post: IntArray) -> None:
         """Let changes of biases and thresholds reach the synapses that bring them."""
-        by_unit = {c.postsynaptic_index: c for c in projection.connections}
+        by_neuron = {c.postsynaptic_index: c for c in projection.connections}
 
         def write_standing(values: FloatArray) -> None:
-            for unit, value in zip(post.tolist(), values, strict=True):
-                by_unit[unit].weight = value
+            for neuron, value in zip(post.tolist(), values, strict=True):
+                by_neuron[neuron].weight = value
 
-        units.tuning.standing, units.tuning.write_standing = post, write_standing
+        neurons.tuning.standing, neurons.tuning.write_standing = post, write_standing
 
-    def drive(self, population: Population, units: Any) -> Any:
-        """An `IClamp` in each cell, with the vectors that it is played from."""
+    def drive(self, population: Population, neurons: Any) -> Any:
+        """An `IClamp` in each cell, with the vectors of its amplitudes and times."""
         h = self.sim.simulator.h
         parts = []
-        for cell in units.all_cells:
+        for cell in neurons.all_cells:
             clamp = h.IClamp(0.5, sec=cell._cell)
             clamp.delay, clamp.dur, clamp.amp = 0.0, 1e12, 0.0
             parts.append((clamp, h.Vector(), h.Vector()))
-        units.tuning.driven = True
-        return parts, units.tuning
+        neurons.tuning.driven = True
+        return parts, neurons.tuning
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
-        """Fill the vectors: each value in the tick before the one in which it decides, then nothing."""
+        """Fill the vectors: each value in the tick before the one in which it counts, then 0."""
         parts, tuning = drive
         currents = np.zeros((values.shape[1], 2 * len(ticks)))
         currents[:, ::2] = ((values + tuning.bias) + tuning.lift).T
@@ -291,17 +291,17 @@ class NeuronDialect(Dialect):
             amplitude.from_python(current)
             when.from_python(times)
             amplitude.play(clamp._ref_amp, when)
-        tuning.frozen = "what is played into them holds the biases; set them before any frame is presented"
+        tuning.frozen = "the values injected into them contain the biases; set them before any frame is presented"
 
     def standing_weights(self, population: Population) -> FloatArray | None:
-        """The bias, and what the threshold was lifted by."""
+        """The bias, and the lift of the threshold."""
         return population.bias.reshape(-1) + lift(population.threshold.reshape(-1))
 
     def project(
         self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
     ) -> Any:
         """PyNN's own list connector: NEURON takes its synapses one by one."""
-        # Nothing is spread here: one delay for all.
+        # There is no spread here: one delay for all.
         delay = int(np.max(ticks)) * self.dt
         return self.projection(
             source,
@@ -313,7 +313,7 @@ class NeuronDialect(Dialect):
         )
 
     def read_weights(self, projection: Any) -> Synapses:
-        """What each `NetCon` has."""
+        """The weight of each `NetCon`."""
         connections = list(projection.connections)
         table = np.array([(c.presynaptic_index, c.postsynaptic_index, c.weight) for c in connections], dtype=np.float64)
         pre, post, weights = table.T
@@ -336,8 +336,8 @@ class NeuronDialect(Dialect):
         for name, population in self._recorded.items():
             vectors = [cell._cell.spike_times for cell in population.all_cells]
             times = [np.array(vector.as_numpy()) for vector in vectors]
-            units = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            found[name] = (units, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
+            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
+            found[name] = (neurons, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
             for vector in vectors:
                 vector.resize(0)
         return found
@@ -350,8 +350,7 @@ def capacitance(dt: float) -> float:
 
 
 def lift(threshold: FloatArray) -> FloatArray:
-    """Return what is added to thresholds so that a unit without input is below them: 0 where they are
-    positive."""
+    """Return the lift of thresholds, so that a neuron without input is below them: 0 where they are positive."""
     size = np.where(threshold == 0, 0.5, np.abs(threshold))
     lifted: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))
     return lifted
