@@ -332,8 +332,11 @@ def test_process_that_is_killed_while_sharpening_goes_on_where_it_stopped(tmp_pa
     assert get_sharpness(model) == {"low": 1.0, "high": 1.0}
 
 
-@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["sharpener_first", "sharpener_last"])
-@pytest.mark.parametrize("own", [False, True], ids=["keras_alone", "both"])
+@pytest.mark.parametrize(
+    ("own", "order"),
+    [(False, slice(None)), (True, slice(None, None, -1))],
+    ids=["keras_alone, sharpener_first", "both, sharpener_last"],
+)
 def test_goes_on_with_the_backup_of_keras(tmp_path, own, order):
     def callbacks():
         sharpener = AutoSharpener(tmp_path / "own" if own else None)
