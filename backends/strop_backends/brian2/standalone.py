@@ -40,7 +40,7 @@ import numpy.typing as npt
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 
 from strop.errors import BackendError
-from strop.export.arrays import driven_populations, driving_values, played_nodes
+from strop.export.arrays import current_driven_populations, input_currents, stimulus_nodes
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, Runner, checked_weights
@@ -175,7 +175,7 @@ class StandaloneRunner(Runner):
             raise BackendError(f"brian2-standalone: frames_at_once must be a positive integer, got {frames_at_once!r}")
         self.graph = graph
         self.spans = layout(graph)
-        driven = driven_populations(graph)
+        driven = current_driven_populations(graph)
         self._reached = [name for name, span in self.spans.items() if span.played or name in driven]
         carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].played]
         # One more of each: the unit that never fires, and the input that holds nothing.
@@ -286,8 +286,8 @@ class StandaloneRunner(Runner):
     def _input_of(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> npt.NDArray[np.float64]:
         """Return the rows that are added to the units that something reaches, one for each step."""
         played = {**signals, **host_spikes(self.graph, signals)}
-        values = {name: played[name].reshape(count, -1) for name in played_nodes(self.graph)}
-        values |= driving_values(self.graph, signals)
+        values = {name: played[name].reshape(count, -1) for name in stimulus_nodes(self.graph)}
+        values |= input_currents(self.graph, signals)
         rows = np.zeros((self.size.steps, self.size.columns))
         end = 0
         for name in self._reached:

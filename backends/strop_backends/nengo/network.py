@@ -33,7 +33,7 @@ from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
 from strop_backends.nengo.neuron import MemorylessThreshold
-from strop_backends.nengo.playback import Frames, Playback
+from strop_backends.nengo.stimulus import Frames, Playback
 from strop_backends.nengo.synapses import Synapses, weights_in
 from strop_backends.nengo.transforms import BYTES_PER_SYNAPSE, transform_of
 

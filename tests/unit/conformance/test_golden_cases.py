@@ -111,10 +111,10 @@ def failing(backend: str, names: list[str], **options: Any) -> list[str]:
     for name in names:
         case = golden_case(name)
         runner = engine.prepare(case.graph, **options)
-        claimed = runner.run(encode(case.graph, as_frames(case.graph, case.frames)))
+        observed = runner.run(encode(case.graph, as_frames(case.graph, case.frames)))
         runner.close()
         try:
-            assert_equal(case, claimed)
+            assert_equal(case, observed)
         except pytest.fail.Exception:
             failed.append(name)
     return failed

@@ -14,8 +14,8 @@ from pynn_graphs import branched_graph, require
 from third_party import BRIAN2_IMPORT, NENGO_IMPORT, require_installed
 
 import strop
-from strop import takeaway
 from strop.errors import BackendError, BackendMissingError, DataError
+from strop.export import folders
 from strop.graph import Composed, Dense, Graph, Input, Population, Readout, Select, Sparse
 from strop.running.decode import readout_logits
 from strop.running.oracle import evaluate, potential
@@ -233,7 +233,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (out / "half").write_text("half")
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(takeaway, "get_target", lambda name: write)
+    monkeypatch.setattr(folders, "get_target", lambda name: write)
     with pytest.raises(RuntimeError, match="the disk is full"):
         strop.export(branched_graph(1), "pynn", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
