@@ -1,4 +1,4 @@
-"""The take-away folder for Brian2: a script that builds, runs and checks the network without strop."""
+"""The standalone folder for Brian2: a script that builds, runs and checks the network without strop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 _README = """\
 # {name}, for Brian2
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
 nor Keras:
 
     pip install "brian2>=2.9"

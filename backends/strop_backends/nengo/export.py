@@ -1,4 +1,4 @@
-"""The take-away folder for Nengo: a script that builds, runs and checks the network without strop."""
+"""The standalone folder for Nengo: a script that builds, runs and checks the network without strop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _SCRIPT = Path(__file__).with_name("takeaway_run.py")
 _README = """\
 # {name}, for Nengo
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop nor Keras:
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
+nor Keras:
 
     pip install "nengo>=4.0" scipy
     python run.py

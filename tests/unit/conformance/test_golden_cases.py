@@ -144,14 +144,14 @@ def test_nengo_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -
 def test_brian2_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("brian2")
     network = import_module("strop_backends.brian2.network")
-    group = network._Units
+    group = network._Neurons
 
     def strict(*arguments: Any, threshold: str, **more: Any) -> Any:
         assert threshold == "v >= th"
         return group(*arguments, threshold="v > th", **more)
 
     assert failing("brian2", EXACT_HITS, target="numpy") == []
-    monkeypatch.setattr(network, "_Units", strict)
+    monkeypatch.setattr(network, "_Neurons", strict)
     assert failing("brian2", EXACT_HITS, target="numpy") == EXACT_HITS
 
 
