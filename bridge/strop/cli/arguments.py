@@ -12,7 +12,7 @@ from strop.graph import Graph
 def open_model(path: Path) -> Any:
     """Return the Keras model or the graph at `path`."""
     from strop.errors import ModelFileError
-    from strop.graph.files.formats import read_graph
+    from strop.graph.files.readers import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")

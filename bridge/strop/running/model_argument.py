@@ -27,7 +27,7 @@ def open_file(path: str | os.PathLike[str]) -> keras.Model | Graph:
     ModelFileError
         If there is nothing there, or it holds neither.
     """
-    from strop.graph.files.formats import read_graph
+    from strop.graph.files.readers import read_graph
 
     path = Path(path)
     if not path.exists():

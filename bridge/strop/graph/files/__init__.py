@@ -1,5 +1,5 @@
 """Graphs on disk: the `.strop` file, HDF5 with one JSON document and plain arrays (docs/file-format.md).
 
-`Graph.save` and `Graph.load` use `write` and `read`, and `layout` is what both agree on. `formats` finds readers of
+`Graph.save` and `Graph.load` use `write` and `read`, and `layout` is what both agree on. `readers` finds the readers of
 other graph formats. Files are written whole or not at all (`atomic`), and read without executing anything.
 """
