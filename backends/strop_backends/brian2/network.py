@@ -176,7 +176,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         )
 
     def _add_neurons(self) -> brian2.NeuronGroup:
-        units = _Neurons(
+        neurons = _Neurons(
             max(span.stop for span in self.spans.values()),
             "v : 1\nth : 1 (constant)\nbias : 1 (constant)",
             threshold="v >= th",
@@ -187,7 +187,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             name=self._name_of("strop_units"),
             codeobj_class=self.code,
         )
-        th, bias, v = (units.variables[name].get_value() for name in ("th", "bias", "v"))
+        th, bias, v = (neurons.variables[name].get_value() for name in ("th", "bias", "v"))
         for name, span in self.spans.items():
             place = slice(span.start, span.stop)
             if span.stimulus:
@@ -196,12 +196,12 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
                 population = self.graph.population(name)
                 th[place], bias[place] = population.threshold.reshape(-1), population.bias.reshape(-1)
         v[:] = bias
-        units.thresholder["spike"].when, units.thresholder["spike"].order = SLOT, DECIDE
-        units.run_regularly(
+        neurons.thresholder["spike"].when, neurons.thresholder["spike"].order = SLOT, DECIDE
+        neurons.run_regularly(
             "v = bias", when=SLOT, order=FORGET, name=self._name_of("strop_forget"), codeobj_class=self.code
         )
-        self.add(units)
-        return units
+        self.add(neurons)
+        return neurons
 
     def _add_populations(self) -> None:
         taken: set[str] = set()

@@ -107,12 +107,12 @@ def _folder() -> Path:
 @cache
 def _compiled(size: _Size) -> _Program:
     """Write and compile the program for networks of this size; takes some ten seconds."""
-    folder = _folder() / f"units{size.neurons}-synapses{size.synapses}-columns{size.columns}-steps{size.steps}"
+    folder = _folder() / f"neurons{size.neurons}-synapses{size.synapses}-columns{size.columns}-steps{size.steps}"
     device = CPPStandaloneDevice()
     with _device(device):
         clock = brian2.Clock(dt=1 * brian2.ms, name="strop_clock")
         drive = brian2.TimedArray(np.zeros((size.steps, size.columns)), dt=1 * brian2.ms, name="strop_drive")
-        units = brian2.NeuronGroup(
+        neurons = brian2.NeuronGroup(
             size.neurons,
             "v : 1\nth : 1 (constant)\nbias : 1 (constant)\nplace : integer (constant)",
             threshold="v >= th",
@@ -122,18 +122,18 @@ def _compiled(size: _Size) -> _Program:
             namespace={"strop_drive": drive},
         )
         nothing = np.zeros(size.neurons)
-        units.th, units.bias, units.v, units.place = nothing, nothing, nothing, nothing.astype(np.int32)
-        units.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
-        units.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
+        neurons.th, neurons.bias, neurons.v, neurons.place = nothing, nothing, nothing, nothing.astype(np.int32)
+        neurons.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
+        neurons.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
         synapses = brian2.Synapses(
-            units, units, "w : 1 (constant)", on_pre="v_post += w", clock=clock, name="strop_synapses"
+            neurons, neurons, "w : 1 (constant)", on_pre="v_post += w", clock=clock, name="strop_synapses"
         )
         none = np.zeros(size.synapses, dtype=np.int32)
         synapses.connect(i=none, j=none)
         synapses.w = np.zeros(size.synapses)
         synapses.delay = np.zeros(size.synapses) * brian2.second
-        monitor = brian2.SpikeMonitor(units, name="strop_monitor")
-        network = brian2.Network(units, synapses, monitor)
+        monitor = brian2.SpikeMonitor(neurons, name="strop_monitor")
+        network = brian2.Network(neurons, synapses, monitor)
         network.run(size.steps * brian2.ms, namespace={})
         try:
             device.build(directory=str(folder), compile=True, run=False, with_output=False)

@@ -90,34 +90,8 @@ def write_portable(
     require_memory(f"expanding {graph.name!r} into {count:,} synapses", count * _BYTES_PER_SYNAPSE)
 
     arrays: dict[str, npt.NDArray[Any]] = {}
-    populations = []
-    for name in [*(n for n in stimulus if n not in graph.population_names), *graph.population_names]:
-        shape = graph.signal_shape(name)
-        size = int(np.prod(shape, dtype=np.int64))
-        populations.append(
-            {
-                "name": name,
-                "shape": list(shape),
-                "size": size,
-                "depth": graph.depth(name),
-                "played": name in stimulus,
-                "driven": name in driven,
-            }
-        )
-        if name not in stimulus:
-            population = graph.population(name)
-            arrays[f"threshold:{name}"] = population.threshold.reshape(-1)
-            arrays[f"bias:{name}"] = population.bias.reshape(-1)
-    projections: list[dict[str, Any]] = []
-    for p in carried:
-        key = f"{p.source}->{p.target}"
-        # A network may add up two ways from one layer to another.
-        same = sum(entry["source"] == p.source and entry["target"] == p.target for entry in projections)
-        key += f" ({same + 1})" if same else ""
-        pre, post, weight = p.operator.to_coo()
-        arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
-        arrays[f"weight:{key}"] = weight
-        projections.append({"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key})
+    populations = _describe_populations(graph, stimulus, driven, arrays)
+    projections = _describe_projections(carried, arrays)
     readout = describe_decision(graph)
     if readout is not None:
         arrays |= readout_arrays(graph)
@@ -132,6 +106,45 @@ def write_portable(
     save_arrays(folder / "network.npz", arrays)
     save_arrays(folder / "frames.npz", _frame_arrays(graph, stimulus, frames, labels))
     return network
+
+
+def _describe_populations(
+    graph: Graph, stimulus: Sequence[str], driven: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]
+) -> list[dict[str, Any]]:
+    """Return the populations of `network.json`, and put their thresholds and biases into `arrays`."""
+    populations = []
+    for name in [*(n for n in stimulus if n not in graph.population_names), *graph.population_names]:
+        shape = graph.signal_shape(name)
+        populations.append(
+            {
+                "name": name,
+                "shape": list(shape),
+                "size": int(np.prod(shape, dtype=np.int64)),
+                "depth": graph.depth(name),
+                "played": name in stimulus,
+                "driven": name in driven,
+            }
+        )
+        if name not in stimulus:
+            population = graph.population(name)
+            arrays[f"threshold:{name}"] = population.threshold.reshape(-1)
+            arrays[f"bias:{name}"] = population.bias.reshape(-1)
+    return populations
+
+
+def _describe_projections(carried: Sequence[Projection], arrays: dict[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
+    """Return the projections of `network.json`, and put their synapses into `arrays`."""
+    projections: list[dict[str, Any]] = []
+    for p in carried:
+        key = f"{p.source}->{p.target}"
+        # A network may have several projections between the same two nodes.
+        same = sum(entry["source"] == p.source and entry["target"] == p.target for entry in projections)
+        key += f" ({same + 1})" if same else ""
+        pre, post, weight = p.operator.to_coo()
+        arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
+        arrays[f"weight:{key}"] = weight
+        projections.append({"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key})
+    return projections
 
 
 def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, Any]:
