@@ -1,4 +1,4 @@
-"""The standalone folder for NIR: the graph, frames in NIR's layout, the spikes that are expected, and a script."""
+"""The standalone folder for NIR: the graph, frames in NIR's layout, the expected spikes, and a script."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ A network of {neurons:,} threshold neurons, written by strop in the Neuromorphic
 {frames}| `run.py` | evaluates the graph by NIR's equations and compares every spike: `pip install nir; python run.py` |
 | `standalone.py` | reading, comparing and the read-out, for `run.py` |
 
-Tensors have their channels first. The input of an input node is an encoded frame ({encodings}). A neuron fires
-where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the network: it
-fires at the network's own threshold too. Output nodes give the values of the read-out before any
-softmax or sigmoid; the largest wins, and a single one that is greater than 0 is class 1. Where more is done with them,
-the node's metadata say what.
+Tensors have their channels first. An input node takes encoded frames ({encodings}). A neuron
+fires where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the
+network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any
+softmax or sigmoid; the largest wins, and a single one that is greater than 0 is class 1. Further steps
+are in the node's metadata.
 
 | node | what it is |
 |---|---|
@@ -76,7 +76,7 @@ def write_nir(
 def _frames(
     graph: Graph, written: Any, frames: FrameDict, labels: npt.NDArray[np.int64] | None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return what enters each input node, and what each Threshold answers, in NIR's layout."""
+    """Return the inputs of each input node and the expected spikes of each Threshold, in NIR's layout."""
     signals = encode(graph, frames)
     spikes = evaluate(graph, signals)
     arrays: dict[str, npt.NDArray[Any]] = {}

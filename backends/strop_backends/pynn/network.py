@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.export.arrays import driven_populations, driving_values, played_nodes
+from strop.export.arrays import current_driven_populations, input_currents, stimulus_nodes
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, checked_weights
@@ -78,7 +78,7 @@ class PyNNNetwork:
         self.graph = graph
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
-        self.played = played_nodes(graph)
+        self.played = stimulus_nodes(graph)
         self._carried = [p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)]
         self._require_memory()
         longest = max((p.delay for p in self._carried), default=1)
@@ -171,7 +171,7 @@ class PyNNNetwork:
                 self.populations[population.name] = self.dialect.sources(population.name, population.size)
             else:
                 self.populations[population.name] = self.dialect.neurons(population)
-        for name in driven_populations(graph):
+        for name in current_driven_populations(graph):
             self.drives[name] = self.dialect.drive(graph.population(name), self.populations[name])
 
     def _connect(self, members: list[Projection]) -> None:
@@ -284,7 +284,7 @@ class PyNNNetwork:
             neurons, frames = np.nonzero(raster.T)
             ticks = self.start + (frames + graph.depth(name)) * dialect.ticks_per_step + neurons % dialect.spread
             dialect.play(self.populations[name], *self._waves.spikes(name, neurons, ticks))
-        for name, values in driving_values(graph, signals).items():
+        for name, values in input_currents(graph, signals).items():
             require_memory(
                 f"driving the {values.shape[1]:,} neurons of {name!r} through {count:,} frames",
                 values.size * dialect.bytes_per_value,

@@ -47,8 +47,8 @@ def write_training_page(
         Of the finished, sharpened network on frames that it has not seen, in [0, 1].
     settings : mapping, optional
         What the training was run with: shown as it is.
-    units : UnitReport, or mapping of layer name to mapping of kind to count, optional
-        What `strop.keras.unit_report` found, or for example `{"dense": {"neurons": 256, "dead": 3}}`.
+    units : NeuronReport, or mapping of layer name to mapping of kind to count, optional
+        What `strop.keras.neuron_report` found, or for example `{"dense": {"neurons": 256, "dead": 3}}`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Layers of `keras.layers` that no spiking graph can hold, each with the reason and what to do instead.
 
-The reader says it of a file, the lowering of a model; docs/layers.md says the same.
+The reader refuses them in files, the lowering in models; docs/layers.md lists the same reasons.
 """
 
 from __future__ import annotations

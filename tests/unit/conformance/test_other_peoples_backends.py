@@ -139,7 +139,7 @@ def test_one_comparison_made_strict_fails_the_suite_and_is_named(site: Path) -> 
     assert result.returncode == 1
     assert "FAILED" in result.stdout
     assert "test_every_spike[toy-strict-threshold_hit_exactly]" in result.stdout
-    assert re.search(r"unit \(\d+,\) stayed silent; its potential is [\d.]+, its threshold", result.stdout)
+    assert re.search(r"neuron \(\d+,\) stayed silent; its potential is [\d.]+, its threshold", result.stdout)
 
 
 def test_delays_that_are_ignored_fail_the_skip_cases(site: Path) -> None:

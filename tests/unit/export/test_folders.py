@@ -178,7 +178,7 @@ def test_a_folder_takes_values_along_that_drive_units(
     folder = strop.export(graph, target, tmp_path / "out", frames=frames)
     arrays = np.load(folder / "frames.npz", allow_pickle=False)
     np.testing.assert_array_equal(arrays["driven:a"], graph.projections[0].operator.apply(signals["x"]))
-    assert "driven by values" in (folder / "README.md").read_text()
+    assert "input currents" in (folder / "README.md").read_text()
     done = run_script(folder, *arguments)
     assert done.returncode == 0, done.stderr + done.stdout
     for name in ("a", "b"):
@@ -294,7 +294,7 @@ def test_a_spinnaker_folder_maps_on_a_virtual_board(tmp_path: Path) -> None:
     assert row == ["b", "12", "neurons", "on", "1", "cores"]
 
 
-def test_folders_of_models_that_take_whole_numbers_are_played_them(tmp_path: Path) -> None:
+def test_folders_of_models_that_take_whole_numbers_are_presented_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     graph = Graph.from_nodes(
         [Input("x", (6,), scaled_by="Rescaling")],

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from strop.errors import BackendError
-from strop.export.arrays import played_nodes, refuse_values
+from strop.export.arrays import refuse_currents, stimulus_nodes
 from strop.graph import Graph
 from strop.running.decode import classes
 from strop.running.encode import Frames, as_frames, encode
@@ -343,6 +343,6 @@ def fixed_point_spikes(graph: Graph, frames: Frames, scaling: Mapping[str, Scali
 
 
 def _carried(graph: Graph) -> dict[str, _Population]:
-    refuse_values(graph, "SpiNNaker")
-    played = played_nodes(graph)
+    refuse_currents(graph, "SpiNNaker")
+    played = stimulus_nodes(graph)
     return {name: _Population(graph, name) for name in graph.population_names if name not in played}

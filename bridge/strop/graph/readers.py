@@ -1,4 +1,4 @@
-"""Files that hold a graph itself, strop's own and those of other formats: what stands beside Keras models as MODEL.
+"""Graph file formats: strop's own `.strop`, and those that installed packages can read (`.nir`).
 
 Formats are found through the entry-point group `strop.readers`: the name is the suffix of its files without the dot,
 the value a callable that takes a path and returns a `Graph`. The bridge knows of none but its own.
@@ -35,7 +35,7 @@ def read_graph(path: Path) -> Graph | None:
     ModelFileError
         If the file is damaged or holds no graph.
     UnsupportedLayerError
-        If a graph of another format holds what strop's units cannot do.
+        If a graph of another format holds what strop's threshold neurons cannot do.
     BackendMissingError
         If the package that reads this format is not installed.
     BackendError

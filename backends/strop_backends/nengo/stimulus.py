@@ -1,12 +1,12 @@
-"""Frames that are played into a Nengo network: one queue for a network, and a place in it for every simulator.
+"""Stimulus of a Nengo network: one queue of presented frames per network, and a cursor in it for every simulator.
 
 Read in nengo 4.1.0:
 
 * A `Process` belongs to a network, not to a simulator: `SimProcess.make_step` (`builder/processes.py`) asks it for a
-  step function whenever a `Simulator` is made or reset, any number of times. What a simulator has played so far is
-  therefore kept in the step function, and nothing of it in the process.
+  step function whenever a `Simulator` is made or reset, any number of times. The position of a simulator is therefore
+  kept in the step function, not in the process.
 * The arrays of a process's state are a simulator's own and outlive `Simulator.reset` (`builder/signal.py`,
-  `SignalDict.reset`): they tell a reset from another simulator.
+  `SignalDict.reset`): they distinguish a reset from another simulator.
 * A simulator's time is a float of `nengo.rc`'s precision, that of the end of the step: the first step has `t = dt`.
 """
 
@@ -44,13 +44,13 @@ class _Place:
     wave: _Wave
 
 
-class Frames:
-    """The frames that were presented to a network, for all its simulators.
+class FrameQueue:
+    """The frames presented to a network, for all its simulators.
 
     Attributes
     ----------
     waves : list of _Wave
-        What a simulator plays that begins with its first step now: all that was presented since frames last entered.
+        Frames for a simulator that takes its first step now: all those presented since frames last entered.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Frames:
         self.waves = state["waves"]
 
     def add(self, rows: Mapping[str, npt.NDArray[Any]], start: int | None) -> None:
-        """Take frames, for simulators that run behind those that they have still to play; see `present`."""
+        """Queue frames, for running simulators behind those still in their queue; see `SpikingNetwork.present`."""
         cursors = self._live()
         self._refuse_within_a_step(cursors)
         wave = _Wave(None if start is None else int(start), len(next(iter(rows.values()))), dict(rows))
@@ -87,7 +87,7 @@ class Frames:
             cursor.waiting, cursor.places = [], []
 
     def cursor(self, name: str, owner: npt.NDArray[Any]) -> Cursor:
-        """Return the place of a simulator, which owns the array `owner`, in the rows called `name`."""
+        """Return the cursor of a simulator, which owns the array `owner`, in the rows called `name`."""
         for cursor in self._live():
             if cursor.name == name and cursor.owner() is owner:
                 cursor.rewind()
@@ -113,9 +113,9 @@ class Frames:
 
 @dataclass(eq=False)
 class Cursor:
-    """How far one simulator has come with the rows of one playback."""
+    """Position of one simulator in the rows of one stimulus."""
 
-    frames: Frames
+    frames: FrameQueue
     name: str
     owner: weakref.ref[npt.NDArray[Any]]
     step: int = -1
@@ -127,7 +127,7 @@ class Cursor:
         self.step, self.waiting, self.places = -1, [], []
 
     def row(self, step: int) -> Any:
-        """Return what is played in a step: a row, or zero."""
+        """Return the row of a step, or zero."""
         if self.step < 0:
             self.waiting = list(self.frames.waves)
         if self.waiting:
@@ -141,7 +141,7 @@ class Cursor:
         return 0.0
 
     def _place(self, step: int) -> None:
-        """Give each wave that waits its steps, and forget those that have left."""
+        """Assign steps to each waiting wave, and drop those that have passed."""
         self.places = [place for place in self.places if place.end > step]
         for wave in self.waiting:
             first = max([step, *(place.end for place in self.places)]) if wave.start is None else wave.start
@@ -165,25 +165,25 @@ def _refuse_overlap(first: int, count: int, others: list[tuple[int, int]]) -> No
             )
 
 
-class Playback(nengo.Process):  # type: ignore[misc]  # Nengo ships no types
-    """Plays rows that were presented to the network, one per time step; zeros where there are none.
+class Stimulus(nengo.Process):  # type: ignore[misc]  # Nengo ships no types
+    """Outputs the rows presented to the network, one per time step; zeros where there are none.
 
     Parameters
     ----------
     name : str
-        What its rows are called in the queue.
+        Name of its rows in the queue.
     size : int
         Number of values in a row.
-    frames : Frames
+    frames : FrameQueue
         The network's queue.
     """
 
-    def __init__(self, name: str, size: int, frames: Frames) -> None:
+    def __init__(self, name: str, size: int, frames: FrameQueue) -> None:
         super().__init__(default_size_in=0, default_size_out=size)
         self.name, self.size, self.frames = name, size, frames
 
     def make_state(self, shape_in: Any, shape_out: Any, dt: float, dtype: Any = None) -> dict[str, FloatArray]:
-        """Return an array by which a simulator is known, or refuse one that does not calculate in float64."""
+        """Return an array that identifies a simulator, or refuse one that does not calculate in float64."""
         if dtype is not None and np.dtype(dtype) != np.float64:
             raise BackendError(
                 f"nengo is configured for {np.dtype(dtype).name}, which rounds weights; set bits = 64 in the section "
@@ -195,7 +195,7 @@ class Playback(nengo.Process):  # type: ignore[misc]  # Nengo ships no types
         """Return the function of time that Nengo calls once a step."""
         cursor = self.frames.cursor(self.name, state["owner"])
 
-        def play(t: float) -> Any:
+        def row(t: float) -> Any:
             return cursor.row(int(t / dt + 0.5) - 1)
 
-        return play
+        return row

@@ -1,4 +1,4 @@
-"""Reading frames and labels from `.npz` files, and writing predictions, for the command line."""
+"""Frames and labels from `.npz` files, for the option `--data` of the command line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import numpy.typing as npt
 from strop.errors import DataError
 
 Array = npt.NDArray[Any]
-
-
-# What an `.npz` file holds of frames or of labels: one array, or several by the names or numbers of inputs or outputs.
+# Frames or labels of an `.npz` file: one array, or several by the names or numbers of inputs or outputs.
 Data = Array | dict[str, Array]
 
 
@@ -25,7 +23,7 @@ def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | 
     ----------
     path : path
         Holds `x` (frames first) and optionally `y`; for several inputs or outputs `x_NAME` and `y_NAME`, or `x_1`,
-        `x_2` and `y_1`, `y_2`, which are returned by what stands behind the underscore. Or Keras's own MNIST keys,
+        `x_2` and `y_1`, `y_2`, which are returned by the name behind the underscore. Or Keras's own MNIST keys,
         where `x_test` and `y_test` are used.
     limit : int, optional
         Only the first so many frames.
@@ -61,7 +59,7 @@ def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | 
 
 
 def _read(file: Any, key: str, mnist: bool) -> Data | None:
-    """Return what a file holds under `x` or `y`, or under names that begin with `x_` or `y_`."""
+    """Return the arrays of a file under `x` or `y`, or under names that begin with `x_` or `y_`."""
     if key in file.files:
         return np.asarray(file[key])
     several = {name[2:]: np.asarray(file[name]) for name in file.files if name.startswith(f"{key}_")}

@@ -1,4 +1,4 @@
-"""What stands for a model or a graph: the thing itself, or the path of a file that holds one."""
+"""The `model` argument of strop's functions: a Keras model, a graph, or the path of a file that holds one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_file(path: str | os.PathLike[str]) -> keras.Model | Graph:
     ModelFileError
         If there is nothing there, or it holds neither.
     """
-    from strop.graph.formats import read_graph
+    from strop.graph.readers import read_graph
 
     path = Path(path)
     if not path.exists():
@@ -40,33 +40,35 @@ def open_file(path: str | os.PathLike[str]) -> keras.Model | Graph:
     return load_model(path)
 
 
-def model_or_graph(given: ModelOrGraph, who: str) -> keras.Model | Graph:
-    """Return what was given as a Keras model or a graph; a path is opened.
+def model_or_graph(model: ModelOrGraph, function: str) -> keras.Model | Graph:
+    """Return a Keras model or a graph; a path is opened.
 
     Parameters
     ----------
-    who : str
-        The function that asks, for messages.
+    function : str
+        Name of the calling function, for messages.
 
     Raises
     ------
     StropError
-        If it is neither; says what to give.
+        If it is neither; the message says what to give.
     """
-    if isinstance(given, (str, os.PathLike)):
-        given = open_file(given)
+    if isinstance(model, (str, os.PathLike)):
+        model = open_file(model)
     keras = sys.modules.get("keras")
-    if isinstance(given, Graph) or (keras is not None and isinstance(given, keras.Model)):
-        return given
-    kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
+    if isinstance(model, Graph) or (keras is not None and isinstance(model, keras.Model)):
+        return model
+    kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
     advice = ""
-    if any(base.__module__.split(".")[0] in ("tf_keras", "tensorflow") for base in type(given).__mro__):
+    if any(base.__module__.split(".")[0] in ("tf_keras", "tensorflow") for base in type(model).__mro__):
         advice = ". A model of tf_keras (Keras 2) can be saved, and its file be given"
-    raise StropError(f"{who} takes a Keras 3 model, a strop.Graph, or the path of a file of one; got {kind}{advice}")
+    raise StropError(
+        f"{function} takes a Keras 3 model, a strop.Graph, or the path of a file of one; got {kind}{advice}"
+    )
 
 
 def keys_of(model: keras.Model | Graph, graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what a Keras model calls its inputs and outputs, and which of the graph's each is.
+    """Return the keys and layer names of a Keras model's inputs and outputs, with the graph's name of each.
 
     A model made with `keras.Model({"left": a}, {"class": b})` takes and gives dictionaries; their keys, and the
     names of the layers, need not be the names in the graph.
@@ -91,8 +93,8 @@ def _is_key(path: tuple[Any, ...]) -> bool:
     return len(path) == 1 and isinstance(path[0], str)
 
 
-def as_graph(given: ModelOrGraph, who: str) -> Graph:
-    """Return what was given as a graph: a path is opened, and a Keras model lowered as `strop.lower(model)` does.
+def as_graph(model: ModelOrGraph, function: str) -> Graph:
+    """Return a graph: a path is opened, and a Keras model lowered as `strop.lower(model)` does.
 
     >>> as_graph(model, "strop.simulate").inputs[0].encoding
     'host'
@@ -102,7 +104,7 @@ def as_graph(given: ModelOrGraph, who: str) -> Graph:
     StropError
         If it is neither a model nor a graph, or the model cannot be lowered.
     """
-    found = model_or_graph(given, who)
+    found = model_or_graph(model, function)
     if isinstance(found, Graph):
         return found
     from strop.lowering import lower

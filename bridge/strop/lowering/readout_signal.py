@@ -1,7 +1,7 @@
-"""The signal behind a read-out's function: no sum of spikes any more, but still to be moved about and averaged.
+"""`ReadoutSignal`, the signal behind a softmax, sigmoid or other read-out function: no sum of spikes any more.
 
-A softmax or sigmoid ends what spikes can carry. What a model does with its values after that is done off the simulator:
-index maps and sums act on the answers (`Readout.after`), everything else is refused.
+What a model does with these values is computed off the simulator: index maps and sums are kept as `Readout.after`,
+everything else is refused.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _SATURATING = ("sigmoid", "tanh", "log_sigmoid", "softplus", "softsign")
 
 
 @dataclass(frozen=True, eq=False)
-class Answer(Signal):
+class ReadoutSignal(Signal):
     """`after(function(logits))`, or the argmax of that.
 
     Attributes
     ----------
     shape : tuple of int
-        Of what comes out, behind `after` and the argmax.
+        Shape behind `after` and the argmax.
     logits : Signal
         In Keras's order of axes.
     kind : str
-        As of a `Readout`.
+        Of the read-out function, see `strop.graph.Readout`.
     after : Operator or None
     argmax : bool
     refusal : Refusal
-        What is said if something follows that takes spikes.
+        Raised if something follows that takes spikes.
     """
 
     logits: Signal | None = None
@@ -55,12 +55,12 @@ class Answer(Signal):
         return self.logits
 
     def linear(self, operator: Operator) -> Signal:
-        """Return the answer behind a linear map of its values."""
+        """Return the signal behind a linear map of its values."""
         self._refuse_class_numbers()
         return replace(self, shape=operator.shape_out, after=compose(self.after, operator))
 
     def select(self, operator: Select) -> Signal:
-        """Return the answer behind an index map; what moves logits without parting them is done to the logits."""
+        """Return the signal behind an index map; a map that moves groups of logits as wholes acts on the logits."""
         if operator.shape_in == operator.shape_out and operator.is_reshape:
             return self
         self._refuse_class_numbers()
@@ -73,12 +73,12 @@ class Answer(Signal):
         return self.biased(shift).linear(Scale(self.shape, scale))
 
     def biased(self, bias: FloatArray) -> Signal:
-        """Return the answer itself, or refuse a bias."""
+        """Return the signal itself; a bias is refused."""
         if bias.any():
             raise Refusal("it adds a constant to the values of the read-out", "add it to what the model predicts")
         return self
 
-    def chosen(self, axis: int) -> Answer:
+    def chosen(self, axis: int) -> ReadoutSignal:
         """Return the argmax along an axis of a frame."""
         self._refuse_class_numbers()
         if self.kind in _SATURATING:
@@ -87,7 +87,7 @@ class Answer(Signal):
                 f"take the argmax of what goes into the {self.kind}",
             )
         moved = rearrange(self, lambda index: np.moveaxis(index, axis, -1))
-        assert isinstance(moved, Answer)
+        assert isinstance(moved, ReadoutSignal)
         return replace(moved, shape=moved.shape[:-1], argmax=True)
 
     def _refuse_class_numbers(self) -> None:
@@ -104,8 +104,8 @@ def _keeps_groups(operator: Select, size: int) -> bool:
     return bool((runs[:, 0] % size == 0).all() and (np.diff(runs, axis=1) == 1).all())
 
 
-def answer(kind: str, signal: Signal, axis: int = -1, refusal: Refusal | None = None) -> Answer:
-    """Return a function of a signal as an answer, over an axis of frames in Keras's order (batch axis not counted).
+def as_readout(kind: str, signal: Signal, axis: int = -1, refusal: Refusal | None = None) -> ReadoutSignal:
+    """Return a read-out function of a signal, over an axis of frames in Keras's order (batch axis not counted).
 
     Parameters
     ----------
@@ -113,25 +113,25 @@ def answer(kind: str, signal: Signal, axis: int = -1, refusal: Refusal | None = 
         Raised where something follows that takes spikes.
     """
     signal = signal.in_keras_order()
-    if isinstance(signal, Answer):
+    if isinstance(signal, ReadoutSignal):
         raise Refusal("it follows the decoder", "make the decoder or softmax the last layer")
     if signal.pooled is not None:
         raise Refusal("its input was max-pooled before any activation", "put the activation before the pooling")
     alone = kind in ELEMENTWISE_KINDS
     logits = signal if alone else rearrange(signal, lambda index: np.moveaxis(index, axis, -1))
     # A function of spikes is no longer known to have two values.
-    found = Answer(logits.shape, (), logits=replace(logits, levels=None), kind=kind, refusal=refusal)
+    found = ReadoutSignal(logits.shape, (), logits=replace(logits, levels=None), kind=kind, refusal=refusal)
     back = found if alone else rearrange(found, lambda index: np.moveaxis(index, -1, axis))
-    assert isinstance(back, Answer)
+    assert isinstance(back, ReadoutSignal)
     return back
 
 
 # Several at once ------------------------------------------------------------------------------------------------------
 
 
-def answers_alone(signals: Sequence[Signal]) -> list[Answer]:
-    """Return the signals if all of them are answers of one kind, none if none is; refuse a mixture."""
-    found = [signal for signal in signals if isinstance(signal, Answer)]
+def only_readouts(signals: Sequence[Signal]) -> list[ReadoutSignal]:
+    """Return the signals if all of them are read-outs of one kind, none if none is; refuse a mixture."""
+    found = [signal for signal in signals if isinstance(signal, ReadoutSignal)]
     if not found:
         return []
     if len(found) < len(signals):
@@ -149,38 +149,38 @@ def answers_alone(signals: Sequence[Signal]) -> list[Answer]:
     return found
 
 
-def _group(one: Answer) -> int:
+def _group(one: ReadoutSignal) -> int:
     """Return how many logits share one function."""
     return 1 if one.kind in ELEMENTWISE_KINDS or one.kind == "linear" else one.summed.shape[-1]
 
 
-def together(
-    answers: Sequence[Answer], shape: Shape, places: Sequence[IntArray], join: Callable[..., Signal]
-) -> Answer:
-    """Return several answers as one: value j of the k-th is added to place `places[k].flat[j]` of a frame of `shape`.
+def joined_readouts(
+    signals: Sequence[ReadoutSignal], shape: Shape, places: Sequence[IntArray], join: Callable[..., Signal]
+) -> ReadoutSignal:
+    """Return several read-outs as one: value j of the k-th is added to place `places[k].flat[j]` of a frame of `shape`.
 
     Parameters
     ----------
     join : callable
         `strop.lowering.layers.merging.joined`: signals one behind the other.
     """
-    first, size = answers[0], _group(answers[0])
-    rows = [rearrange(one.summed, lambda index: index.reshape(-1, size)) for one in answers]
+    first, size = signals[0], _group(signals[0])
+    rows = [rearrange(one.summed, lambda index: index.reshape(-1, size)) for one in signals]
     ends = np.cumsum([row.shape[0] for row in rows])
     logits = join(rows, 0, ends)
     pre, post, weight = [], [], []
-    for one, end, row, place in zip(answers, ends, rows, places, strict=True):
+    for one, end, row, place in zip(signals, ends, rows, places, strict=True):
         inner = one.after or Select(one.shape, flat_index(one.shape))
         source, target, factor = inner.to_coo()
         pre.append(source + (int(end) - row.shape[0]) * size)
         post.append(place.reshape(-1)[target])
         weight.append(factor)
     after = Sparse(logits.shape, shape, np.concatenate(pre), np.concatenate(post), np.concatenate(weight))
-    kind = first.kind if all(one.kind == first.kind != "key" for one in answers) else "softmax"
+    kind = first.kind if all(one.kind == first.kind != "key" for one in signals) else "softmax"
     moved = _as_select(after)
     whole = replace(first, shape=logits.shape, logits=replace(logits, levels=None), after=None, kind=kind)
     result = whole.linear(after) if moved is None else whole.select(moved)
-    assert isinstance(result, Answer)
+    assert isinstance(result, ReadoutSignal)
     return result
 
 
@@ -193,8 +193,8 @@ def _as_select(operator: Sparse) -> Select | None:
     return Select(operator.shape_in, index.reshape(operator.shape_out))
 
 
-def after_map(one: Answer) -> Operator | None:
-    """Return what comes after the function as an index map, as the list of its weights, or None for nothing."""
+def after_map(one: ReadoutSignal) -> Operator | None:
+    """Return the map behind the function as `Select` or `Sparse`, or None if there is none."""
     if one.after is None or isinstance(one.after, (Select, Sparse)):
         return one.after
     pre, post, weight = one.after.to_coo()

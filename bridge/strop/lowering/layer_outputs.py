@@ -1,4 +1,4 @@
-"""A model compiled once to show what its layers give, and kept for as long as the model lives and stays as it is.
+"""Layer outputs of a Keras model, by a walk that is compiled once and kept while the model lives and is unchanged.
 
 Keras compiles `predict` anew for each model object (`make_predict_function` in
 `keras/src/backend/tensorflow/trainer.py` of 3.15), so a new walker for each verification would be traced each time.
@@ -24,17 +24,17 @@ from strop.keras.thresholds import declared_threshold
 from strop.keras.walk import walk
 
 Array = npt.NDArray[Any]
-# What the observed calls gave, the outputs of the walk, and the outputs of the model itself.
+# Outputs of the observed calls, of the walk, and of the model itself.
 Shown = tuple[list[Array], list[Array], list[Array]]
 
 _KEPT: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], Walker]] = weakref.WeakKeyDictionary()
 
 
 def walker_of(model: keras.Model, visits: Sequence[int]) -> Walker:
-    """Return a compiled walk along `model` that shows the outputs of some of its calls; the last one, if it still fits.
+    """Return a compiled walk along `model` that gives the outputs of some of its calls; the kept one, if it still fits.
 
-    New weights (and sharpness) need no new walk: they are read each time. Anything else that changes does: a layer
-    added, an argument of a layer, a function, or a variable exchanged.
+    New weights (and sharpness) need no new walk: they are read each time. Any other change does: a layer added, an
+    argument of a layer, a function, or a variable exchanged.
 
     Parameters
     ----------
@@ -43,29 +43,28 @@ def walker_of(model: keras.Model, visits: Sequence[int]) -> Walker:
     """
     wanted = tuple(visits)
     kept = _KEPT.setdefault(model, {})
-    likeness = _Likeness(model)
-    if wanted not in kept or not kept[wanted].likeness.same(likeness):
-        kept[wanted] = Walker(model, wanted, likeness)
+    fingerprint = _Fingerprint(model)
+    if wanted not in kept or not kept[wanted].fingerprint.same(fingerprint):
+        kept[wanted] = Walker(model, wanted, fingerprint)
     return kept[wanted]
 
 
-class _Likeness:
-    """What a model looked like when it was compiled: all that a trace of it bakes in.
+class _Fingerprint:
+    """Everything of a model that a compiled trace of it depends on.
 
-    Nothing is held on to: what was exchanged since is recognised by its weak reference, not by a number that Python
-    may have given to another object.
+    Objects are compared by weak references: they keep nothing alive, and an `id` could be that of a newer object.
     """
 
     def __init__(self, model: keras.Model) -> None:
         layers = list(model._flatten_layers())
         self.config = _config(model)
-        self.said = [_plain(layer) for layer in layers]
+        self.attributes = [_plain(layer) for layer in layers]
         parts = [*model.variables, *layers, *(getattr(layer, "activation", None) for layer in layers)]
         self.parts = [weakref.ref(part) for part in parts if part is not None and _can_be_referred_to(part)]
 
-    def same(self, other: _Likeness) -> bool:
+    def same(self, other: _Fingerprint) -> bool:
         """Whether a model that looks like `other` computes what this one did, but for its weights."""
-        if self.config is None or (self.config, self.said) != (other.config, other.said):
+        if self.config is None or (self.config, self.attributes) != (other.config, other.attributes):
             return False
         if len(self.parts) != len(other.parts):
             return False
@@ -73,7 +72,7 @@ class _Likeness:
 
 
 def _plain(layer: Any) -> dict[str, Any]:
-    """Return what a layer says of itself in plain values, which its config may leave out."""
+    """Return the public attributes of a layer that are plain values; its config may leave them out."""
     kinds = (bool, int, float, str, tuple)
     return {name: repr(x) for name, x in vars(layer).items() if not name.startswith("_") and isinstance(x, kinds)}
 
@@ -87,15 +86,15 @@ def _can_be_referred_to(part: Any) -> bool:
 
 
 def _config(model: keras.Model) -> str | None:
-    """Return all arguments of all layers as text, or None for a model that does not tell: it is walked anew each time.
+    """Return all arguments of all layers as text, or None for a model without a config: it is compiled anew each time.
 
-    Keras's format of numbers and images is global, and some layers look it up when they are called.
+    Keras's number and image formats are global settings, which some layers look up when they are called.
     """
-    said = [keras.config.floatx(), keras.config.image_data_format(), keras.config.epsilon()]
+    formats = [keras.config.floatx(), keras.config.image_data_format(), keras.config.epsilon()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of functions that could not be saved
-            return json.dumps([*said, keras.saving.serialize_keras_object(model)], sort_keys=True)
+            return json.dumps([*formats, keras.saving.serialize_keras_object(model)], sort_keys=True)
     except Exception:  # whatever a layer's own get_config raises
         return None
 
@@ -108,19 +107,19 @@ class Walker:
     model : keras.Model
         Held weakly.
     visits : tuple of int
-    likeness : _Likeness
+    fingerprint : _Fingerprint
         Of the model as it is now.
     """
 
-    def __init__(self, model: keras.Model, visits: tuple[int, ...], likeness: _Likeness) -> None:
-        self.likeness = likeness
+    def __init__(self, model: keras.Model, visits: tuple[int, ...], fingerprint: _Fingerprint) -> None:
+        self.fingerprint = fingerprint
         self._walk = _Walk(weakref.ref(model), visits)
         self._types = [(tuple(tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
         self._function: Callable[[list[Array]], Any] | None = None
 
     @property
     def firing(self) -> dict[int, str]:
-        """Calls of layers that spike by what they are, number to path; known once frames went through."""
+        """Calls of layers that spike (see `spikes`), number to path; known after the first frames."""
         return self._walk.firing
 
     def __call__(self, arrays: list[Array]) -> Shown:
@@ -137,9 +136,9 @@ class Walker:
         import tensorflow as tf
 
         def walked(arrays: list[Any]) -> Any:
-            # Each variable is read once: TensorFlow merges what the walk and the model itself do alike only where both
-            # start from the same tensors, and a read of a variable is no such thing. (Measured: a LeNet's walk together
-            # with the model takes 1.0 times the walk alone, and 1.8 times without this.)
+            # Each variable is read once: TensorFlow merges common subexpressions of the walk and the model only where
+            # both start from the same tensors, and two reads of a variable are two tensors. (Measured: a LeNet's walk
+            # together with the model takes 1.0 times the walk alone, and 1.8 times without this.)
             variables = self._walk.model().variables
             read = [(variable, tf.convert_to_tensor(variable.value)) for variable in variables]
             with keras.StatelessScope(state_mapping=read):
@@ -152,13 +151,13 @@ class Walker:
             # XLA where Keras would use it, and nowhere else.
             jit_compile=True if self._walk.jit_compile else None,
         )
-        # A concrete function is never traced again, and its one trace counts among nobody's "recent calls".
+        # A concrete function is never traced again, so its one trace causes no warning.
         concrete = function.get_concrete_function(specs)
         return lambda arrays: concrete([tf.convert_to_tensor(x, s.dtype) for x, s in zip(arrays, specs, strict=True)])
 
 
 def spikes(layer: Any) -> bool:
-    """Whether a layer gives spikes by what it is, however it is lowered; a wrapped model is not looked into."""
+    """Whether a layer is a spiking activation, or has one, however it is lowered; wrapped models are not searched."""
     inner = getattr(layer, "layer", None)
     if isinstance(layer, keras.layers.Wrapper) and not isinstance(inner, keras.Model):
         return spikes(inner)
@@ -173,7 +172,7 @@ def _numpy(value: Any) -> Array:
 
 
 class _Walk(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """The walk as a model, so that Keras sets up what its layers look for when they are called."""
+    """The walk as a model, so that Keras sets up the call context that layers expect."""
 
     def __init__(self, model: Callable[[], keras.Model | None], visits: tuple[int, ...]) -> None:
         super().__init__(name="walk")
@@ -195,7 +194,7 @@ class _Walk(keras.Model):  # type: ignore[misc]  # Keras ships no types
         return model
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        # `training` is there for Keras to pass on: augmentation takes itself to be in training unless it is told.
+        # `training` is there for Keras to pass on: augmentation layers default to training=True.
         model, visits = self.model(), self._walked[1]
         shown: list[Any] = []
         count = -1
@@ -205,7 +204,7 @@ class _Walk(keras.Model):  # type: ignore[misc]  # Keras ships no types
             count += 1
             if spikes(operation):
                 self.firing[count] = path
-            # As Keras does where a model runs in inference: what was written down when the layer was called gives way.
+            # As Keras does in inference: the recorded `training` argument of the call is overridden.
             outputs = operation(*args, **{**kwargs, "training": False} if "training" in kwargs else kwargs)
             if count in visits:
                 shown.append(outputs)
@@ -217,6 +216,7 @@ class _Walk(keras.Model):  # type: ignore[misc]  # Keras ships no types
 
 
 def _as_made(model: keras.Model, arrays: list[Any]) -> Any:
-    """Return the arrays in the structure that the model was made with, a dictionary say: Keras warns of any other."""
+    """Return the arrays in the structure of the model's inputs (a dictionary, for example): Keras warns of any
+    other."""
     # A Sequential model, which has one input, may not know it yet.
     return arrays[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, arrays)
