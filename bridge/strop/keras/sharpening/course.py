@@ -179,6 +179,8 @@ class Course:
         """Return the sharpness of the epoch that begins, from that of the one before."""
         if self.phase != "sharpening" or self.holding:
             return values
+        # A rounding short of sharp is sharp: it must not take a step that the last epochs do not have.
+        values = [1.0 if value > _NEARLY_SHARP else value for value in values]
         stepped, left = list(values), self.pace
         for index, value in enumerate(values):
             if value >= 1.0:
