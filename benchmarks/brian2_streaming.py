@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import strop
-from strop.cli.data import read_data
+from strop.cli.npz import read_data
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
@@ -79,7 +79,7 @@ def pointer(array: np.ndarray) -> ctypes.c_void_p:
 
 
 class CLoop:
-    """The C loop over the synapses that Brian2 has, fed with the spikes that are played in to Brian2."""
+    """The C loop over the synapses that Brian2 has, fed with the stimulus spikes of Brian2."""
 
     def __init__(self, loop: ctypes.CDLL, network: object, graph: strop.Graph, spikes: dict[str, np.ndarray]) -> None:
         self.loop, self.graph = loop, graph
@@ -92,7 +92,7 @@ class CLoop:
         self.weight = np.ascontiguousarray(synapses.w[:], dtype=np.float64)
         self.bias = np.array(network.units.bias[:])
         self.threshold = np.array(network.units.th[:])
-        played = [name for name, span in network.spans.items() if span.played]
+        played = [name for name, span in network.spans.items() if span.stimulus]
         rest = [network.spans[name] for name in graph.population_names if name not in played]
         self.bounds = np.array([rest[0].start, *(span.stop for span in rest)], dtype=np.int64)
         rows, units = [], []

@@ -2,7 +2,7 @@
 
     python benchmarks/repeated_verification.py --models 100
 
-What is compiled of a model is kept as long as the model lives (`strop.lowering.shown_values`), so from the second time
+What is compiled of a model is kept as long as the model lives (`strop.lowering.layer_outputs`), so from the second time
 on a verification costs what lowering, the oracle and Keras's own arithmetic cost. Figures are in docs/performance.md.
 """
 

@@ -57,9 +57,8 @@ print(f"{len(x_train)} images to train on, {len(x_val)} to validate with, {len(x
 # The model is a small convolutional network. Two things in it are not Keras's own:
 #
 # * `SpikingBReLU`, the activation. At first it is the bounded ReLU, `clip(x, 0, 1)`: smooth enough to train. Later it
-#   becomes a **threshold**: 1 where `x >= 0.5`, else 0. A unit with such an activation says only yes or no. In the
-#   language of spiking networks it is a **neuron** (or unit), its sum `x` is its **potential**, and its yes is a
-#   **spike**.
+#   becomes a **threshold**: 1 where `x >= 0.5`, else 0. A unit of Keras with such an activation says only yes or no. In
+#   the language of spiking networks it is a **neuron**, its sum `x` is its **potential**, and its yes is a **spike**.
 # * `SoftmaxDecode`, the last layer. With only yes and no, one neuron for each class would be fragile. So 200 neurons
 #   vote, and a fixed random **key** says which 60 of them stand for which class. The class whose neurons agree best
 #   wins. This is called an *n-hot* code; the layer has nothing to train.
@@ -200,7 +199,7 @@ print(strop.inspect(graph))
 # And the lines below:
 #
 # * `(host)` behind the input is the **encoding**: pixels are shades of grey, not spikes. By default the first layer is
-#   calculated on the host (the computer that feeds the simulator), and its spikes are played in. [Other
+#   calculated on the host (the computer that feeds the simulator), and its spikes are the simulator's input. [Other
 #   encodings](encodings.md) turn the pixels themselves into spikes. `(key)` says that the read-out is an n-hot code.
 # * The totals, and the memory that they take.
 # * What the same network costs without spikes, as dense arithmetic, and which part of it stays on the host. Given
@@ -279,7 +278,7 @@ figure.suptitle("the digit in each image, and its spikes", fontsize=12)
 # reaches the threshold all by itself, so they fire in every step in which nothing speaks against it. `strop.simulate`
 # leaves such steps out.
 #
-# (How steps are counted is the simulator's affair. In Nengo, where a spike can pass a connection within a step, all
+# (Simulators count steps differently. In Nengo, where a spike can pass a connection within a step, all
 # populations answer an image in the same step. The spikes are the same.)
 #
 # ### Inside a single neuron
@@ -355,7 +354,7 @@ print(report)
 # How to read it:
 #
 # * A row is a layer: its neurons, the spikes of an image on average, and what each comparison found. **Equal** means
-#   that every neuron fired for the same images as its Keras unit: here more than a million yes-or-no answers for each
+#   that every neuron fired for the same images as in Keras: here more than a million yes-or-no answers for each
 #   simulator.
 # * A **tie** is a difference that Keras's own rounding can explain. Keras adds up in float32, in an order that it does
 #   not tell. If a potential is so close to its threshold that this rounding decides, either answer is right. strop

@@ -21,7 +21,7 @@ from strop.graph import with_weights
 def set_up(simulator: str, timestep: float) -> Any:
     """What each simulator wants of `setup`; NEST rounds delays, so they stand a little off whole steps."""
     # strop imports PyNN's modules without their banners and warnings; `import pyNN.nest as sim` does as well.
-    import_module("strop_backends.pynn.dialect").dialect_for(f"pyNN.{simulator}")
+    import_module("strop_backends.pynn.common.dialect").dialect_for(f"pyNN.{simulator}")
     sim = import_module(f"pyNN.{simulator}")
     options: dict[str, Any] = {}
     if simulator == "nest":

@@ -20,7 +20,7 @@ from images import load_images
 import strop
 from strop.costs.inspection import inspect_graph
 from strop.running.registry import available_backends
-from strop_backends.pynn.fixed_point import fixed_point_report, measured_scaling
+from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, measured_scaling
 
 BACKENDS = [name for name in ("reference", "pynn-nest") if name in available_backends()]
 SHIPPED = Path(__file__).parent / "models" / "original_whetstone_mlp.h5"

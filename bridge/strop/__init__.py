@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from strop.errors import StropError
+
+# Not lazily: the first import of the room `strop.export` would put the package in the place of the function.
+from strop.export.folders import export
 from strop.graph import Graph
 from strop.running.simulate import Result, build, simulate
 from strop.verification.report import Report
@@ -28,7 +31,6 @@ from strop.verification.verify import verify
 
 if TYPE_CHECKING:
     from strop.costs.inspection import inspect
-    from strop.export.folders import export
     from strop.lowering import lower
     from strop.reader import load_model
 
@@ -49,7 +51,6 @@ __all__ = [
 ]
 
 _LAZY = {
-    "export": "strop.export.folders",
     "inspect": "strop.costs.inspection",
     "load_model": "strop.reader",
     "lower": "strop.lowering",
@@ -63,7 +64,7 @@ _MOVED = {
     "backend": ("running.backend", "running.registry"),
     "bounds": ("verification.bounds",),
     "capacity": ("graph.capacity",),
-    "data": ("cli.data", "graph.files.atomic"),
+    "data": ("cli.npz", "graph.files.atomic"),
     "decode": ("running.decode", "graph.nodes"),
     "encode": ("running.encode", "running.frame_notes", "graph.planes"),
     "energy": ("costs.energy",),

@@ -38,7 +38,7 @@ class DataError(StropError, ValueError):
 
 
 class CapacityError(StropError):
-    """What was asked for needs more memory, synapses or delay than there is; raised before allocating."""
+    """A request needs more memory, synapses or delay than is available; raised before allocating."""
 
 
 class QuantizationError(StropError):
@@ -47,12 +47,12 @@ class QuantizationError(StropError):
 
 
 class BackendError(StropError):
-    """A backend is there but cannot run this graph, or the simulator failed while it ran.
+    """A backend is installed but cannot run this graph, or the simulator failed while it ran.
 
     Attributes
     ----------
     backend : str or None
-        Its name, where several were asked for and one of them failed.
+        Name of the backend that failed, where several were requested.
     """
 
     backend: str | None = None
@@ -73,7 +73,7 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     Parameters
     ----------
     name : str
-        As it was given; anything else is like nothing.
+        As the user wrote it; for anything but a string nothing is suggested.
     known : iterable of str
     """
     if not isinstance(name, str):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import refused, strop
+from command_line import refused, strop, strop_process
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_verify_passes_writes_json_and_a_page(folder: Path, tmp_path: Path) -> None:
-    result = strop(
+    result = strop_process(
         "verify",
         folder / "tiny.keras",
         *("--data", folder / "data.npz", "--backends", "reference", "--limit", 20),
@@ -116,7 +116,7 @@ def test_faults_end_with_exit_code_1(folder: Path, tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deaf\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[strop.backends]\ndeaf = deaf:Deaf\n")
-    result = strop(
+    result = strop_process(
         *("verify", folder / "tiny.keras", "--data", folder / "data.npz", "--backends", "deaf"),
         *("--json", tmp_path / "out.json"),
         PYTHONPATH=os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]),
@@ -220,7 +220,8 @@ def test_bad_data_ends_with_one_line_and_exit_code_2(folder: Path, tmp_path: Pat
     ],
 )
 def test_bad_models_end_with_one_line_and_exit_code_2(folder: Path, model: str, words: list[str]) -> None:
-    refused(strop("inspect", folder / model), 2, *words)
+    # One of them in a process of its own, where TensorFlow starts up and has much to say.
+    refused((strop_process if model == "half.keras" else strop)("inspect", folder / model), 2, *words)
 
 
 def test_unknown_backends_end_with_exit_code_3(folder: Path) -> None:

@@ -12,7 +12,7 @@ from command_line import strop
 
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Dense, Graph, Input, Population, Readout, graphs_equal
-from strop.graph.files.formats import read_graph, reader_suffixes
+from strop.graph.readers import read_graph, reader_suffixes
 
 
 def graph() -> Graph:

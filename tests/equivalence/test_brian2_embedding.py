@@ -351,7 +351,7 @@ def test_brian2s_own_interface_changes_weights_too() -> None:
     network.run(network.duration())
     for pair, values in network.weights().items():
         np.testing.assert_array_equal(values, weights_of(doubled)[pair])
-    played = {name: spikes for name, spikes in spikes_of(GRAPH, FRAMES).items() if network.spans[name].played}
+    played = {name: spikes for name, spikes in spikes_of(GRAPH, FRAMES).items() if network.spans[name].stimulus}
     assert not played, "all populations are simulated here"
     assert_answered(network, monitor, FRAMES, 0, doubled)
 

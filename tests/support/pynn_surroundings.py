@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from strop_backends.pynn.dialect import dialect_for
-from strop_backends.pynn.quiet import quiet_brian2, quiet_nest
+from strop_backends.pynn.brian2.log_filter import quiet_brian2
+from strop_backends.pynn.common.dialect import dialect_for
+from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 STEPS = {
     "pynn-nest": (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.25, 1.0, 2.0),

@@ -17,7 +17,7 @@ __all__ = ["Brian2Backend", "Brian2StandaloneBackend"]
 
 
 class Brian2Backend(Backend):
-    """Brian2 2.9 or newer, runtime mode (Cython where a compiler is found, else NumPy)."""
+    """Brian2 2.9 or newer in runtime mode (Cython where a compiler is found, else NumPy)."""
 
     name: ClassVar[str] = "brian2"
     summary: ClassVar[str] = "Brian2 in runtime mode, one NeuronGroup, a frame per time step"
@@ -40,9 +40,9 @@ class Brian2Backend(Backend):
         dt : float, default 1e-3
             Length of a time step in seconds.
         target : {"auto", "cython", "numpy"}
-            What Brian2 generates code for.
+            Code-generation target of Brian2.
         prefix : str, optional
-            What all Brian2 names begin with; by default nothing, and names that are taken get a number.
+            Prefix of all Brian2 names; by default none, and names that are taken get a number.
         name : str, optional
             The network's own name.
         """
@@ -67,7 +67,7 @@ class Brian2Backend(Backend):
         }
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """Return what a script may have done to Brian2; see `strop_backends.brian2.surroundings`."""
+        """Return states in which a script may leave Brian2; see `strop_backends.brian2.surroundings`."""
         from strop_backends.brian2.surroundings import SURROUNDINGS
 
         return SURROUNDINGS
@@ -112,7 +112,7 @@ class Brian2StandaloneBackend(Brian2Backend):
         return {"7 frames at once": {"frames_at_once": 7}}
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """Return what a script may have done before a program is compiled, all of it at once: compiling takes long."""
+        """Return one state of Brian2 with all preferences changed at once, because compiling takes long."""
         from strop_backends.brian2.surroundings import before_compiling
 
         return {"all preferences changed, another device": before_compiling}

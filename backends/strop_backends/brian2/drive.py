@@ -1,10 +1,10 @@
-"""What reaches a Brian2 network from outside: frames that wait, enter one per step, and are forgotten.
+"""Stimulus of a Brian2 network: presented frames wait in a queue, enter one per step, and are dropped.
 
 Read in brian2 2.9.0, 2.10.1 and 2.11.0:
 
 * `Network.run` sets every clock to the time of the network before it begins (`core/network.py`, `Clock.set_interval`).
-  So a clock says the next step only in the network that ran it last: the step in which waiting frames enter is found
-  when it has come, not when they are presented.
+  So a clock shows the next step only in the network that ran it last: the step in which waiting frames enter is
+  determined when they enter, not when they are presented.
 * `Network.store` and `restore` ask every object for its state (`Network._full_state`). Frames that wait are state.
 """
 
@@ -34,30 +34,30 @@ DRIVE, DECIDE, FORGET, DELIVER, RECORD = -1, 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Span:
-    """The place of one node among the units: `start` to `stop - 1`; `played` if its spikes come from outside."""
+    """The place of one node among the neurons: `start` to `stop - 1`; `stimulus` if its spikes are presented."""
 
     start: int
     stop: int
-    played: bool
+    stimulus: bool
 
 
 @dataclass(frozen=True)
 class _Pulses:
-    """Spikes that are played in: those of row r are `units[ends[r]:ends[r + 1]]`; row 0 is `late` steps late."""
+    """Stimulus spikes: those of row r are `neurons[ends[r]:ends[r + 1]]`; row 0 is `late` steps late."""
 
     late: int
-    units: IntArray
+    neurons: IntArray
     ends: IntArray
 
     def add_to(self, v: FloatArray, step: int) -> None:
         row = step - self.late
         if 0 <= row < len(self.ends) - 1:
-            v[self.units[self.ends[row] : self.ends[row + 1]]] += 1.0
+            v[self.neurons[self.ends[row] : self.ends[row + 1]]] += 1.0
 
 
 @dataclass(frozen=True)
 class _Currents:
-    """Analogue values that are played in: row r of `values` arrives `late + r` steps after the first frame entered."""
+    """Input currents of a population: row r of `values` arrives `late + r` steps after the first frame entered."""
 
     late: int
     place: slice
@@ -86,14 +86,14 @@ class _Wave:
 
 
 class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no types
-    """Adds what comes from outside to the potentials, just before they are looked at.
+    """Adds stimulus spikes and input currents to the potentials, just before the threshold is evaluated.
 
     Parameters
     ----------
     graph : Graph
     spans : mapping of node name to Span
-    v : float64 array, shape (units,)
-        The potentials, as Brian2 keeps them.
+    v : float64 array, shape (neurons,)
+        The potentials: Brian2's own array.
     clock : brian2.Clock
     name : str
 
@@ -114,13 +114,13 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         self._currents = {
             population.name: [p for p in graph.incoming(population.name) if p.source not in spans]
             for population in graph.populations
-            if not spans[population.name].played
+            if not spans[population.name].stimulus
         }
         self._waves: list[_Wave] = []
         self._waiting = False
 
     def __del__(self) -> None:
-        """Say nothing: Brian2 warns of objects that were never run, and a network may well be built only."""
+        """Suppress Brian2's warning of objects that were never run: a network may be built without being run."""
 
     @property
     def next_step(self) -> int:
@@ -128,7 +128,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         return int(self._timestep[0])
 
     def load(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None) -> None:
-        """Take encoded frames (see `strop.running.encode.encode`), behind those that were taken before.
+        """Queue encoded frames (see `strop.running.encode.encode`) behind those presented before.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         Raises
         ------
         BackendError
-            If the step is past, or others enter then.
+            If the step is past, or frames presented before enter then.
         """
         count = len(next(iter(signals.values())))
         wave = _Wave(None if start is None else int(start), count, self._parts(signals, count))
@@ -149,7 +149,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         self._waiting = True
 
     def clear(self) -> None:
-        """Drop all frames that have not entered yet, and what is on its way from those that have."""
+        """Drop all frames that have not entered yet, and late parts of those that have."""
         self._waves, self._waiting = [], False
 
     @property
@@ -161,14 +161,14 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         return end - now + self.graph.total_depth if self._waves else 0
 
     def _parts(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> tuple[_Pulses | _Currents, ...]:
-        played = {**signals, **host_spikes(self.graph, signals)}
+        stimulus = {**signals, **host_spikes(self.graph, signals)}
         parts: list[_Pulses | _Currents] = []
         for name, span in self.spans.items():
             late = self.graph.depth(name)
-            if span.played:
-                row, unit = np.nonzero(played[name].reshape(count, -1))
+            if span.stimulus:
+                row, neuron = np.nonzero(stimulus[name].reshape(count, -1))
                 ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
-                parts.append(_Pulses(late, unit + span.start, ends))
+                parts.append(_Pulses(late, neuron + span.start, ends))
             elif self._currents[name]:
                 sums = np.sum([p.operator.apply(signals[p.source]) for p in self._currents[name]], axis=0)
                 parts.append(_Currents(late, slice(span.start, span.stop), sums.reshape(count, -1)))
@@ -177,7 +177,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
     # Within a run ------------------------------------------------------------------------------------------------
 
     def deliver(self) -> None:
-        """Let in what arrives in this step."""
+        """Add the spikes and currents of this step to the potentials."""
         step = int(self._timestep[0])
         if self._waiting:
             self._begin(step)
@@ -189,7 +189,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         self._waves = [wave for wave in self._waves if wave.end + self.graph.total_depth > step + 1]
 
     def _begin(self, step: int) -> None:
-        """Give each presentation that is new its step."""
+        """Assign a step to each new presentation."""
         placed: list[_Wave] = []
         for wave in self._waves:
             if wave.begun:
@@ -224,7 +224,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
     # Before a run, store and restore -----------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise `BackendError` if the surroundings have changed so that the network would no longer be the graph."""
+        """Raise `BackendError` if the device or the clock has changed so that spikes would differ from the graph's."""
         if brian2.get_device() is not runtime_device:
             raise BackendError(
                 f"brian2: the device {type(brian2.get_device()).__name__} was set after the network had been built; it "
@@ -237,7 +237,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
             )
 
     def before_run(self, run_namespace: Any) -> None:
-        """Check once more, for those who run the objects in a network of their own."""
+        """Check also where the objects run in another network."""
         self.check()
         super().before_run(run_namespace)
 

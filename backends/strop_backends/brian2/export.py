@@ -1,4 +1,4 @@
-"""The take-away folder for Brian2: a script that builds, runs and checks the network without strop."""
+"""The standalone folder for Brian2: a script that builds, runs and checks the network without strop."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.export.arrays import describe, write_portable
+from strop.export.script import write_script
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
-_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, for Brian2
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
 nor Keras:
 
     pip install "brian2>=2.9"
@@ -36,5 +37,5 @@ def write_brian2(
     if options:
         raise BackendError(f"the target 'brian2' does not know the option(s) {', '.join(sorted(options))}")
     network = write_portable(graph, out, frames, labels, "brian2", ENCODINGS)
-    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    write_script(out, _TEMPLATE)
     (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")

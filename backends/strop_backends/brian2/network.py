@@ -1,6 +1,6 @@
-"""A graph as a `brian2.Network`.
+"""`SpikingNetwork`: a graph as a `brian2.Network`.
 
-What a step of Brian2 does was read in brian2 2.9.0:
+A step of Brian2, from the source of brian2 2.9.0:
 
 * The order within a step is `start, groups, thresholds, synapses, resets, end`, and before and after each of them
   there is a slot of its own (`core/network.py`, `Network.schedule` and `_sort_objects`).
@@ -10,10 +10,11 @@ What a step of Brian2 does was read in brian2 2.9.0:
   (`synapses/synapses.py`, `SynapticPathway.push_spikes`; `synapses/cspikequeue.cpp`: `push`, then `peek` at offset 0).
 * A delay in steps is `int(delay / dt + 0.5)` (`cspikequeue.cpp`, `prepare`).
 
-So in each step the potential is looked at, set back to the bias, and filled by spikes: a projection that the graph
-gives a delay of d steps has a Brian2 delay of d - 1 steps, and what a unit gathers in step t decides in step t + 1.
-Every unit is set back in every step, whether it fired or not: no state survives, and a frame can follow in every step.
-All of that happens in one slot, one after the other (`drive.SLOT`), because the order of slots is the user's to choose.
+So in each step the threshold is evaluated, the potential is reset to the bias, and spikes are added to it: a projection
+that the graph gives a delay of d steps has a Brian2 delay of d - 1 steps, and the input of a neuron in step t decides
+its spike in step t + 1. Every neuron is reset in every step, whether it fired or not: no state survives, and a frame
+can follow in every step. All of that happens in one slot, one after the other (`drive.SLOT`), because users may change
+the order of slots.
 """
 
 from __future__ import annotations
@@ -57,25 +58,25 @@ def brian2_name(name: str, taken: set[str]) -> str:
     return candidate
 
 
-class _Units(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no types
+class _Neurons(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no types
     add_to_magic_network = False
 
     def __del__(self) -> None:
-        """Say nothing: Brian2 warns of objects that were never run, and a network may well be built only."""
+        """Suppress Brian2's warning of objects that were never run: a network may be built without being run."""
 
 
 class _Part(Subgroup):  # type: ignore[misc]  # Brian2 ships no types
     add_to_magic_network = False
 
     def __del__(self) -> None:
-        """Say nothing, as `_Units`."""
+        """Suppress the warning, as `_Neurons`."""
 
 
 class _Bundle(brian2.Synapses):  # type: ignore[misc]  # Brian2 ships no types
     add_to_magic_network = False
 
     def __del__(self) -> None:
-        """Say nothing, as `_Units`."""
+        """Suppress the warning, as `_Neurons`."""
 
 
 class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no types
@@ -84,13 +85,13 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     >>> network = strop.build(graph, "brian2")
     >>> monitor = brian2.SpikeMonitor(network.populations["dense_1"])
     >>> network.add(monitor)
-    >>> network.present(frames)              # plays the frames in, one per time step
+    >>> network.present(frames)              # one frame per time step
     >>> network.run(network.duration(frames))
 
-    One `NeuronGroup` holds all units (`v`, `th` and `bias`, dimensionless), and one `Synapses` object all synapses of
+    One `NeuronGroup` holds all neurons (`v`, `th` and `bias`, dimensionless), and one `Synapses` object all synapses of
     one delay, so that Brian2 compiles four code objects and not a handful for each layer. Populations are its
-    `Subgroup`s. What comes from outside (bit planes, binary frames, the first layer's spikes under the host encoding)
-    reaches its units as a pulse of height one just before the threshold is looked at, and analogue currents alike.
+    `Subgroup`s. Stimulus spikes (bit planes, binary frames, the first layer's spikes under the host encoding) are added
+    to the potentials as pulses of height one just before the threshold is evaluated, and input currents alike.
 
     Everything is kept and summed in float64, whatever `brian2.prefs` says (see `preferences`). Its objects are in no
     magic network; they may be run in another network: `brian2.Network(network.objects, others.objects)`.
@@ -99,17 +100,18 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     ----------
     graph : Graph
     dt : float
-        Length of a time step in seconds; it only sets the unit in which Brian2 counts.
+        Length of a time step in seconds; it only sets the scale of Brian2's time.
     target : {"auto", "cython", "numpy"}
-        What code is generated for; "auto" follows `brian2.prefs.codegen.target`, which is Cython where a compiler is.
+        Code-generation target; "auto" follows `brian2.prefs.codegen.target`, which is Cython where a compiler is.
     prefix : str, optional
-        What all Brian2 names begin with. By default nothing, and a name that another object has gets a number.
+        Prefix of all Brian2 names. By default none, and a name that another object has gets a number.
     name : str, optional
         The network's own name.
 
     Attributes
     ----------
     units : brian2.NeuronGroup
+        All neurons.
     populations : dict of graph name to brian2.Subgroup
         Inputs that spike are among them; `network["dense_1"]` finds them by the graph's name, too. Their Brian2 names
         are the graph's, as far as Brian2 allows.
@@ -121,7 +123,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     strop_clock : brian2.Clock
         Its time step is that of the frames.
     drive : Drive
-        The operation that lets frames in.
+        The operation that adds the presented frames to the potentials.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.projections: dict[Pair, tuple[brian2.Synapses, IntArray]] = {}
         self._require_memory()
         with preferring(EXACT):
-            self.units = self._add_units()
+            self.units = self._add_neurons()
             self._add_populations()
             self._add_synapses()
         self.drive = Drive(graph, self.spans, self._array("v"), self.strop_clock, self._name_of("strop_drive"))
@@ -157,13 +159,13 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         return f"{name}*" if self._prefix is None else f"{self._prefix}{name}"
 
     def _array(self, name: str) -> npt.NDArray[np.float64]:
-        """Return a variable of the units as the array in which Brian2 keeps it."""
+        """Return a variable of the neurons: Brian2's own array."""
         array: npt.NDArray[np.float64] = self.units.variables[name].get_value()
         return array
 
     def _carried(self) -> list[Projection]:
         """Return the projections that become synapses; the others are computed on the host."""
-        return [p for p in self.graph.projections if p.source in self.spans and not self.spans[p.target].played]
+        return [p for p in self.graph.projections if p.source in self.spans and not self.spans[p.target].stimulus]
 
     def _require_memory(self) -> None:
         count = sum(p.operator.synapse_count for p in self._carried())
@@ -173,33 +175,33 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             "Simulate it on the 'reference' backend, which keeps convolutions as they are",
         )
 
-    def _add_units(self) -> brian2.NeuronGroup:
-        units = _Units(
+    def _add_neurons(self) -> brian2.NeuronGroup:
+        neurons = _Neurons(
             max(span.stop for span in self.spans.values()),
             "v : 1\nth : 1 (constant)\nbias : 1 (constant)",
             threshold="v >= th",
-            # Brian2 resets those that fired; here all are set back, fired or not, by the operation below.
+            # Brian2 resets the neurons that fired; the operation below resets all of them.
             reset="",
             dtype=np.float64,
             clock=self.strop_clock,
             name=self._name_of("strop_units"),
             codeobj_class=self.code,
         )
-        th, bias, v = (units.variables[name].get_value() for name in ("th", "bias", "v"))
+        th, bias, v = (neurons.variables[name].get_value() for name in ("th", "bias", "v"))
         for name, span in self.spans.items():
             place = slice(span.start, span.stop)
-            if span.played:
+            if span.stimulus:
                 th[place], bias[place] = 0.5, 0.0
             else:
                 population = self.graph.population(name)
                 th[place], bias[place] = population.threshold.reshape(-1), population.bias.reshape(-1)
         v[:] = bias
-        units.thresholder["spike"].when, units.thresholder["spike"].order = SLOT, DECIDE
-        units.run_regularly(
+        neurons.thresholder["spike"].when, neurons.thresholder["spike"].order = SLOT, DECIDE
+        neurons.run_regularly(
             "v = bias", when=SLOT, order=FORGET, name=self._name_of("strop_forget"), codeobj_class=self.code
         )
-        self.add(units)
-        return units
+        self.add(neurons)
+        return neurons
 
     def _add_populations(self) -> None:
         taken: set[str] = set()
@@ -223,7 +225,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         pre, post, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
         if len(pre) == 0:
             return
-        # Synapses of one source unit lie side by side, in the order of their targets: events run along memory.
+        # Synapses of one source neuron lie side by side, in the order of their targets: events run along memory.
         order = np.lexsort((post, pre))
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
@@ -255,7 +257,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     # For the user's script ---------------------------------------------------------------------------------------
 
     def present(self, frames: Any, start: int | None = None) -> None:
-        """Play frames in, one per time step, behind those that were presented before and have not entered yet.
+        """Present frames, one per time step, behind those presented before that have not entered yet.
 
         Parameters
         ----------
@@ -263,7 +265,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             As for `strop.simulate`.
         start : int, optional
             Step in which the first frame enters; by default the next that is free. Population P answers frame n at
-            step `start + n + depth(P)`; `drive.starts` says afterwards what the start was.
+            step `start + n + depth(P)`; `drive.starts` holds the start afterwards.
 
         Raises
         ------
@@ -273,7 +275,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.play(encode(self.graph, as_frames(self.graph, frames)), start)
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> None:
-        """Play encoded frames in (see `strop.running.encode.encode`), as `present`."""
+        """Present encoded frames (see `strop.running.encode.encode`), as `present` does."""
         self.drive.load(signals, start)
 
     def clear(self) -> None:
@@ -341,13 +343,13 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         return super().sorted_objects
 
     def before_run(self, run_namespace: Any) -> None:
-        """Refuse to run where the surroundings have changed so that the spikes would no longer be the graph's."""
+        """Refuse to run if the device or the clock has changed so that spikes would differ from the graph's."""
         self.drive.check()
         super().before_run(run_namespace)
 
 
 def layout(graph: Graph) -> dict[str, Span]:
-    """Return where each spiking node lies among the units."""
+    """Return where each spiking node lies among the neurons."""
     spans: dict[str, Span] = {}
     end = 0
     inputs = [node.name for node in graph.inputs if node.spiking]
@@ -366,7 +368,7 @@ def _code_object_class(target: str) -> Any:
             "brian2.device.reinit() and brian2.set_device('runtime') before building it"
         )
     if target == "auto":
-        # What the user chose for everything holds here too.
+        # The user's preference.
         target = str(brian2.prefs.codegen.target)
     if target == "auto":
         return auto_target()

@@ -1,7 +1,7 @@
-"""Brian2's preferences: which of them could change a spike, and what becomes of them here.
+"""Brian2's preferences that could change a spike, and how each is set or followed here.
 
 All preferences of brian2 2.9.0 were read in its source (`prefs.register_preferences`). 2.10.1 adds
-`logging.warn_for_unused_objects`, 2.11.0 `codegen.synapse_connect_target`; neither is asked here.
+`logging.warn_for_unused_objects`, 2.11.0 `codegen.synapse_connect_target`; neither matters here.
 
 | preference | where it acts | what becomes of it |
 |---|---|---|
@@ -49,7 +49,7 @@ EXACT_PROGRAM: Mapping[str, Any] = {
 
 @contextmanager
 def preferring(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Set preferences for a while, and then set them back."""
+    """Set preferences within a `with` block, and restore them after it."""
     before = {name: brian2.prefs[name] for name in settings}
     try:
         for name, value in settings.items():

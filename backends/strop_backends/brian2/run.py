@@ -1,4 +1,4 @@
-"""Streaming frames through Brian2 and reading every spike."""
+"""`Brian2Runner`: streams frames through Brian2 and reads every spike."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ logger = logging.getLogger("strop.brian2")
 
 @contextmanager
 def _quick_collection() -> Iterator[None]:
-    """Keep what is alive out of garbage collections for a while.
+    """Exclude existing objects from garbage collection within a `with` block.
 
     `Network.run` of brian2 2.9.0 begins with a full `gc.collect()` (core/network.py); with TensorFlow's objects in
     memory that takes half a second a call, as long as a thousand frames.
     """
-    if gc.get_freeze_count():  # somebody else's arrangement
+    if gc.get_freeze_count():  # the user froze objects already
         yield
         return
     gc.freeze()
@@ -55,7 +55,7 @@ class Brian2Runner(Runner):
 
     def __init__(self, graph: Graph, **options: Any) -> None:
         self.graph = graph
-        # Names of its own matter to nobody, and equal ones mean equal code, which is compiled once.
+        # Equal names mean equal code, which is compiled once.
         self.network = SpikingNetwork(graph, **{"prefix": "", **options})
         if self.network.code is NumpyCodeObject:
             logger.warning("brian2 runs on NumPy, several times slower: no C++ compiler was found, or it was asked for")
@@ -64,7 +64,7 @@ class Brian2Runner(Runner):
         space = self.network.units.variables["_spikespace"].get_value()
 
         def record() -> None:
-            # The last entry counts the spikes, those before it are the units that fired.
+            # The last entry counts the spikes, those before it are the neurons that fired.
             self._seen.append(space[: space[-1]].copy())
 
         self.network.add(
@@ -80,7 +80,7 @@ class Brian2Runner(Runner):
         count = len(next(iter(signals.values())))
         steps = count + self.graph.total_depth
         self._seen.clear()
-        # Frames of a run that was interrupted must not come now.
+        # Drop frames left from an interrupted run.
         self.network.clear()
         self.network.play(signals, self.network.next_step)
         # The sum of many durations drifts; the number of steps does not.

@@ -1,21 +1,21 @@
-"""A graph as data for a C++ program: Brian2's standalone device, compiled once for all networks of a size.
+"""`StandaloneRunner`: Brian2's C++ standalone mode, a program compiled once for all networks of a size.
 
-The step is that of `network.py`: the potential is looked at in `thresholds`, set back to the bias behind it, and
-filled by synapses. What comes from outside (pulses of height one, or analogue currents) is a `TimedArray` with a row
-for each step and a column for each unit that something reaches; it is added just before the threshold.
+The step is that of `network.py`: the threshold is evaluated in `thresholds`, the potential is then reset to the bias,
+and synapses add to it. The stimulus (pulses of height one, or input currents) is a `TimedArray` with a row for each
+step and a column for each stimulated neuron; it is added just before the threshold.
 
 Read in brian2 2.9.0, `devices/cpp_standalone`:
 
 * `set_device` keeps the device before it on a stack and `reset_device` goes back to it (`devices/device.py`). A device
-  of our own, not the one that is registered as `cpp_standalone`, leaves a project alone that the user is building.
+  of our own, not the one that is registered as `cpp_standalone`, does not disturb a project that the user is building.
 * `build(run=False)` writes and compiles a project and does not run it. `main` reads every array that was set from
   Python from `static_arrays/NAME` in the folder in which it is started (`templates/objects.cpp`, `_load_arrays`), and
   writes what the monitors hold to the folder after `--results_dir` (`_write_arrays`). So weights, thresholds and
   frames are files, and a file that is replaced needs no compilation; the program runs by itself, without Brian2,
   and any number of them side by side.
-* What is part of the program are the lengths of its arrays and the number of its steps. So units, synapses and inputs
-  are filled up to powers of two, by units that never fire, synapses that come from one of those, and inputs that
-  reach it; networks of one size class share a program, and a chunk that is short is filled up with silence.
+* The lengths of arrays and the number of steps are compiled in. So neurons, synapses and inputs are padded to powers
+  of two, by neurons that never fire, synapses that start at one of those, and inputs that end at it. Networks of one
+  size class share a program, and a short chunk is padded with silence.
 * Brian2 compiles with `-ffast-math`, which may flush the smallest numbers to zero and reorder sums: not here. No
   preference of the user's changes the program: see `preferences.EXACT_PROGRAM`.
 """
@@ -40,7 +40,7 @@ import numpy.typing as npt
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 
 from strop.errors import BackendError
-from strop.export.arrays import driven_populations, driving_values, played_nodes
+from strop.export.arrays import current_driven_populations, input_currents, stimulus_nodes
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, Runner, checked_weights
@@ -51,7 +51,7 @@ from strop_backends.brian2.network import BYTES_PER_SYNAPSE, layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
 
 # The smallest size class: silence costs a fraction of a second, another program some ten seconds.
-_LEAST_UNITS, _LEAST_SYNAPSES, _LEAST_COLUMNS, _LEAST_STEPS = 1024, 8192, 1024, 64
+_LEAST_NEURONS, _LEAST_SYNAPSES, _LEAST_COLUMNS, _LEAST_STEPS = 1024, 8192, 1024, 64
 # The program knows its arrays by these parts of their names (`CPPStandaloneDevice.static_array`).
 _ARRAYS = {
     "th": "strop_units_th",
@@ -68,9 +68,9 @@ _ARRAYS = {
 
 @dataclass(frozen=True)
 class _Size:
-    """What is compiled into a program: how many units, synapses, inputs (columns) and steps."""
+    """Sizes that are compiled into a program: neurons, synapses, inputs (columns) and steps."""
 
-    units: int
+    neurons: int
     synapses: int
     columns: int
     steps: int
@@ -78,7 +78,7 @@ class _Size:
 
 @dataclass(frozen=True)
 class _Program:
-    """A compiled program: where it is, the files that it reads (name and dtype) and those that it writes."""
+    """A compiled program: its path, the files that it reads (name and dtype) and those that it writes."""
 
     main: Path
     inputs: Mapping[str, tuple[str, np.dtype[Any]]]
@@ -87,7 +87,7 @@ class _Program:
 
 @contextmanager
 def _device(device: Any) -> Iterator[None]:
-    """Make `device` Brian2's current one for a while, and its compiler exact."""
+    """Make `device` Brian2's current one within a `with` block, with exact compiler settings."""
     brian2.set_device(device, build_on_run=False)
     try:
         with preferring(EXACT_PROGRAM):
@@ -98,7 +98,7 @@ def _device(device: Any) -> Iterator[None]:
 
 @cache
 def _folder() -> Path:
-    """Return the folder of this process's programs, which goes when it ends."""
+    """Return the folder of this process's programs, removed when the process ends."""
     folder = tempfile.mkdtemp(prefix="strop-brian2-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder).resolve()
@@ -107,13 +107,13 @@ def _folder() -> Path:
 @cache
 def _compiled(size: _Size) -> _Program:
     """Write and compile the program for networks of this size; takes some ten seconds."""
-    folder = _folder() / f"units{size.units}-synapses{size.synapses}-columns{size.columns}-steps{size.steps}"
+    folder = _folder() / f"neurons{size.neurons}-synapses{size.synapses}-columns{size.columns}-steps{size.steps}"
     device = CPPStandaloneDevice()
     with _device(device):
         clock = brian2.Clock(dt=1 * brian2.ms, name="strop_clock")
         drive = brian2.TimedArray(np.zeros((size.steps, size.columns)), dt=1 * brian2.ms, name="strop_drive")
-        units = brian2.NeuronGroup(
-            size.units,
+        neurons = brian2.NeuronGroup(
+            size.neurons,
             "v : 1\nth : 1 (constant)\nbias : 1 (constant)\nplace : integer (constant)",
             threshold="v >= th",
             reset="",
@@ -121,19 +121,19 @@ def _compiled(size: _Size) -> _Program:
             name="strop_units",
             namespace={"strop_drive": drive},
         )
-        nothing = np.zeros(size.units)
-        units.th, units.bias, units.v, units.place = nothing, nothing, nothing, nothing.astype(np.int32)
-        units.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
-        units.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
+        nothing = np.zeros(size.neurons)
+        neurons.th, neurons.bias, neurons.v, neurons.place = nothing, nothing, nothing, nothing.astype(np.int32)
+        neurons.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
+        neurons.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
         synapses = brian2.Synapses(
-            units, units, "w : 1 (constant)", on_pre="v_post += w", clock=clock, name="strop_synapses"
+            neurons, neurons, "w : 1 (constant)", on_pre="v_post += w", clock=clock, name="strop_synapses"
         )
         none = np.zeros(size.synapses, dtype=np.int32)
         synapses.connect(i=none, j=none)
         synapses.w = np.zeros(size.synapses)
         synapses.delay = np.zeros(size.synapses) * brian2.second
-        monitor = brian2.SpikeMonitor(units, name="strop_monitor")
-        network = brian2.Network(units, synapses, monitor)
+        monitor = brian2.SpikeMonitor(neurons, name="strop_monitor")
+        network = brian2.Network(neurons, synapses, monitor)
         network.run(size.steps * brian2.ms, namespace={})
         try:
             device.build(directory=str(folder), compile=True, run=False, with_output=False)
@@ -175,14 +175,16 @@ class StandaloneRunner(Runner):
             raise BackendError(f"brian2-standalone: frames_at_once must be a positive integer, got {frames_at_once!r}")
         self.graph = graph
         self.spans = layout(graph)
-        driven = driven_populations(graph)
-        self._reached = [name for name, span in self.spans.items() if span.played or name in driven]
-        carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].played]
-        # One more of each: the unit that never fires, and the input that holds nothing.
+        driven = current_driven_populations(graph)
+        self._stimulated = [name for name, span in self.spans.items() if span.stimulus or name in driven]
+        carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].stimulus]
+        # One more of each: the neuron that never fires, and the input that is always 0.
         self.size = _Size(
-            _class(1 + max(span.stop for span in self.spans.values()), _LEAST_UNITS),
+            _class(1 + max(span.stop for span in self.spans.values()), _LEAST_NEURONS),
             _class(sum(p.operator.synapse_count for p in carried), _LEAST_SYNAPSES),
-            _class(1 + sum(self.spans[name].stop - self.spans[name].start for name in self._reached), _LEAST_COLUMNS),
+            _class(
+                1 + sum(self.spans[name].stop - self.spans[name].start for name in self._stimulated), _LEAST_COLUMNS
+            ),
             _class(wanted + graph.total_depth, _LEAST_STEPS),
         )
         self.count = self.size.steps - graph.total_depth
@@ -195,7 +197,7 @@ class StandaloneRunner(Runner):
         self.program = _compiled(self.size)
         self.folder = Path(tempfile.mkdtemp(prefix="network-", dir=_folder()))
         (self.folder / "static_arrays").mkdir()
-        self._write_units()
+        self._write_neurons()
         self._places: dict[Pair, IntArray] = {}
         self._write_synapses(carried)
 
@@ -207,20 +209,20 @@ class StandaloneRunner(Runner):
         name, dtype = self.program.inputs[what]
         return np.fromfile(self.folder / "static_arrays" / name, dtype).astype(np.float64)
 
-    def _write_units(self) -> None:
+    def _write_neurons(self) -> None:
         size = self.size
-        # What nobody said anything of never fires, and takes the last input, which holds nothing.
-        th, bias = np.full(size.units, np.finfo(np.float64).max), np.zeros(size.units)
-        place = np.full(size.units, size.columns - 1)
+        # Padding neurons never fire, and take the last input, which is always 0.
+        th, bias = np.full(size.neurons, np.finfo(np.float64).max), np.zeros(size.neurons)
+        place = np.full(size.neurons, size.columns - 1)
         end = 0
         for name, span in self.spans.items():
             part = slice(span.start, span.stop)
-            if span.played:
+            if span.stimulus:
                 th[part] = 0.5
             else:
                 population = self.graph.population(name)
                 th[part], bias[part] = population.threshold.reshape(-1), population.bias.reshape(-1)
-            if name in self._reached:
+            if name in self._stimulated:
                 place[part] = np.arange(end, end + span.stop - span.start)
                 end += span.stop - span.start
         for what, values in (("th", th), ("bias", bias), ("v", bias), ("place", place)):
@@ -228,12 +230,12 @@ class StandaloneRunner(Runner):
 
     def _write_synapses(self, carried: list[Projection]) -> None:
         size = self.size
-        last = size.units - 1
+        last = size.neurons - 1
         parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
         pairs = list(dict.fromkeys((p.source, p.target) for p in carried))
         for source, target in pairs:
             pre, post, weight = synapses_of(self.graph, source, target)
-            # What is delivered in a step decides in the next one: that is one step of the delay.
+            # Input delivered in a step decides in the next one: that is one step of the delay.
             delay = np.full(len(pre), (self.graph.depth(target) - self.graph.depth(source) - 1) * 1e-3)
             parts.append((pre + self.spans[source].start, post + self.spans[target].start, weight, delay))
         pre, post, weight, delay = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -250,7 +252,7 @@ class StandaloneRunner(Runner):
     # Running -----------------------------------------------------------------------------------------------------
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
-        """Stream one chunk; see `strop.running.backend.Runner`. A longer one than the program takes is run in parts."""
+        """Stream one chunk; see `strop.running.backend.Runner`. Longer chunks are run in parts."""
         count = len(next(iter(signals.values())))
         starts = range(0, count, self.count)
         parts = [
@@ -270,12 +272,12 @@ class StandaloneRunner(Runner):
                 check=False,
             )
             if done.returncode != 0:
-                said = done.stderr.strip() or "it said nothing"
-                raise BackendError(f"brian2-standalone: the program ended with {done.returncode}: {said}")
-            unit = np.fromfile(Path(results) / self.program.outputs["i"], dtype=np.int32)
+                reason = done.stderr.strip() or "it printed nothing"
+                raise BackendError(f"brian2-standalone: the program ended with {done.returncode}: {reason}")
+            neuron = np.fromfile(Path(results) / self.program.outputs["i"], dtype=np.int32)
             time = np.fromfile(Path(results) / self.program.outputs["t"], dtype=np.float64)
-        raster = np.zeros((self.size.steps, self.size.units), dtype=np.bool_)
-        raster[np.rint(time * 1e3).astype(np.int64), unit] = True
+        raster = np.zeros((self.size.steps, self.size.neurons), dtype=np.bool_)
+        raster[np.rint(time * 1e3).astype(np.int64), neuron] = True
         answers = {}
         for name in self.graph.population_names:
             span, first = self.spans[name], self.graph.depth(name)
@@ -284,13 +286,13 @@ class StandaloneRunner(Runner):
         return answers
 
     def _input_of(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> npt.NDArray[np.float64]:
-        """Return the rows that are added to the units that something reaches, one for each step."""
-        played = {**signals, **host_spikes(self.graph, signals)}
-        values = {name: played[name].reshape(count, -1) for name in played_nodes(self.graph)}
-        values |= driving_values(self.graph, signals)
+        """Return the stimulus, shape (steps, columns)."""
+        stimulus = {**signals, **host_spikes(self.graph, signals)}
+        values = {name: stimulus[name].reshape(count, -1) for name in stimulus_nodes(self.graph)}
+        values |= input_currents(self.graph, signals)
         rows = np.zeros((self.size.steps, self.size.columns))
         end = 0
-        for name in self._reached:
+        for name in self._stimulated:
             first, width = self.graph.depth(name), values[name].shape[1]
             rows[first : first + count, end : end + width] = values[name]
             end += width

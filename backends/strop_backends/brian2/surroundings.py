@@ -1,7 +1,7 @@
-"""What a user's script may have done to Brian2 before it comes to strop; none of it may change a spike.
+"""States in which a user's script may leave Brian2 before it calls strop; none of them may change a spike.
 
-Each is a context manager that brings it about, and takes it back: for the conformance suite, and for the property tests
-that draw several of them.
+Each is a context manager that sets the state and undoes it, for the conformance suite and for the property tests that
+draw several of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _default_clock(step: float) -> Iterator[None]:
 
 @contextmanager
 def _used() -> Iterator[None]:
-    """Simulate a network of one's own, with names that strop uses, and keep it."""
+    """Run a network of the user's with names that strop uses, and keep it."""
     clock = brian2.Clock(0.1 * brian2.ms, name="strop_clock")
     mine = [
         brian2.NeuronGroup(
@@ -80,7 +80,7 @@ _compiled_here: list[bool] = []
 
 @contextmanager
 def before_compiling() -> Iterator[None]:
-    """Set every preference that a C++ program could take notice of, and another device; forget older programs once."""
+    """Set every preference that could affect a C++ program, and another device; drop programs compiled before, once."""
     from strop_backends.brian2.standalone import _compiled
 
     if not _compiled_here:

@@ -56,7 +56,7 @@ class NengoBackend(Backend):
         adjustable : bool, default False
             Give every synapse a weight that can be read and changed while a simulator runs.
         prefix : str, default ""
-            What all labels begin with.
+            Prefix of all labels.
         name : str, optional
             The network's own label; by default the graph's name.
         """
@@ -96,7 +96,7 @@ class NengoBackend(Backend):
         }
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """Return what a script may have done to Nengo; see `strop_backends.nengo.surroundings`."""
+        """Return states in which a script may leave Nengo; see `strop_backends.nengo.surroundings`."""
         load_nengo()
         from strop_backends.nengo.surroundings import SURROUNDINGS
 

@@ -1,19 +1,19 @@
-"""A graph as a `nengo.Network`.
+"""`SpikingNetwork`: a graph as a `nengo.Network`.
 
-What a step of Nengo does was read in nengo 4.1.0:
+A step of Nengo, from the source of nengo 4.1.0:
 
 * Within a step, operators run in the order of their data: a signal is set, then incremented, then read, then
   updated
   (`builder/operator.py`, module docstring; `simulator.py`, `operator_dependency_graph`). A connection with
-  `synapse=None` adds no "update", so what a neuron fires reaches its target in the *same* step.
+  `synapse=None` adds no "update", so a spike arrives at its targets in the *same* step.
 * So the current of an ensemble is `bias + sum(gain * transform(spikes))` of this very step
   (`builder/ensemble.py`,
-  `Copy` of the bias; `builder/connection.py`, `ElementwiseInc` of the gains, here 1.0), and the neurons look
-  at it once.
+  `Copy` of the bias; `builder/connection.py`, `ElementwiseInc` of the gains, here 1.0), and the neurons
+  compare it with their thresholds once.
 
-A frame that is played at step n is therefore answered by *every* population at step n, whatever its depth:
-the wave of a frame is rebased to one step, and the delays of skip connections, which only keep waves aligned,
-vanish. The network has no recurrent connection, so nothing is left for the next step.
+Therefore *every* population responds to a frame presented at step n in step n, whatever its depth: the spikes of a
+frame take one step, and the delays of skip connections, which only keep frames aligned, vanish. The network has no
+recurrent connection, so no state is left for the next step.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
 from strop_backends.nengo.neuron import MemorylessThreshold
-from strop_backends.nengo.playback import Frames, Playback
+from strop_backends.nengo.stimulus import FrameQueue, Stimulus
 from strop_backends.nengo.synapses import Synapses, weights_in
 from strop_backends.nengo.transforms import BYTES_PER_SYNAPSE, transform_of
 
-# Every parameter that is not given by hand, with Nengo's own default: what is left out takes its value from the
-# `config` of whichever networks surround this one (nengo 4.1.0, `config.py`, `Config.default`).
+# Every other parameter, with Nengo's own default: a parameter that is left out takes its value from the `config` of
+# the networks that surround this one (nengo 4.1.0, `config.py`, `Config.default`).
 NODE: Mapping[str, Any] = {"size_in": None, "size_out": None, "seed": None}
 PROBE: Mapping[str, Any] = {
     "attr": "output",
@@ -74,15 +74,15 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
     >>> network = strop.build(graph, "nengo")
     >>> with network:
     ...     probe = nengo.Probe(network.populations["dense_1"].neurons)
-    >>> network.present(frames)                        # plays the frames in, one per time step
+    >>> network.present(frames)                        # one frame per time step
     >>> with nengo.Simulator(network) as sim:
     ...     sim.run_steps(len(frames))
-    >>> sim.data[probe]                                # shape (frames, units), 1.0 where a unit fired
+    >>> sim.data[probe]                                # shape (frames, neurons), 1.0 where a neuron fired
 
     Every population answers frame n in the step in which it enters. Connections are between neurons, without synapse.
-    A population that the host evaluates (encoding "host") is an ensemble too: its spikes are played into it.
+    A population that the host evaluates (encoding "host") is an ensemble too, whose spikes are stimulus spikes.
 
-    Whatever a parent network's `config` says, every parameter of every object here is given explicitly.
+    Every parameter of every object is set explicitly, whatever the `config` of a parent network.
 
     Parameters
     ----------
@@ -93,18 +93,18 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         Give every synapse a weight of its own, that can be read and changed while a simulator runs; otherwise
         convolutions stay convolutions.
     prefix : str
-        What all labels begin with.
+        Prefix of all labels.
     name : str, optional
         The network's own label; by default the graph's name.
 
     Attributes
     ----------
     inputs : dict of name to nengo.Node
-        What comes from outside: one for each input, and for each population that the host evaluates.
+        Stimulus nodes: one for each input, and for each population that the host evaluates.
     populations : dict of name to nengo.Ensemble
         Labelled as in the graph.
     projections : dict of (source, target) to nengo.Connection
-        Those that connect something; the last one, where several lead the same way.
+        Those with synapses; the last one, where several connect the same pair.
     probed : dict of name to nengo.Probe
     """
 
@@ -117,7 +117,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         self.populations: dict[str, nengo.Ensemble] = {}
         self.projections: dict[Pair, nengo.Connection] = {}
         self.probed: dict[str, nengo.Probe] = {}
-        self.frames = Frames()
+        self.frames = FrameQueue()
         wanted = graph.population_names if probes is True else tuple(probes or ())
         with self:
             for node in graph.inputs:
@@ -133,8 +133,8 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
                 self.probed[probed] = nengo.Probe(self.populations[probed].neurons, label=prefix + probed, **PROBE)
 
     def _add_input(self, name: str, label: str) -> None:
-        playback = Playback(name, math.prod(self.graph.signal_shape(name)), self.frames)
-        self.inputs[name] = nengo.Node(playback, label=self._prefix + label, **NODE)
+        stimulus = Stimulus(name, math.prod(self.graph.signal_shape(name)), self.frames)
+        self.inputs[name] = nengo.Node(stimulus, label=self._prefix + label, **NODE)
 
     def _add_population(self, name: str) -> None:
         graph, population = self.graph, self.graph.population(name)
@@ -145,7 +145,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         ensemble = nengo.Ensemble(
             population.size,
             dimensions=1,
-            # Nothing comes in through encoders; set, so that Nengo need not draw any.
+            # Encoders are not used; set, so that Nengo does not draw any.
             encoders=np.ones((population.size, 1)),
             gain=np.ones(population.size),
             bias=bias,
@@ -195,10 +195,10 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
     # For the user's script ---------------------------------------------------------------------------------
 
     def present(self, frames: Any, start: int | None = None) -> None:
-        """Play frames in, one per time step.
+        """Present frames, one per time step.
 
-        Every simulator that is running plays them, behind those that it has still to play. One that begins, because it
-        is new or was reset, plays what was presented last: all that has come since frames last entered anywhere.
+        Every running simulator takes them, behind those still in its queue. A simulator that begins (because it is new
+        or was reset) takes the frames presented last: all those presented since frames last entered any simulator.
 
         Parameters
         ----------
@@ -216,9 +216,9 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         self.play(encode(self.graph, as_frames(self.graph, frames)), start)
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> None:
-        """Play encoded frames in (see `strop.running.encode.encode`), as `present`."""
-        played = {**signals, **host_spikes(self.graph, signals)}
-        self.frames.add({name: played[name].reshape(len(played[name]), -1) for name in self.inputs}, start)
+        """Present encoded frames (see `strop.running.encode.encode`), as `present` does."""
+        stimulus = {**signals, **host_spikes(self.graph, signals)}
+        self.frames.add({name: stimulus[name].reshape(len(stimulus[name]), -1) for name in self.inputs}, start)
 
     def clear(self) -> None:
         """Drop all frames that have not entered yet."""

@@ -1,4 +1,4 @@
-"""The memoryless threshold unit as a Nengo neuron type. It needs nothing of strop."""
+"""`MemorylessThreshold`: the memoryless threshold neuron as a Nengo neuron type. It needs nothing of strop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class MemorylessThreshold(nengo.neurons.NeuronType):  # type: ignore[misc]  # Nengo ships no types
-    """Units that fire in a step iff their input current reaches the threshold, and remember nothing.
+    """Neurons that fire in a step iff their input current reaches the threshold, and keep no state.
 
     `output_j = amplitude if J_j >= threshold_j else 0`, with `J = gain * input + bias`.
 
@@ -75,15 +75,15 @@ class MemorylessThreshold(nengo.neurons.NeuronType):  # type: ignore[misc]  # Ne
         return np.broadcast_to(self.threshold, (n_neurons,))
 
     def gain_bias(self, max_rates: Any, intercepts: Any) -> tuple[FloatArray, FloatArray]:
-        """Return gains of one, and the biases that make a unit fire from its intercept on.
+        """Return gains of one, and the biases that make a neuron fire from its intercept on.
 
-        A rate cannot be chosen: a unit fires in every step in which it is driven enough.
+        A rate cannot be chosen: a neuron fires in every step in which its current reaches the threshold.
         """
         intercepts = np.atleast_1d(np.asarray(intercepts, dtype=np.float64))
         return np.ones_like(intercepts), self.threshold - intercepts
 
     def max_rates_intercepts(self, gain: Any, bias: Any) -> tuple[FloatArray, FloatArray]:
-        """Return the highest output, and the inputs from which on units fire."""
+        """Return the highest output, and the inputs from which on neurons fire."""
         gain, bias = (np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (gain, bias))
         return np.full_like(gain, self.amplitude), (self._thresholds(len(gain)) - bias) / gain
 

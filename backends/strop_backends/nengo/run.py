@@ -1,4 +1,4 @@
-"""Streaming frames through Nengo's reference simulator and reading every spike."""
+"""`NengoRunner`: streams frames through Nengo's reference simulator and reads every spike."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NengoRunner(Runner):
     ----------
     graph : Graph
     dt : float
-        Length of a time step in seconds; it only sets the unit in which Nengo counts.
+        Length of a time step in seconds; it only sets the scale of Nengo's time.
     optimize : bool
         Let Nengo merge operators.
     adjustable : bool
@@ -36,7 +36,7 @@ class NengoRunner(Runner):
 
     def __init__(self, graph: Graph, dt: float = 1e-3, optimize: bool = False, adjustable: bool = False) -> None:
         self.graph = graph
-        # What is prepared while a network of the user's is being defined is no part of it.
+        # Not part of a network that the user is defining.
         with nengo.Network(add_to_container=False):
             self.network = SpikingNetwork(graph, adjustable=adjustable)
         # The optimiser copies weights into merged matrices, and gains nothing where a layer waits for the one
@@ -53,7 +53,7 @@ class NengoRunner(Runner):
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.running.backend.Runner`."""
         simulator, count = self.simulator, len(next(iter(signals.values())))
-        # Frames of a run that was interrupted must not come now.
+        # Drop frames left from an interrupted run.
         self.network.clear()
         self.network.play(signals, simulator.n_steps)
         rasters = {name: np.zeros((count, output.size), dtype=np.bool_) for name, output in self._outputs.items()}

@@ -1,7 +1,7 @@
-"""What a user's script may have done to Nengo before it comes to strop; none of it may change a spike.
+"""States in which a user's script may leave Nengo before it calls strop; none of them may change a spike.
 
-Each is a context manager that brings it about, and takes it back: for the conformance suite, and for the property tests
-that draw several of them.
+Each is a context manager that sets the state and undoes it, for the conformance suite and for the property tests that
+draw several of them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONFIGURED: Mapping[str, Mapping[Any, Mapping[str, Any]]] = {
 
 @contextmanager
 def configured(settings: Mapping[Any, Mapping[str, Any]]) -> Iterator[nengo.Network]:
-    """Define a network with these defaults for all that is in it, and stay in its definition."""
+    """Open the definition of a network with these defaults for its objects."""
     with nengo.Network(seed=9) as parent:
         for kind, values in settings.items():
             for name, value in values.items():
@@ -59,7 +59,7 @@ def configured(settings: Mapping[Any, Mapping[str, Any]]) -> Iterator[nengo.Netw
 
 @contextmanager
 def rc(section: str, option: str, value: str) -> Iterator[None]:
-    """Set an option of `nengo.rc` for a while."""
+    """Set an option of `nengo.rc` within a `with` block."""
     before = nengo.rc.get(section, option)
     nengo.rc.set(section, option, value)
     try:
@@ -70,7 +70,7 @@ def rc(section: str, option: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def _used() -> Iterator[None]:
-    """Simulate a network of one's own, and keep it."""
+    """Run a network of the user's, and keep it."""
     with nengo.Network(seed=1, add_to_container=False) as mine:
         # Given in full, for it may be defined within a parent that has another configuration.
         nengo.Node(0.5, size_in=None, size_out=1)

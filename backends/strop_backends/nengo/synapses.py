@@ -29,7 +29,7 @@ class Synapses(nengo.Sparse):  # type: ignore[misc]  # Nengo ships no types
     Parameters
     ----------
     shape : (int, int)
-        Units behind and before: (target, source).
+        Numbers of target and source neurons.
     pre, post : int arrays, shape (synapses,)
     weight : float64 array, shape (synapses,)
     """
@@ -61,7 +61,7 @@ class SynapseInc(Operator):  # type: ignore[misc]  # Nengo ships no types
         weight, x, y = signals[self.reads[0]], signals[self.reads[1]], signals[self.incs[0]]
         shape = (self.synapses.size_out, self.synapses.size_in)
         matrix = csr_array((weight, self.synapses.columns, self.synapses.ends), shape=shape)
-        # What is written to the signal must be what is multiplied.
+        # Weights written to the signal must be those that are multiplied.
         assert np.shares_memory(matrix.data, weight)
 
         def add() -> None:
@@ -74,7 +74,7 @@ class SynapseInc(Operator):  # type: ignore[misc]  # Nengo ships no types
 def build_synapses(
     model: Any, transform: Synapses, sig_in: Signal, decoders: Any = None, encoders: Any = None, rng: Any = np.random
 ) -> tuple[Signal, Signal]:
-    """Build the transform: what Nengo calls for it when a simulator is made."""
+    """Build the transform; Nengo calls this when a simulator is made."""
     if decoders is not None or encoders is not None:
         raise BackendError("nengo: strop's synapses connect neurons, not what ensembles represent")
     weighted = Signal(shape=transform.size_out, name=f"{transform}.weighted")

@@ -1,6 +1,6 @@
-"""Operators as Nengo transforms: its own `Dense` and `Convolution` where they say the same, else `Sparse`.
+"""Operators as Nengo transforms: its own `Dense` and `Convolution` where they compute the same, else `Sparse`.
 
-What Nengo can say was read in nengo 4.1.0, `transforms.py` and `builder/transforms.py`:
+Limits of Nengo's transforms, from nengo 4.1.0, `transforms.py` and `builder/transforms.py`:
 
 * A `Convolution` has one of two paddings for all its axes: "valid", or "same" with the smaller half before
   (`calc_pad`, `extract_sliding_windows`), no dilation, and its reference simulator runs 1 and 2 dimensions
@@ -34,9 +34,9 @@ def transform_of(operator: Operator, where: str) -> Any:
     ----------
     operator : Operator
     where : str
-        What the operator belongs to, for the message of a `CapacityError`.
+        The projection, for the message of a `CapacityError`.
     """
-    # Nengo's signals are flat, in C order: a map that only reshapes says nothing.
+    # Nengo's signals are flat, in C order: a reshape does nothing.
     stages = [s for s in stages_of(operator) if not (isinstance(s, Select) and s.is_reshape)]
     if not stages:
         return nengo.transforms.NoTransform(operator.size_in)

@@ -5,7 +5,7 @@
 >>> graph = nir.read("net.nir")
 
 Nothing of the package `nir` is imported before one of these is called. `strop.export(graph, "nir", folder)`
-writes a folder with the network, frames and what is expected of them.
+writes a folder with the network, frames and the spikes expected for them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One operator as NIR nodes: native ones where NIR says the same thing, else the matrix it expands to.
+"""Operators as NIR nodes: native nodes where NIR has an equivalent, else the expanded matrix.
 
-What NIR says was read in nir 1.0.8:
+Properties of NIR's nodes, from nir 1.0.8:
 
 * Tensors have their channels first and no batch axis (`ir/conv.py`: `input_type = [C_in, *input_shape]`).
 * `Conv2d` takes the output's extent along both axes from the kernel's *first* axis (`ir/conv.py`,
@@ -14,9 +14,9 @@ What NIR says was read in nir 1.0.8:
   (`ir/utils.py`, `calculate_conv_output`).
 * There is no reshape but `Flatten`, no transposed and no 3-D convolution.
 
-All but the last are met by zeros in a kernel: a kernel that is padded with zero taps to a square and shifted
-by the asymmetry of its padding, and off-group weights of zero, compute the very same sums. What is left
-becomes a matrix behind a `Flatten`, and the frame stays flat from there on.
+Zeros in a kernel solve all but the last: a kernel that is padded with zero taps to a square and shifted
+by the asymmetry of its padding, and off-group weights of zero, compute the same sums. Other operators
+become a matrix behind a `Flatten`, and the frame stays flat from there on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def image(shape: tuple[int, ...]) -> Place:
 
 
 def natural(shape: tuple[int, ...]) -> Place:
-    """Return the place that a frame of `shape` has by itself: channels first with 2 or 3 axes, else flat."""
+    """Return the default place of a frame of `shape`: channels first with 2 or 3 axes, else flat."""
     return image(shape) if len(shape) in (2, 3) else np.arange(math.prod(shape), dtype=np.int64)
 
 
@@ -58,12 +58,12 @@ def is_flat(place: Place) -> bool:
 
 
 def hint(**values: Any) -> dict[str, str]:
-    """Return metadata for a NIR node: what strop needs to give the node its own form again."""
+    """Return metadata for a NIR node, from which strop restores the operator's original form."""
     return {"strop": json.dumps(values)}
 
 
 def describe(operator: Operator) -> dict[str, Any]:
-    """Return what comes after a read-out's function, as JSON values: an index map, or the list of its weights."""
+    """Return the map behind a read-out's function as JSON values: an index map, or the list of its weights."""
     if isinstance(operator, Select):
         return {"shape_in": operator.shape_in, "index": operator.index.tolist()}
     pre, post, weight = operator.to_coo()
@@ -78,11 +78,11 @@ def emit(operator: Operator, place: Place, where: str, flat: bool = False) -> tu
     ----------
     operator : Operator
     place : int array
-        Where its input lies in the tensor that reaches the first node.
+        Where its input lies in the input tensor of the first node.
     where : str
-        What the operator belongs to, for errors.
+        The projection, for errors.
     flat : bool
-        Use matrices alone, so that the output is a vector.
+        Use matrices only, so that the output is a vector.
     """
     nodes: list[Any] = []
     for stage in stages_of(operator):
@@ -142,7 +142,7 @@ def expanded(op: Operator, where: str) -> npt.NDArray[np.float64]:
 
 
 def geometry(op: Operator) -> dict[str, Any]:
-    """Return all of an operator but its weights, for JSON."""
+    """Return the fields of an operator without its weights, for JSON."""
     match op:
         case Convolution():
             return {

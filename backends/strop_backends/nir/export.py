@@ -1,4 +1,4 @@
-"""The take-away folder for NIR: the graph, frames in NIR's layout, the spikes that are expected, and a script."""
+"""The standalone folder for NIR: the graph, frames in NIR's layout, the expected spikes, and a script."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.export.arrays import describe_decision, readout_arrays
+from strop.export.script import write_script
 from strop.graph import Graph
 from strop.running.encode import FrameDict, encode
 from strop.running.oracle import evaluate
 from strop_backends.nir.emit import natural
 from strop_backends.nir.writing import graph_hint, to_nir
 
-_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, as NIR
 
-A network of {neurons:,} threshold units, written by strop in the Neuromorphic Intermediate Representation.
+A network of {neurons:,} threshold neurons, written by strop in the Neuromorphic Intermediate Representation.
 
 | file | what is in it |
 |---|---|
 | `network.nir` | the graph: `nir.read("network.nir")` |
 {frames}| `run.py` | evaluates the graph by NIR's equations and compares every spike: `pip install nir; python run.py` |
+| `standalone.py` | reading, comparing and the read-out, for `run.py` |
 
-Tensors have their channels first. What enters an input node is a frame as the network sees it ({encodings}). A unit
+Tensors have their channels first. An input node takes encoded frames ({encodings}). A neuron
 fires where its input is greater than NIR's threshold, which is the next {precision} below the threshold of the
 network: it fires at the network's own threshold too. Output nodes give the values of the read-out before any
-softmax or sigmoid; the largest wins, and a single one that is greater than 0 is class 1. Where more is done with them,
-the node's metadata say what.
+softmax or sigmoid; the largest wins, and a single one that is greater than 0 is class 1. Further steps
+are in the node's metadata.
 
 | node | what it is |
 |---|---|
@@ -54,7 +56,7 @@ def write_nir(
         raise BackendError(f"the target 'nir' does not know the option(s) {', '.join(unknown)}")
     written = to_nir(graph, **options)
     nir.write(str(out / "network.nir"), written)
-    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    write_script(out, _TEMPLATE)
     if frames is not None:
         np.savez_compressed(out / "frames.npz", **_frames(graph, written, frames, labels))  # type: ignore[arg-type]
     rows = "\n".join(f"| `{name}` | {type(node).__name__} |" for name, node in written.nodes.items())
@@ -74,7 +76,7 @@ def write_nir(
 def _frames(
     graph: Graph, written: Any, frames: FrameDict, labels: npt.NDArray[np.int64] | None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return what enters each input node, and what each Threshold answers, in NIR's layout."""
+    """Return the inputs of each input node and the expected spikes of each Threshold, in NIR's layout."""
     signals = encode(graph, frames)
     spikes = evaluate(graph, signals)
     arrays: dict[str, npt.NDArray[Any]] = {}

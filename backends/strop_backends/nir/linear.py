@@ -1,4 +1,4 @@
-"""The linear nodes of NIR, and those that only move values, applied to a signal; what is neither is refused by name."""
+"""Linear NIR nodes, and those that only move values, applied to a signal; other nodes are refused by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from strop_backends.nir.writing import graph_hint
 
 
 def through_node(node: Any, signal: Signal, where: str) -> Signal:
-    """Return what a linear node, or one that moves values, gives; refuse any other by name."""
+    """Return the signal behind a linear node, or one that moves values; refuse any other by name."""
     stage = graph_hint(node.metadata).get("stage", {})
     match node:
         case nir.Linear() | nir.Affine():
@@ -52,9 +52,9 @@ def _reason(node: Any) -> str:
     if name == "NIRGraph":
         return "a graph within a graph; write its nodes into the outer graph"
     if name in ("CubaLIF", "CubaLI"):
-        return "its synaptic current outlasts the step, strop's units keep no history; use Threshold, IF or LIF"
+        return "its synaptic current outlasts the step, strop's neurons keep no history; use Threshold, IF or LIF"
     if name in ("LI", "I"):
-        return "it integrates over time and does not fire; use an Affine for the decode, Threshold for units"
+        return "it integrates over time and does not fire; use an Affine for the decode, Threshold for neurons"
     return (
         f"strop knows no {name}; a feed-forward network of thresholds has linear maps, pools, Flatten, and thresholds"
     )
@@ -62,12 +62,12 @@ def _reason(node: Any) -> str:
 
 def _add(signal: Signal, node: Any) -> Signal:
     """Return `signal` with the bias of an affine map or convolution."""
-    given = getattr(node, "bias", None)
-    if given is None or not np.any(given):
+    values = getattr(node, "bias", None)
+    if values is None or not np.any(values):
         return signal
-    given = np.asarray(given, dtype=np.float64)
+    values = np.asarray(values, dtype=np.float64)
     bias = np.empty(signal.place.size)
-    spread = given.reshape(-1, *(1,) * (signal.place.ndim - 1)) if signal.place.ndim > 1 else given
+    spread = values.reshape(-1, *(1,) * (signal.place.ndim - 1)) if signal.place.ndim > 1 else values
     bias[signal.place.reshape(-1)] = np.broadcast_to(spread, signal.place.shape).reshape(-1)
     bias = bias.reshape(signal.shape)
     if signal.bias is not None and signal.bias.any():

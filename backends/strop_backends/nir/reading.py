@@ -1,6 +1,6 @@
-"""A NIR graph as a strop graph, as far as it is a feed-forward network of thresholds; the rest is refused by name.
+"""Reading NIR: a feed-forward network of thresholds as a strop graph; other nodes are refused by name.
 
-NIR fires at `v > v_thr` (nir 1.0.8, `ir/threshold.py`, `ir/neuron.py`). strop's units fire at `a >=
+NIR fires at `v > v_thr` (nir 1.0.8, `ir/threshold.py`, `ir/neuron.py`). strop's neurons fire at `a >=
 threshold`, so the threshold becomes the smallest number that is greater than NIR's. An `IF` or `LIF` counts
 as a threshold that sees its input for one step of length dt, from rest: `v = R I dt`, or `v = R I dt / tau`
 (one step of Euler's method).
@@ -50,14 +50,14 @@ def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph
     dt : float
         Length of the step for which an `IF` or `LIF` sees its input, in the unit of its time constants.
     encoding : {"host", "bitplane", "binary", "current"}, optional
-        How frames enter. By default what strop wrote, or "host" for graphs of other tools.
+        Input encoding. By default the one that strop wrote, or "host" for graphs of other tools.
 
     Raises
     ------
     ModelFileError
         If the file is missing or no NIR.
     UnsupportedLayerError
-        If a node is nothing that a feed-forward network of thresholds has; names the node and the reason.
+        If a node does not belong to a feed-forward network of thresholds; names the node and the reason.
     """
     graph = source if isinstance(source, nir.NIRGraph) else _open(source)
     return _Reader(graph, dt, encoding).finish()
@@ -112,7 +112,7 @@ class _Reader:
             else:
                 self.signals[name] = through_node(node, self._incoming(name, where), where)
         wanted = [name for name in self.hint.get("outputs", []) if name in self.outputs] or list(self.outputs)
-        # NIR keeps nodes by name, not in an order; strop wrote down the one it had.
+        # NIR keeps nodes by name, without an order; strop records its own.
         pairs = [tuple(pair) for pair in self.hint.get("projections", []) if isinstance(pair, list)]
         try:
             return Graph.from_nodes(
@@ -150,7 +150,7 @@ class _Reader:
         return order
 
     def _incoming(self, name: str, where: str, about: dict[str, Any] | None = None) -> Signal:
-        """Return the sum of what reaches a node; `about` is the hint of a population, whose form it takes."""
+        """Return the sum of a node's inputs; `about` is the hint of a population, whose form it takes."""
         signals = [self.signals[a] for a, b in self.nir.edges if b == name]
         if not signals:
             raise UnsupportedLayerError(f"{where} is fed by nothing and is no Input")
@@ -226,7 +226,7 @@ class _Reader:
         extents, shape, place = signal.place.shape, signal.shape, signal.place
         threshold = _threshold(node, self.dt, where)
         if threshold.size != 1 and threshold.shape != extents:
-            raise UnsupportedLayerError(f"{where} has {threshold.shape} units, what reaches it has the shape {extents}")
+            raise UnsupportedLayerError(f"{where} has {threshold.shape} neurons, its input has the shape {extents}")
         title = self._unique(str(about.get("name", name)))
         values = np.empty(signal.place.size)
         values[place.reshape(-1)] = np.broadcast_to(threshold, extents).reshape(-1)
@@ -296,16 +296,16 @@ def _operator(stages: tuple[Operator, ...], shape: tuple[int, ...]) -> Operator:
 
 
 def _threshold(node: Any, dt: float, where: str) -> FloatArray:
-    """Return the smallest inputs that make units fire, in the shape of NIR's tensor."""
+    """Return the smallest inputs that make neurons fire, in the shape of NIR's tensor."""
     if isinstance(node, nir.Threshold):
-        given = np.asarray(node.threshold)
-        # What strop wrote for float32 was one float32 below; what anybody else wrote is taken as it is.
-        if graph_hint(node.metadata).get("precision") == "float32" and given.dtype == np.float32:
-            return np.asarray(np.nextafter(given, np.float32(np.inf)), dtype=np.float64)
-        return np.asarray(np.nextafter(given.astype(np.float64), np.inf))
+        value = np.asarray(node.threshold)
+        # strop wrote thresholds for float32 one float32 below; those of other tools are taken as they are.
+        if graph_hint(node.metadata).get("precision") == "float32" and value.dtype == np.float32:
+            return np.asarray(np.nextafter(value, np.float32(np.inf)), dtype=np.float64)
+        return np.asarray(np.nextafter(value.astype(np.float64), np.inf))
     for key in ("v_reset", "v_leak"):
         if np.any(getattr(node, key, 0.0)):
-            raise UnsupportedLayerError(f"{where} has {key} other than 0: its units do not start every frame alike")
+            raise UnsupportedLayerError(f"{where} has {key} other than 0: its neurons do not start every frame alike")
     tau = np.asarray(getattr(node, "tau", 1.0), dtype=np.float64)
     if isinstance(node, nir.LIF) and (dt > tau).any():
         raise UnsupportedLayerError(

@@ -1,7 +1,7 @@
-"""Operators read back from NIR nodes; where strop wrote a node, in the form it had before.
+"""Operators read back from NIR nodes; where strop wrote a node, in its original form.
 
-A hint in a node's metadata only proposes a form. It counts if writing that form again gives the very arrays
-that the node holds; otherwise the node is read as what it is.
+A hint in a node's metadata only proposes a form. It is used if writing that form again gives exactly the arrays that
+the node holds; otherwise the node is read without the hint.
 """
 
 from __future__ import annotations

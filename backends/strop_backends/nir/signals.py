@@ -1,4 +1,4 @@
-"""What an edge of a NIR graph carries, while it is read: a linear map of what units and inputs send."""
+"""`Signal`: the value on an edge of a NIR graph while it is read, a linear map of spikes and inputs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Signal:
-    """What an edge carries: a linear map of spikes and inputs, and where its values lie in NIR's tensor.
+    """A linear map of spikes and inputs on an edge, and where its values lie in NIR's tensor.
 
     `parts` are (source, stages); `shape` is the frame in strop's order, `place` the flat index into it of
-    each value of the NIR tensor; `bias` is None or has that shape; `time` is when it answers a frame that
-    enters at 0.
+    each value of the NIR tensor; `bias` is None or has that shape; `time` is its delay behind the entry of
+    a frame.
     """
 
     parts: tuple[tuple[str, tuple[Operator, ...]], ...]

@@ -1,4 +1,4 @@
-"""A graph as a NIR graph: strict comparators, channels first, biases in the affine maps, delays where paths differ.
+"""Writing NIR: strict comparators, channels first, biases in the affine maps, delays where paths differ.
 
 NIR's equations (nir 1.0.8): `Threshold` gives 1 where `v > v_thr` (`ir/threshold.py`), `Affine` and the
 convolutions take no time, several edges into a node add up, and `Delay` gives `x(t - tau)` (`ir/delay.py`).
@@ -29,15 +29,15 @@ def to_nir(graph: Graph, precision: str = "float64", delays: str = "auto", dt: f
 
     >>> nir.write("net.nir", to_nir(graph))
 
-    What enters a NIR input is what leaves strop's: the frame, or its binary values or bit planes as channels
-    (see `strop.running.encode.encode`), channels first. Read-outs become affine maps: the logits. What a host makes of
-    them (a softmax, a sigmoid, a mean of several) stands in the metadata of the output node.
+    A NIR input takes the signal of strop's input: the frame, or its binary values or bit planes as channels
+    (see `strop.running.encode.encode`), channels first. Read-outs become affine maps: the logits. Functions of
+    them (a softmax, a sigmoid, a mean of several) are in the metadata of the output node.
 
     Parameters
     ----------
     graph : Graph
     precision : {"float64", "float32"}
-        What the consumer calculates in. The strict comparator is set to the next number below the threshold
+        Precision of the consumer. The strict comparator is set to the next number below the threshold
         in this precision; with "float32", a weight or bias that float32 cannot hold is refused.
     delays : {"auto", "always", "never"}
         Whether every projection carries a `Delay` of its steps. "auto": only in graphs with skip connections.
@@ -48,7 +48,7 @@ def to_nir(graph: Graph, precision: str = "float64", delays: str = "auto", dt: f
     Raises
     ------
     BackendError
-        If an option is unknown, or a value cannot be said in this precision.
+        If an option is unknown, or this precision cannot hold a value.
     CapacityError
         If an operator that NIR has no node for would become too large a matrix.
     """
@@ -171,10 +171,10 @@ class _Writer:
             if not nodes or not isinstance(nodes[-1], nir.Linear):
                 nodes.append(nir.Linear(weight=np.eye(size), metadata=hint(stage={"type": "Bias"})))
         chains[0][-1] = _with_bias(chains[0][-1], readout.bias)
-        said: dict[str, Any] = {"name": name, "kind": readout.kind, "shape": readout.logits_shape}
-        said |= {} if readout.after is None else {"after": describe(readout.after)}
-        said |= {"argmax": True} if readout.argmax else {}
-        node = nir.Output(output_type={"output": np.array([size])}, metadata=hint(**said))
+        about: dict[str, Any] = {"name": name, "kind": readout.kind, "shape": readout.logits_shape}
+        about |= {} if readout.after is None else {"after": describe(readout.after)}
+        about |= {"argmax": True} if readout.argmax else {}
+        node = nir.Output(output_type={"output": np.array([size])}, metadata=hint(**about))
         self.ids[f"output {name}"] = self._add(name, node)
         last = max(self.graph.depth(source) for source in readout.sources)
         for source, nodes in zip(readout.sources, chains, strict=True):
@@ -189,15 +189,15 @@ class _Writer:
             # NIR takes an edge once; two equal projections are two.
             nodes = [nir.Scale(scale=np.ones(self.places[source].shape))]
         for number, node in enumerate(nodes):
-            self._say(node, label)
+            self._set_precision(node, label)
             suffix = "" if len(nodes) == 1 else f"_{number + 1}"
             name = self._add(f"{label}{suffix}", node)
             self.edges.append((before, name))
             before = name
         self.edges.append((before, target))
 
-    def _say(self, node: Any, where: str) -> None:
-        """Give a node's arrays the precision, or refuse."""
+    def _set_precision(self, node: Any, where: str) -> None:
+        """Convert a node's arrays to the precision, or refuse."""
         if self.precision == "float64":
             return
         for key in ("weight", "bias", "scale"):
@@ -222,7 +222,7 @@ def _with_bias(node: Any, bias: npt.NDArray[np.float64]) -> Any:
 
 
 def graph_hint(metadata: Any) -> dict[str, Any]:
-    """Return what strop wrote into a node's metadata, or nothing."""
+    """Return strop's entry in a node's metadata, or an empty dict."""
     text = metadata.get("strop") if isinstance(metadata, dict) else None
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

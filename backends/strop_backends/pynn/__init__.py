@@ -1,6 +1,8 @@
-"""PyNN: NEST, Brian2 and NEURON from one emitter, and SpiNNaker from the same graphs.
+"""Backends through PyNN: NEST, Brian2, NEURON and SpiNNaker. Hands on their four classes.
 
-Nothing of PyNN is imported before a network is built.
+`network` builds a graph with any of them, `run` streams frames, `other_process` runs a network outside the user's
+process, `export` writes standalone folders. `common` has what the simulators share; `nest`, `brian2`, `neuron` and
+`spinnaker` have what differs. Nothing of PyNN is imported before a network is built.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from strop.running.backend import Backend, Runner
 from strop.running.encode import Frames
 
 if TYPE_CHECKING:
-    from strop_backends.pynn.spinnaker import SpinnakerMapping
+    from strop_backends.pynn.spinnaker.mapping import SpinnakerMapping
 
 __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
 
@@ -27,8 +29,8 @@ class _PyNNBackend(Backend):
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
     module: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
-    # Options besides `timestep`: what PyNN's `setup` really takes, less what would change the arithmetic. PyNN
-    # itself ignores any keyword that it does not know (`common.setup(..., **extra_params)`).
+    # Options besides `timestep`: those that PyNN's `setup` uses, without those that change the arithmetic. PyNN
+    # itself ignores keywords that it does not know (`common.setup(..., **extra_params)`).
     options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, options: Mapping[str, Any]) -> None:
@@ -48,8 +50,7 @@ class _PyNNBackend(Backend):
         return ", ".join(found)
 
     def build(self, graph: Graph, simulator: ModuleType | None = None, **options: Any) -> Any:
-        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations, projections, and how to play
-        frames in.
+        """Return a `strop_backends.pynn.network.PyNNNetwork`: populations and projections, to present frames to.
 
         Parameters
         ----------
@@ -62,7 +63,7 @@ class _PyNNBackend(Backend):
         Raises
         ------
         BackendError
-            For an option that is not known, and for a graph that is over a limit of the simulator.
+            For an unknown option, and for a graph that exceeds a limit of the simulator.
         """
         self.check_options(options)
         from strop_backends.pynn.network import PyNNNetwork
@@ -90,13 +91,13 @@ class PyNNNestBackend(_PyNNBackend):
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps, threads, and a spread; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import NEST_VARIATIONS
+        from strop_backends.pynn.nest.surroundings import NEST_VARIATIONS
 
         return NEST_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import around_nest
+        """Settings and networks that a script may have made before; see `strop.running.backend.Backend`."""
+        from strop_backends.pynn.nest.surroundings import around_nest
 
         return around_nest()
 
@@ -112,38 +113,39 @@ class PyNNBrian2Backend(_PyNNBackend):
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import BRIAN2_VARIATIONS
+        from strop_backends.pynn.brian2.surroundings import BRIAN2_VARIATIONS
 
         return BRIAN2_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import around_brian2
+        """Settings and networks that a script may have made before; see `strop.running.backend.Backend`."""
+        from strop_backends.pynn.brian2.surroundings import around_brian2
 
         return around_brian2()
 
 
 class PyNNNeuronBackend(_PyNNBackend):
-    """NEURON through PyNN: `IF_curr_exp`, frames spaced until nothing is left over."""
+    """NEURON through PyNN: `IF_curr_exp`, frames spaced until the potential has decayed to 0."""
 
     name: ClassVar[str] = "pynn-neuron"
     summary: ClassVar[str] = "NEURON through PyNN (IF_curr_exp), frames spaced until nothing is left over"
-    # What is taken off thresholds, `strop_backends.pynn.neuron.RESOLUTION` (which is not imported for this).
+    # Subtracted from thresholds, relative to them: `strop_backends.pynn.neuron.dialect.RESOLUTION`, which is not
+    # imported here.
     resolution: ClassVar[float] = 2.0**-44
     module: ClassVar[str] = "pyNN.neuron"
-    # Not `use_cvode`: with steps of a variable length the peak is no longer what was calculated.
+    # Not `use_cvode`: with steps of variable length the peak of the potential is not the calculated one.
     options: ClassVar[frozenset[str]] = frozenset({"native_rng_baseseed"})
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import NEURON_VARIATIONS
+        from strop_backends.pynn.neuron.surroundings import NEURON_VARIATIONS
 
         return NEURON_VARIATIONS
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """What may have been set or built before; see `strop.running.backend.Backend`."""
-        from strop_backends.pynn.around import around_neuron
+        """Settings and networks that a script may have made before; see `strop.running.backend.Backend`."""
+        from strop_backends.pynn.neuron.surroundings import around_neuron
 
         return around_neuron()
 
@@ -160,16 +162,16 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         | {"n_boards_required", "n_chips_required", "database_socket_addresses"}
     )
     distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)
-    # Not by default: it needs a machine. Asked for by name it runs where one is configured.
+    # Not by default, because it needs a machine; named explicitly, it runs where one is configured.
     runs: ClassVar[bool] = False
 
     def fidelity(self, graph: Graph) -> list[tuple[str, str, str]]:
         """Return how faithfully each population runs: weights have 16 bits there.
 
         The margin is that of the weights alone, with every ring buffer at its finest (a shift of 0); how coarse it is
-        depends on the mapping, see `strop_backends.pynn.fixed_point`.
+        depends on the mapping, see `strop_backends.pynn.spinnaker.fixed_point`.
         """
-        from strop_backends.pynn.fixed_point import least_margin
+        from strop_backends.pynn.spinnaker.fixed_point import least_margin
 
         rows = []
         for name, level, reason in super().fidelity(graph):
@@ -181,10 +183,10 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         return rows
 
     def map(self, graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
-        """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.inspect_mapping`."""
+        """Map `graph` on a virtual board; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
         self.check_options(options)
         self.check(graph)
-        from strop_backends.pynn.spinnaker import inspect_mapping
+        from strop_backends.pynn.spinnaker.mapping import inspect_mapping
 
         return inspect_mapping(graph, frames, **options)
 
@@ -197,7 +199,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
             `SpinnakerMapping.to_dict()`; with frames also "fixed_point", a list of `FixedPointReport.to_dict()`: with
             the ring-buffer shifts of the mapping, with those measured on the frames, and with factors besides.
         """
-        from strop_backends.pynn.fixed_point import fixed_point_report, measured_scaling
+        from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, measured_scaling
 
         mapping = self.map(graph, frames)
         found = mapping.to_dict()

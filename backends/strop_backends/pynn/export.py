@@ -1,4 +1,7 @@
-"""The take-away folder for PyNN: a script that builds, runs and checks the network without strop."""
+"""Standalone folders for PyNN and SpiNNaker: scripts that build, run and check a network without strop.
+
+Hands on `write_pynn` and `write_spinnaker`, the writers of the targets `pynn` and `spinnaker`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.export.arrays import describe, sample_frames, save_arrays, write_portable
+from strop.export.script import write_script
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
-_SCRIPT = Path(__file__).with_name("takeaway_run.py")
+_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 
 _README = """\
 # {name}, for PyNN
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
 nor Keras:
 
     pip install PyNN nest-simulator
@@ -28,7 +32,8 @@ nor Keras:
     pip install PyNN "brian2>=2.9" "numpy<2.4"
     python run.py brian2
 
-It also knows `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds what helps there.
+It also runs as `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds scaling and
+configuration for that.
 
 {account}"""
 
@@ -40,35 +45,35 @@ def write_pynn(
     if options:
         raise BackendError(f"the target 'pynn' does not know the option(s) {', '.join(sorted(options))}")
     network = write_portable(graph, out, frames, labels, "pynn", ENCODINGS)
-    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    write_script(out, _TEMPLATE)
     (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
 
 
 _SPINNAKER_README = """\
 # {name}, for SpiNNaker
 
-A network of {neurons:,} threshold units and {synapses:,} synapses, written by strop. It needs neither strop
+A network of {neurons:,} threshold neurons and {synapses:,} synapses, written by strop. It needs neither strop
 nor Keras:
 
     pip install "sPyNNaker>=7.4"
     python run.py spiNNaker --virtual        # maps on a board that is not there
     python run.py spiNNaker                  # runs; fill in spynnaker.cfg first
 
-`--neurons-per-core N` spreads the synaptic events of a wave over more cores, `--spread K` over K ticks, which a
-frame then takes.
+`--neurons-per-core N` spreads the synaptic events of a frame over more cores, `--spread K` over K ticks; each frame
+then takes K ticks.
 
 {account}
 ## Fixed point
 
 Weights have 16 bits there. Ring-buffer shifts and factors were chosen for the frames in this folder
-(`scaling` in `network.json`), and `fixed:P` in `frames.npz` holds the spikes that this arithmetic gives: they
-are what a run is compared with.
+(`scaling` in `network.json`). `fixed:P` in `frames.npz` holds the spikes that this arithmetic gives; a run is compared
+with them.
 
     {report}
 """
 
 _SPINNAKER_CONFIGURATION = """\
-# What run.py needs to know of the machine; sPyNNaker reads this file in the folder in which it is started.
+# The machine that run.py uses; sPyNNaker reads this file from the folder in which it is started.
 [Machine]
 # The name or address of a board of your own ...
 machine_name = None
@@ -77,7 +82,7 @@ version = None
 # Or a server that lends boards.
 spalloc_server = None
 spalloc_user = None
-# More real time for each millisecond of the network: a wave of spikes is a burst, and bursts take time.
+# Real time per millisecond of the network: a frame's spikes come in a burst, and bursts take time.
 time_scale_factor = 1
 """
 
@@ -96,9 +101,9 @@ def write_spinnaker(
     Parameters
     ----------
     fill, headroom
-        How the scaling is measured on the frames; see `strop_backends.pynn.fixed_point.measured_scaling`.
+        How the scaling is measured on the frames; see `strop_backends.pynn.spinnaker.fixed_point.measured_scaling`.
     """
-    from strop_backends.pynn.fixed_point import fixed_point_report, fixed_point_spikes, measured_scaling
+    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, fixed_point_spikes, measured_scaling
 
     if options:
         raise BackendError(f"the target 'spinnaker' does not know the option(s) {', '.join(sorted(options))}")
@@ -116,7 +121,7 @@ def write_spinnaker(
     for name, spikes in fixed_point_spikes(graph, frames, scaling).items():
         arrays[f"fixed:{name}"] = spikes.reshape(count, -1)
     save_arrays(out / "frames.npz", arrays)
-    (out / "run.py").write_text(_SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    write_script(out, _TEMPLATE)
     (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
     report = str(fixed_point_report(graph, frames, scaling, "measured on these frames")).replace("\n", "\n    ")
     readme = _SPINNAKER_README.format(**describe(network, frames), report=report)

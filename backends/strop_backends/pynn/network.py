@@ -1,11 +1,11 @@
-"""A graph as PyNN populations and projections, on whichever simulator; what differs is in the `Dialect`.
+"""`PyNNNetwork`: a graph as PyNN populations and projections. Differences of simulators are in their `Dialect`.
 
-Input spikes, and the first layer's under the host encoding, are played in by `SpikeSourceArray`s; all other
-populations are cells of the simulator. Values (encoding `current`) are summed up on the host and let into each
-cell, one value per cell and step. A projection that the graph gives a delay of d steps has one of
-`d * ticks_per_step - latency` ticks, so that all spikes of a frame reach a population together. Where a wave is
-spread over k ticks, unit j of each population answers `j % k` ticks later, and what leads to it takes so much
-longer, less what its source was late.
+`SpikeSourceArray`s send the input spikes, and under the host encoding those of the first layer; all other populations
+are cells of the simulator. The host sums up input values (encoding `current`) and injects them, one value per cell and
+step. A projection with a delay of d steps in the graph has one of `d * ticks_per_step - latency` ticks here, so that
+all spikes of a frame arrive at a population together. Where the spikes of a frame are spread over k ticks, neuron j of
+each population answers `j % k` ticks later, and the delays of its synapses are longer by that, less the lateness of
+their sources.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.export.arrays import driven_populations, driving_values, played_nodes
+from strop.export.arrays import current_driven_populations, input_currents, stimulus_nodes
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
-from strop_backends.pynn.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
-from strop_backends.pynn.waves import Waves
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
+from strop_backends.pynn.common.waves import Waves
 
 STANDING = "always-on"
 
@@ -60,7 +60,7 @@ class PyNNNetwork:
         Labelled as in the graph. Spiking inputs are among them.
     projections : dict of (source, target) to PyNN Projection
         Projections that have no synapse, or that the host evaluates, are left out.
-    drives : dict of graph name to what lets values into that population
+    drives : dict of graph name to the devices that inject values into that population
         On NEST a `NodeCollection` of step_current_generators, one for each cell.
     dialect : Dialect
     start, count : int
@@ -78,7 +78,7 @@ class PyNNNetwork:
         self.graph = graph
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
-        self.played = played_nodes(graph)
+        self.played = stimulus_nodes(graph)
         self._carried = [p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)]
         self._require_memory()
         longest = max((p.delay for p in self._carried), default=1)
@@ -92,7 +92,7 @@ class PyNNNetwork:
         try:
             self._build(longest)
         except BaseException:
-            # Half a network is nobody's.
+            # No caller gets a network that is half built.
             self.dialect.release()
             raise
         self.dialect.claim(disposable)
@@ -129,7 +129,7 @@ class PyNNNetwork:
         )
 
     def _set_up(self, longest: int, timestep: float | None, disposable: bool, options: dict[str, Any]) -> None:
-        """Call PyNN's `setup`, unless that would take away what is not strop's."""
+        """Call PyNN's `setup`, unless that would drop a network of the user's."""
         dialect = self.dialect
         tick = dialect.timestep if timestep is None else float(timestep)
         if not 0 < tick < float("inf"):
@@ -145,11 +145,11 @@ class PyNNNetwork:
         dialect.setup(tick, longest, **options)
 
     def _ticks(self, delay: int) -> int:
-        """Return the longest way in ticks of a spike that takes `delay` steps."""
+        """Return the longest delay in ticks of a projection whose delay in the graph is `delay` steps."""
         return delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
 
     def _require_delays(self) -> None:
-        """Refuse a graph whose delays the simulator does not hold; before anything is built."""
+        """Refuse a graph with delays that are too long for the simulator; before anything is built."""
         for p in self._carried:
             longest = self.dialect.longest_delay(self.graph.population(p.target))
             ticks = self._ticks(p.delay)
@@ -170,12 +170,12 @@ class PyNNNetwork:
             if population.name in self.played:
                 self.populations[population.name] = self.dialect.sources(population.name, population.size)
             else:
-                self.populations[population.name] = self.dialect.units(population)
-        for name in driven_populations(graph):
+                self.populations[population.name] = self.dialect.neurons(population)
+        for name in current_driven_populations(graph):
             self.drives[name] = self.dialect.drive(graph.population(name), self.populations[name])
 
     def _connect(self, members: list[Projection]) -> None:
-        """Add all that leads from one node to another (a network may add up two ways) as one PyNN projection."""
+        """Add all projections from one node to another (a graph may have several) as one PyNN projection."""
         parts = zip(*(p.operator.to_coo() for p in members), strict=True)
         pre, post, weight = (np.concatenate(column) for column in parts)
         if len(pre) == 0:
@@ -183,7 +183,7 @@ class PyNNNetwork:
         p = members[0]
         ticks: Any = p.delay * self.dialect.ticks_per_step - self.dialect.latency
         if self.dialect.spread > 1:
-            # What leaves later travels shorter: all that a unit gets of a frame reaches it in the tick in which it
+            # Spikes that leave later travel shorter: all input of a frame arrives at a neuron in the tick in which it
             # answers.
             ticks = ticks + post % self.dialect.spread - pre % self.dialect.spread
         self._known[p.source, p.target] = weight
@@ -192,11 +192,11 @@ class PyNNNetwork:
         )
 
     def _add_standing_input(self) -> None:
-        """Give units what they need in every step, from one source that always spikes."""
+        """Connect a source that always spikes to neurons that need an input in every step."""
         needed: dict[str, FloatArray] = {}
         for population in self.graph.populations:
             if population.name in self.played or population.name in self.drives:
-                continue  # what drives a unit brings its bias, too
+                continue  # the injected values contain the bias
             weights = self.dialect.standing_weights(population)
             if weights is not None and weights.any():
                 needed[population.name] = weights
@@ -206,13 +206,13 @@ class PyNNNetwork:
         for name, weights in needed.items():
             # Also where they cancel: biases may be changed later.
             post = np.flatnonzero((weights != 0) | (self.graph.population(name).bias.reshape(-1) != 0))
-            # Sent one step ahead, as any other spike for that population.
+            # Sent one step ahead, as all other spikes to that population.
             ticks = self.dialect.ticks_per_step - self.dialect.latency
-            units = self.populations[name]
+            neurons = self.populations[name]
             projection = self.dialect.project(
-                self.populations[STANDING], units, np.zeros_like(post), post, weights[post], ticks
+                self.populations[STANDING], neurons, np.zeros_like(post), post, weights[post], ticks
             )
-            self.dialect.attach_standing(units, projection, post)
+            self.dialect.attach_standing(neurons, projection, post)
             self.projections[STANDING, name] = projection
 
     # Running
@@ -245,15 +245,15 @@ class PyNNNetwork:
         return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
 
     def present(self, frames: Any, start: int | None = None) -> float:
-        """Play frames in, one per step, behind those presented before.
+        """Present frames, one per step, after those presented before.
 
         Parameters
         ----------
         frames : array, shape (n, *input_shape)
             As for `strop.simulate`.
         start : int, optional
-            Tick in which the first frame enters; by default the first that is possible, behind the frames that are
-            still to enter. Population P answers frame n at tick `start + (n + depth(P)) * ticks_per_step`, unit j of
+            Tick in which the first frame enters; by default the first that is possible, after the frames that are
+            still to enter. Population P answers frame n at tick `start + (n + depth(P)) * ticks_per_step`, neuron j of
             it `j % spread` ticks later. After PyNN's `reset` time begins anew, and nothing is left to enter.
 
         Returns
@@ -264,14 +264,14 @@ class PyNNNetwork:
         Raises
         ------
         BackendError
-            If the simulator no longer holds the network, if it has been set so that spikes would be wrong, or if a
-            frame would enter in the past or between the frames of another wave.
+            If the simulator no longer holds the network, if one of its settings would make spikes wrong, or if a frame
+            would enter in the past or between frames presented before.
         """
         signals = encode(self.graph, as_frames(self.graph, frames))
         return self.play(signals, start) * self.dialect.dt
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> int:
-        """Play encoded frames in; returns the tick after the last answer."""
+        """Present encoded frames; return the tick after the last answer."""
         self._require_alive()
         dialect, graph = self.dialect, self.graph
         dialect.check_surroundings()
@@ -281,12 +281,12 @@ class PyNNNetwork:
         played = {**signals, **host_spikes(graph, signals)}
         for name in self.played:
             raster = np.asarray(played[name], dtype=np.bool_).reshape(count, -1)
-            units, frames = np.nonzero(raster.T)
-            ticks = self.start + (frames + graph.depth(name)) * dialect.ticks_per_step + units % dialect.spread
-            dialect.play(self.populations[name], *self._waves.spikes(name, units, ticks))
-        for name, values in driving_values(graph, signals).items():
+            neurons, frames = np.nonzero(raster.T)
+            ticks = self.start + (frames + graph.depth(name)) * dialect.ticks_per_step + neurons % dialect.spread
+            dialect.play(self.populations[name], *self._waves.spikes(name, neurons, ticks))
+        for name, values in input_currents(graph, signals).items():
             require_memory(
-                f"driving the {values.shape[1]:,} units of {name!r} through {count:,} frames",
+                f"driving the {values.shape[1]:,} neurons of {name!r} through {count:,} frames",
                 values.size * dialect.bytes_per_value,
                 "Run fewer frames at a time",
             )
@@ -299,7 +299,7 @@ class PyNNNetwork:
 
     def reset(self) -> None:
         """Set PyNN's time back to 0, as `sim.reset()` does; no spike is under way then, and weights, thresholds and
-        biases are those that they were before."""
+        biases keep their values."""
         self._require_alive()
         weights = self.weights() if self.dialect.reset_restores else {}
         self.dialect.reset(self._ticks(self.graph.total_depth + 1) + self._waves.remaining())
@@ -309,7 +309,7 @@ class PyNNNetwork:
     # ------------------------------------------------------------------------------------------------------
 
     def weights(self) -> dict[Pair, FloatArray]:
-        """Return the weights that the simulator has now, in the graph's units; see
+        """Return the weights that the simulator has now, in the graph's units of measure; see
         `strop.running.backend.Runner.weights`."""
         self._require_alive()
         found: dict[Pair, FloatArray] = {}
@@ -317,7 +317,7 @@ class PyNNNetwork:
             pre, post, _ = synapses_of(self.graph, *pair)
             now = self.dialect.read_weights(self.projections[pair])
             weights = np.empty(len(known))
-            # Several synapses between two cells are told apart by their weights, as they were known last.
+            # Several synapses between two cells are told apart by their weights, as read or written last.
             weights[np.lexsort((known, post, pre))] = now.weights[np.lexsort((now.weights, now.post, now.pre))]
             found[pair] = weights
         return found
@@ -336,7 +336,7 @@ class PyNNNetwork:
             self._known[pair] = values
 
     def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return what the populations that PyNN records have answered to each frame.
+        """Return the answers to each frame of the populations that PyNN records.
 
         >>> network.record()
         >>> sim.run_until(network.present(frames))
@@ -359,14 +359,14 @@ class PyNNNetwork:
                 continue
             trains = self.populations[name].get_data("spikes").segments[-1].spiketrains
             times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
-            units = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            events[name] = (units, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))
+            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
+            events[name] = (neurons, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))
         return self.answers(events, self.count if count is None else count, start)
 
     def answers(
         self, events: Mapping[str, Events], count: int, start: int | None = None
     ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Sort recorded spikes by the frame that they answer, of those that entered from tick `start` on.
+        """Sort recorded spikes by the frame that they answer, for frames that entered from tick `start` on.
 
         Returns
         -------
@@ -374,13 +374,13 @@ class PyNNNetwork:
         """
         graph, dialect = self.graph, self.dialect
         result = {}
-        for name, (units, ticks) in events.items():
+        for name, (neurons, ticks) in events.items():
             population = graph.population(name)
             raster = np.zeros((count, population.size), dtype=np.bool_)
             step, late = np.divmod(ticks - (self.start if start is None else start), dialect.ticks_per_step)
             frame = step - graph.depth(name)
-            ours = (frame >= 0) & (frame < count) & (late == units % dialect.spread)
-            raster[frame[ours], units[ours]] = True
+            ours = (frame >= 0) & (frame < count) & (late == neurons % dialect.spread)
+            raster[frame[ours], neurons[ours]] = True
             result[name] = raster.reshape(count, *population.shape)
         return result
 

@@ -1,4 +1,4 @@
-"""Streaming frames through a PyNN simulator and reading every spike."""
+"""`PyNNRunner`: streams frames through a PyNN simulator and reads every spike, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.backend import Pair, Runner
 from strop.running.oracle import host_spikes
-from strop_backends.pynn.dialect import SimulatorInUseError
-from strop_backends.pynn.elsewhere import RemoteRunner
+from strop_backends.pynn.common.dialect import SimulatorInUseError
 from strop_backends.pynn.network import PyNNNetwork
+from strop_backends.pynn.other_process import RemoteRunner
 
 
 class PyNNRunner(Runner):
     """A network that was built once and streams chunk after chunk, the clock running on.
 
-    PyNN keeps one network per process and simulator: `setup()` drops the one before. A runner that has lost
-    its network to another builds it again. What a user has in the simulator stays: then the network is built in a
-    process of its own.
+    PyNN keeps one network per process and simulator: `setup()` drops the one before. A runner whose network has been
+    dropped builds it again. Where the simulator holds a network of the user's, that one stays, and the runner builds
+    its own in another process.
     """
 
     def __init__(self, graph: Graph, module: str, name: str, **options: Any) -> None:
         self.graph, self.module, self.name, self.options = graph, module, name, options
         self._changed: dict[Pair, npt.NDArray[np.float64]] = {}
-        self._elsewhere: RemoteRunner | None = None
+        self._remote: RemoteRunner | None = None
         self._network: PyNNNetwork | None = None
         self._build()
 
@@ -43,11 +43,11 @@ class PyNNRunner(Runner):
         try:
             network = PyNNNetwork(self.graph, self.module, disposable=True, **self.options)
         except SimulatorInUseError:
-            self._network, self._elsewhere = None, RemoteRunner(self.graph, self.name, self.options)
+            self._network, self._remote = None, RemoteRunner(self.graph, self.name, self.options)
             if self._changed:
-                self._elsewhere.set_weights(self._changed)
+                self._remote.set_weights(self._changed)
             return
-        # What is played in needs no recording.
+        # Input spikes need no recording.
         network.dialect.record(
             {name: network.populations[name] for name in self.graph.population_names if name not in network.played}
         )
@@ -57,10 +57,10 @@ class PyNNRunner(Runner):
         self._network = network
 
     def _host(self) -> PyNNNetwork | RemoteRunner:
-        """Return where the network is, built again if the simulator has lost it."""
-        if self._elsewhere is None and (self._network is None or not self._network.alive):
+        """Return the network of this or the other process, built again if the simulator has dropped it."""
+        if self._remote is None and (self._network is None or not self._network.alive):
             self._build()
-        return self._elsewhere or self.network
+        return self._remote or self.network
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.running.backend.Runner`."""
@@ -73,7 +73,7 @@ class PyNNRunner(Runner):
         try:
             network.dialect.run_until(end)
         except Exception as error:
-            # What it left is of no use: the next chunk starts on a new network.
+            # The network is in an undefined state: the next chunk starts on a new one.
             network.kernel_mark = None
             if isinstance(error, StropError):
                 raise
@@ -98,14 +98,14 @@ class PyNNRunner(Runner):
         self._changed.update({pair: np.array(values, dtype=np.float64) for pair, values in weights.items()})
 
     def close(self) -> None:
-        """Leave the simulator as it was before."""
-        if self._elsewhere is not None:
-            self._elsewhere.close()
+        """Release the network, and restore the simulator's state of before."""
+        if self._remote is not None:
+            self._remote.close()
         elif self._network is not None and self._network.alive:
             dialect = self._network.dialect
-            # Only what is still as this runner left it: a script may have built into it since.
+            # Only if it is still as this runner left it: a script may have built into it since.
             if dialect.in_use(disposable=True) is None:
                 dialect.release()
             else:
                 dialect.sim.end()
-        self._elsewhere = self._network = None
+        self._remote = self._network = None

@@ -1,4 +1,4 @@
-"""Keeping other people's chatter off the terminal, so that an error is one line and a table is a table."""
+"""Suppresses the start-up messages of Keras and TensorFlow on the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from importlib import import_module
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, native libraries included; show it if the block fails."""
+    """Hold back output to file descriptor 2, also that of native libraries.
+
+    With the environment variable `STROP_DEBUG` it is shown if the block fails.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

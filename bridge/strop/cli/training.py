@@ -91,7 +91,7 @@ def train_and_save(
 
 def _write_training(trained: Any, title: str, settings: dict[str, Any], folder: Path) -> Path:
     from strop.display import write_training_page
-    from strop.keras import unit_report
+    from strop.keras import neuron_report
 
     optimizer = trained.model.optimizer
     settings |= {
@@ -99,12 +99,13 @@ def _write_training(trained: Any, title: str, settings: dict[str, Any], folder: 
         "learning rate": f"{float(optimizer.learning_rate):g}",
         "parameters": f"{trained.model.count_params():,}",
     }
-    units = unit_report(trained.model, trained.x_test)
-    return write_training_page(trained, folder, title=title, settings=settings, units=units)
+    neurons = neuron_report(trained.model, trained.x_test)
+    return write_training_page(trained, folder, title=title, settings=settings, units=neurons)
 
 
-def _verify_on_those_that_work(trained: Any, backends: list[str], evidence: bool) -> Any:
-    """Verify on all backends that can build the network here; say of the others why not (no compiler, for example)."""
+def _verify_where_possible(trained: Any, backends: list[str], evidence: bool) -> Any:
+    """Verify on all backends that can build the network here; print why the others cannot (no compiler, for
+    example)."""
     from strop.errors import BackendError
     from strop.verification.verify import verify
 
@@ -119,7 +120,7 @@ def _verify_on_those_that_work(trained: Any, backends: list[str], evidence: bool
 
 
 def run_demo(seed: int, backends: list[str], evidence: bool = False) -> Any:
-    """Train on the bundled digits, lower, verify on `backends`; tell the story as it goes and return the report."""
+    """Train on the bundled digits, lower, verify on `backends`; print each step and return the report."""
     click.echo("1. Train a small convolutional network on scikit-learn's 8x8 digits, sharpening it to thresholds.")
     import_keras_quietly()
     from strop.keras import recipes
@@ -141,12 +142,12 @@ def run_demo(seed: int, backends: list[str], evidence: bool = False) -> Any:
     click.echo(
         f"   The answer comes {graph.total_depth} time steps after the image, and a new image may enter at every step."
     )
-    click.echo("3. Hold every spike of every layer against Keras, on every backend that is installed:")
+    click.echo("3. Compare every spike of every layer with Keras, on every backend that is installed:")
     click.echo(f"   {', '.join(backends)}")
     if "brian2" in backends:
         click.echo("   (the first run of Brian2 compiles for half a minute; later runs find the code again)")
     click.echo("")
-    report = _verify_on_those_that_work(trained, backends, evidence)
+    report = _verify_where_possible(trained, backends, evidence)
     report.model = "digits"
     click.echo(str(report))
     return report

@@ -1,8 +1,8 @@
-"""The conformance suite: golden cases that any backend can be held against.
+"""The conformance suite: golden cases on which any backend can be tested.
 
     pytest --pyargs strop.conformance --strop-backend NAME
 
-Each case is a small graph (`golden/NAME.strop`), frames, and the spike of every unit (`golden/NAME.npz`),
+Each case is a small graph (`golden/NAME.strop`), frames, and the spikes of every neuron (`golden/NAME.npz`),
 made in exact rational arithmetic by `strop.conformance.exact`. The suite needs pytest and the backend,
 neither Keras nor TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""What the tests of the suite have in common: a case that the backend can run, and the comparison of every spike."""
+"""Helpers of the suite's tests: a case that the backend can run, and the comparison of every spike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from strop.running.oracle import potential
 
 
 def ready(case: str | Case, backend: Backend) -> Case:
-    """Return a case (a golden one by its name), or skip the test and name what the backend cannot do."""
+    """Return a case (a golden one by its name), or skip the test with what the backend lacks."""
     found = golden_case(case) if isinstance(case, str) else case
     missing = found.missing(backend)
     if missing:
@@ -38,10 +38,10 @@ def signals_of(case: Case) -> dict[str, Any]:
 
 
 def reason(refusal: StropError) -> str:
-    """Return what a refusal says; one that says nothing fails the test."""
-    said = str(refusal)
-    assert len(said) > 20, f"a refusal says what and what to do, got {said!r}"
-    return said
+    """Return the message of a refusal; an empty one fails the test."""
+    message = str(refusal)
+    assert len(message) > 20, f"a refusal says what and what to do, got {message!r}"
+    return message
 
 
 def need(runner: Runner, *methods: str) -> None:
@@ -52,23 +52,23 @@ def need(runner: Runner, *methods: str) -> None:
         pytest.skip(f"{type(runner).__name__} does not offer {', '.join(f'{name}()' for name in missing)}")
 
 
-def assert_equal(case: Case, claimed: Mapping[str, Any], rows: slice = slice(None)) -> None:
+def assert_equal(case: Case, observed: Mapping[str, Any], rows: slice = slice(None)) -> None:
     """Compare the spikes of every population with the expected ones; say where they differ first."""
-    assert set(claimed) == set(case.graph.population_names), "a backend answers for every population, and no other"
+    assert set(observed) == set(case.graph.population_names), "a backend answers for every population, and no other"
     known = {**signals_of(case), **case.spikes}
     for population in case.graph.populations:
-        wanted, got = case.spikes[population.name][rows], claimed[population.name]
+        wanted, got = case.spikes[population.name][rows], observed[population.name]
         assert got.dtype == np.bool_, f"{population.name}: spikes must be bool, got {got.dtype}"
         assert got.shape == wanted.shape, f"{population.name}: shape {got.shape}, expected {wanted.shape}"
         if np.array_equal(got, wanted):
             continue
-        frame, *unit = (int(n) for n in np.argwhere(got != wanted)[0])
-        place = (frame + (rows.start or 0), *unit)
+        frame, *neuron = (int(n) for n in np.argwhere(got != wanted)[0])
+        place = (frame + (rows.start or 0), *neuron)
         a = potential(case.graph, population.name, known)[place]
-        did = "fired" if got[(frame, *unit)] else "stayed silent"
+        did = "fired" if got[(frame, *neuron)] else "stayed silent"
         pytest.fail(
             f"{case.name} ({case.says}) {int((got != wanted).sum())} of {wanted.size} spikes of population "
             f"{population.name!r}, at depth {case.graph.depth(population.name)}, are wrong. First: in frame "
-            f"{place[0]}, unit {tuple(unit)} {did}; its potential is {float(a)!r}, its threshold "
-            f"{float(population.threshold[tuple(unit)])!r}"
+            f"{place[0]}, neuron {tuple(neuron)} {did}; its potential is {float(a)!r}, its threshold "
+            f"{float(population.threshold[tuple(neuron)])!r}"
         )

@@ -1,8 +1,7 @@
-"""Graphs evaluated unit by unit in exact rational arithmetic: what the golden spikes are made with.
+"""Graphs evaluated neuron by neuron in exact rational arithmetic, for the golden spikes.
 
-Nothing here uses `Operator.apply`, `Operator.to_coo` or the oracle: every operator is expanded once more,
-straight from the equations in its docstring, one product at a time, so that a mistake in strop cannot confirm
-itself.
+Nothing here uses `Operator.apply`, `Operator.to_coo` or the oracle: every operator is expanded independently, straight
+from the equations in its docstring, one product at a time, so that a mistake in strop cannot confirm itself.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from strop.graph import Composed, Convolution, Dense, Graph, Input, Operator, Scale, Select, Sparse, SumPool
 
-# Weights of one operator: for each output unit, its input units and their weights.
+# Weights of one operator: for each target neuron, its source neurons and their weights.
 Rows = list[dict[int, Fraction]]
 
 
@@ -35,11 +34,11 @@ def spikes(graph: Graph, frames: Mapping[str, Any]) -> dict[str, Any]:
         answers = []
         for n in range(count):
             frame = []
-            for unit, (threshold, bias) in enumerate(zip(thresholds, biases, strict=True)):
+            for neuron, (threshold, bias) in enumerate(zip(thresholds, biases, strict=True)):
                 total = bias
                 for source, table in incoming:
                     sent = signals[source][n]
-                    total += sum((w * sent[pre] for pre, w in table[unit].items() if sent[pre]), Fraction(0))
+                    total += sum((w * sent[pre] for pre, w in table[neuron].items() if sent[pre]), Fraction(0))
                 frame.append(Fraction(total >= threshold))
             answers.append(frame)
         signals[population.name] = answers
@@ -62,12 +61,12 @@ def logits(graph: Graph, found: Mapping[str, Any]) -> Any:
                 (
                     w
                     for source, table in zip(readout.sources, rows, strict=True)
-                    for pre, w in table[unit].items()
+                    for pre, w in table[value].items()
                     if found[source][n].reshape(-1)[pre]
                 ),
                 Fraction(0),
             )
-            for unit, bias in enumerate(biases)
+            for value, bias in enumerate(biases)
         ]
         for n in range(count)
     ]

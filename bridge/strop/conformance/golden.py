@@ -1,4 +1,4 @@
-"""The golden cases as they are shipped, and what a backend must be able to do for each of them."""
+"""The shipped golden cases, and the capabilities that each of them needs of a backend."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Case:
     ----------
     name : str
     says : str
-        What the case is about, in a sentence.
+        Description of the case, in a sentence.
     precision : {"float32", "float64"}
-        What a simulator must calculate in for the expected spikes to be the only right ones.
+        Precision in which a simulator must calculate for the expected spikes to be the only right ones.
     graph : Graph
     frames : dict of input name to float32 array, shape (n, *shape)
     spikes : dict of population name to bool array, shape (n, *shape)
-        What every unit must answer.
+        Expected spikes.
     classes : int64 array, shape (n,), or None
-        What the read-out must decide.
+        Expected classes of the read-out.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Case:
     classes: Any = field(repr=False, default=None)
 
     def missing(self, backend: Backend) -> list[str]:
-        """Return the capabilities that the case needs and `backend` says it does not have."""
+        """Return the capabilities that the case needs and `backend` does not have."""
         gaps = [
             f"the encoding {node.encoding!r}" for node in self.graph.inputs if node.encoding not in backend.encodings
         ]
@@ -66,7 +66,7 @@ class Case:
         return list(dict.fromkeys(gaps))
 
     def _blurred(self, resolution: float) -> bool:
-        """Whether some unit's potential is not equal to its threshold, but within `resolution` of it."""
+        """Whether some neuron's potential is not equal to its threshold, but within `resolution` of it."""
         signals = encode(self.graph, as_frames(self.graph, self.frames))
         known: dict[str, Any] = {**signals, **self.spikes}
         for population in self.graph.populations:

@@ -1,4 +1,4 @@
-"""The pytest plugin that comes with strop: `--strop-backend` says which backends to hold against the cases.
+"""The pytest plugin that comes with strop: `--strop-backend` names the backends to test on the golden cases.
 
 It is loaded in every pytest run where strop is installed, so it imports nothing of strop before it is needed.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _NAMES: pytest.StashKey[list[str]] = pytest.StashKey()
-# Fixtures that each backend has its own values for, and the method that returns them by name.
+# Fixtures whose values depend on the backend, and the method that returns these by name.
 _AROUND = {"variation": "variations", "surrounding": "surroundings"}
 
 
@@ -24,14 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="backend to hold against the golden cases; may be given several times, or as a,b. "
+        help="backend to test on the golden cases; may be given several times, or as a,b. "
         "By default every backend that can be used here",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a backend that is unknown, not installed or broken before any test is collected."""
-    names = [name for given in config.getoption("--strop-backend") for name in given.split(",") if name]
+    names = [name for option in config.getoption("--strop-backend") for name in option.split(",") if name]
     if names:
         from strop.errors import BackendError
         from strop.running.registry import get_backend
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:
-    """Say what is held against the golden cases."""
+    """Show the backends under test."""
     if not config.stash[_NAMES]:
         return []
     from strop.running.registry import get_backend
@@ -54,7 +54,7 @@ def pytest_report_header(config: pytest.Config) -> Sequence[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test of the suite on each backend, and where it asks for one, with each golden case."""
+    """Run each test of the suite on each backend, and with each golden case if it has that fixture."""
     if not metafunc.module.__name__.startswith("strop.conformance."):
         return
     if "backend_name" in metafunc.fixturenames:
@@ -73,7 +73,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _offered(names: Sequence[str], method: str) -> Iterator[Any]:
-    """Yield what each backend states that may surround a network; one that states nothing is skipped, visibly."""
+    """Yield each backend's variations or surroundings; a backend that states none is skipped, visibly."""
     from strop.running.registry import get_backend
 
     for name in names:

@@ -1,4 +1,4 @@
-"""What a backend promises besides spikes: its name, its version, native objects, and clear refusals."""
+"""The contract of a backend besides spikes: its name, its version, native objects, and clear refusals."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_it_says_what_it_is(backend: Backend) -> None:
 
 
 def test_it_runs_the_host_encoding_and_no_unknown_one(backend: Backend) -> None:
-    """Spikes can be played into every simulator."""
-    assert "host" in backend.encodings, "the encoding every backend can run: spikes that are played in"
+    """Every backend can present stimulus spikes."""
+    assert "host" in backend.encodings, "the encoding every backend can run: stimulus spikes"
     assert set(backend.encodings) <= set(ENCODINGS)
 
 

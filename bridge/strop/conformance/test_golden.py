@@ -1,4 +1,4 @@
-"""Every golden case on a backend: the spike of every unit, whole, in chunks, and frame by frame.
+"""Every golden case on a backend: the spikes of every neuron, whole, in chunks, and frame by frame.
 
 pytest --pyargs strop.conformance --strop-backend NAME
 """

@@ -1,4 +1,4 @@
-"""What a network costs: neurons, synapses, memory; with frames, spikes, synaptic events and energy estimates.
+"""Costs of a network: neurons, synapses, memory; with frames, spikes, synaptic events and energy estimates.
 
 `strop.inspect` is here.
 """

@@ -22,13 +22,13 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Activity:
-    """How often every unit of a graph fired, over some frames.
+    """Spike counts of every neuron of a graph, over some frames.
 
     Attributes
     ----------
     graph : Graph
     frames : int
-        How many frames were counted.
+        Number of frames counted.
     spikes : dict of name to int64 array, shape `graph.signal_shape(name)`
         For every population and every input that sends spikes.
     """
@@ -46,7 +46,7 @@ class Activity:
         ----------
         spikes : mapping of population to bool array, shape (n, *shape)
         signals : mapping of input to array, shape (n, *signal_shape)
-            What `strop.running.encode.encode` made of the frames.
+            The encoded frames, from `strop.running.encode.encode`.
         """
         for name, counts in self.spikes.items():
             counts += np.asarray(spikes[name] if name in spikes else signals[name]).sum(axis=0, dtype=np.int64)
@@ -57,7 +57,7 @@ class Activity:
         return self._per_frame(int(self.spikes[name].sum()))
 
     def firing_rate(self, name: str) -> float:
-        """Spikes per unit and frame, in [0, 1]."""
+        """Spikes per neuron and frame, in [0, 1]."""
         return self.spikes_per_frame(name) / self.spikes[name].size
 
     def events(self, source: str, operator: Operator) -> int:
@@ -65,7 +65,7 @@ class Activity:
         return int((self.spikes[source] * fan_out(operator)).sum())
 
     def events_at(self, population: str) -> float:
-        """Synaptic events per frame that arrive at a population, over synapses that are there: no analogue drive."""
+        """Synaptic events per frame that arrive at a population, over synapses; analogue input is not counted."""
         return self._per_frame(sum(self._of(p) for p in self.graph.incoming(population)))
 
     def events_from(self, name: str) -> float:

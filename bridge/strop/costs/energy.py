@@ -1,4 +1,4 @@
-"""Published energies per operation, and what they make of counted operations: estimates, never measurements.
+"""Energy estimates: counted operations times published energies per operation; never measurements.
 
 Each `EnergyFigure` says what its authors divided by what, because they differ: TrueNorth's figure is the power of the
 whole chip, leakage and neurons included, by its synaptic events; Loihi's is one operation in a simulation before

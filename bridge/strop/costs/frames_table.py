@@ -1,4 +1,4 @@
-"""The part of an inspection's table that needs frames: spikes, synaptic events, dense arithmetic, energy estimates."""
+"""Tables of spikes, synaptic events, dense arithmetic and energy estimates, for `strop inspect --data`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def cost_lines(inspection: Costs) -> list[Any]:
-    """Return what is printed of the costs, below the table of populations."""
+    """Return the lines and tables of costs that are printed below the table of populations."""
     lines: list[Any] = []
     if inspection.decision.get("where") == "spikes":
         lines.append(_decision(inspection.decision))
@@ -34,7 +34,7 @@ def _rate(value: float) -> str:
 def _activity(activity: dict[str, Any]) -> Table:
     table = Table(title=f"per frame, mean of {activity['frames']:,} frames", title_justify="left")
     table.add_column("population")
-    for heading in ("spikes", "of all units", "events received", "events sent"):
+    for heading in ("spikes", "of all neurons", "events received", "events sent"):
         table.add_column(heading, justify="right")
     for row in activity["inputs"]:
         _row(table, f"{escape(row['name'])} (input)", row, "")
@@ -71,7 +71,7 @@ def _arithmetic(arithmetic: dict[str, Any], activity: dict[str, Any] | None) -> 
         )
     else:
         lines.append(_dense_table(dense))
-        # What the host does in any case is not replaced by events.
+        # Events do not replace what the host does in any case.
         left = max(dense["macs"] - host["macs"] - readout["macs"], 1)
         events = activity["synaptic_events_per_frame"]
         lines.append(
@@ -124,8 +124,8 @@ def _energy(energy: dict[str, Any], arithmetic: dict[str, Any]) -> list[Any]:
     prices = f"{FLOAT32_MAC.picojoules} pJ", f"{FLOAT32_ADD.picojoules} pJ"
     rows = [("dense", f"dense float32, {FLOAT32_MAC.process}", prices[0], mac)]
     if arithmetic["host"]["layers"]:
-        said = "what the host evaluates before the first spike; the dense network has it too"
-        rows.append(("host", "on the host", prices[0], said))
+        counts = "what the host evaluates before the first spike; the dense network has it too"
+        rows.append(("host", "on the host", prices[0], counts))
     if arithmetic["readout"]["layers"]:
         rows.append(("readout", "read-out", prices[1], "on the host, additions alone"))
     for key, name, price, counts in rows:

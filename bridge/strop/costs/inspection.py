@@ -1,4 +1,4 @@
-"""What a graph costs: neurons, synapses, fan-in, fan-out, depth and memory; with frames, events and energy too."""
+"""`strop.inspect`: neurons, synapses, fan-in, fan-out, depth and memory; with frames, events and energy too."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from strop.costs.macs import Arithmetic, graph_arithmetic, host_arithmetic, read
 from strop.costs.records import Costs, PopulationCost
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
 from strop.running.encode import Frames, frame_notes
-from strop.running.frames import take_apart
-from strop.running.opening import ModelOrGraph, keys_of, model_or_graph
+from strop.running.frames import frames_and_labels
+from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.registry import get_backend
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
@@ -23,7 +23,7 @@ COO_BYTES = 24
 
 
 class Inspection(Costs):
-    """What `strop inspect` found; prints itself as a table."""
+    """The result of `strop.inspect`; prints itself as a table."""
 
     def __str__(self) -> str:
         from strop.costs.table import render_inspection  # rich, only where something is printed
@@ -57,7 +57,7 @@ def inspect(
     encoding, decision, bits, step, offset
         For a Keras model; see `strop.lower`.
     target : str, optional
-        Name of a backend, to say what it makes of each population.
+        Name of a backend whose fidelity and mapping are reported for each population.
 
     Raises
     ------
@@ -72,22 +72,22 @@ def inspect(
 
     graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset)
     if frames is not None:
-        frames = take_apart(graph, frames, keys=keys_of(model, graph)[0]).frames
+        frames = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0]).frames
     return inspect_graph(graph, target, frames, model_arithmetic(model))
 
 
 def inspect_graph(
     graph: Graph, target: str | None = None, frames: Frames | None = None, dense: list[Arithmetic] | None = None
 ) -> Inspection:
-    """Return what `graph` costs; nothing is expanded to find out.
+    """Return the costs of `graph`; no operator is expanded for it.
 
     Parameters
     ----------
     target : str, optional
-        Name of a backend, to say what it makes of each population.
+        Name of a backend whose fidelity and mapping are reported for each population.
     frames : array, shape (n, *input_shape), optional
-        To count spikes and events. Targets that map a graph (`spinnaker`) also find what these frames load them with,
-        and what would differ.
+        To count spikes and events. Targets that map a graph (`spinnaker`) also report the load of these frames, and
+        which spikes would differ.
     dense : list of Arithmetic, optional
         The arithmetic of the Keras model, layer by layer; by default that of the graph's operators.
 
@@ -99,7 +99,7 @@ def inspect_graph(
         If the frames do not fit.
     """
     if frames is not None:
-        frames = take_apart(graph, frames).frames
+        frames = frames_and_labels(graph, frames).frames
     rows = [_population_cost(graph, name) for name in graph.population_names]
     synapses = sum(row.synapses for row in rows)
     totals = {
@@ -140,7 +140,7 @@ def inspect_graph(
 
 
 def _notes(graph: Graph) -> list[str]:
-    """Say what the host evaluates besides the first layers, because an input meets spikes."""
+    """Return a note on populations that the host evaluates because an input meets spikes there."""
     analogue = {node.name for node in graph.inputs if not node.spiking}
     host = [name for name in graph.population_names if name in graph.host_populations]
     sources = {name: {p.source for p in graph.incoming(name)} for name in host}
@@ -191,7 +191,7 @@ def _arithmetic(graph: Graph, dense: list[Arithmetic] | None) -> dict[str, Any]:
 
 
 def _decision(graph: Graph, rows: list[PopulationCost], activity: Activity | None) -> dict[str, Any]:
-    """Say where the winning class is found, and what the populations that find it cost."""
+    """Return where the winning class is found, and the costs of the populations that find it."""
     winners = [source for readout in graph.readouts if readout.kind == "winner" for source in readout.sources]
     names = {p.source for name in winners for p in graph.incoming(name)} | set(winners)
     own = [row for row in rows if row.name in names]
@@ -266,7 +266,7 @@ def _kind(operator: Operator) -> str:
 def _target(graph: Graph, name: str, frames: Frames | None) -> dict[str, Any]:
     from strop.errors import BackendError
 
-    # Targets of `strop export` go by a shorter name.
+    # Targets of `strop export` have shorter names.
     backend = get_backend({"spinnaker": "pynn-spinnaker"}.get(name, name))
     problem = ""
     try:

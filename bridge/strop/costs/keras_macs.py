@@ -1,4 +1,4 @@
-"""The arithmetic of a Keras model, layer by layer: what it does for every frame (see `strop.costs.macs`)."""
+"""Multiply-accumulates and additions of a Keras model per frame, layer by layer (see `strop.costs.macs`)."""
 
 from __future__ import annotations
 

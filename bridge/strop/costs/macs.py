@@ -1,4 +1,4 @@
-"""The arithmetic of the dense network: what an implementation without spikes does for every frame, spike or not.
+"""Multiply-accumulates and additions of the dense network per frame: the cost of an implementation without spikes.
 
 A multiply-accumulate is one product added to a sum. They are counted as dense kernels run them: every window in full,
 the zeros of a padding multiplied too, biases as additions, and a comparison (a threshold, a maximum) as an addition.
@@ -86,8 +86,8 @@ def host_arithmetic(graph: Graph) -> list[Arithmetic]:
     """Return what is evaluated off the simulator before the first spike: every operator that takes analogue frames.
 
     Under the `host` encoding that is the first layer up to its spikes (and more where an input meets spikes, see
-    `Graph.host_populations`), under `current` up to the drive of its units; under `bitplane` and `binary` there is
-    nothing of the kind.
+    `Graph.host_populations`), under `current` up to the input currents of its neurons; under `bitplane` and `binary`
+    there is nothing of the kind.
     """
     values = {node.name for node in graph.inputs if not node.spiking}
     found = []
@@ -95,7 +95,7 @@ def host_arithmetic(graph: Graph) -> list[Arithmetic]:
         host = population.name in graph.host_populations
         parts = [operator_arithmetic(p.operator) for p in graph.incoming(population.name) if host or p.source in values]
         if parts:
-            # The bias and the comparison with the threshold belong to the units, wherever those are.
+            # The bias and the comparison with the threshold belong to the neurons, wherever those are.
             own = population.size if host else 0
             found.append(_added("Population", population.name, parts, own))
     return found
@@ -106,7 +106,9 @@ def total(parts: list[Arithmetic], name: str = "total") -> Arithmetic:
     return Arithmetic(name, "", sum(part.macs for part in parts), sum(part.additions for part in parts))
 
 
-def _added(kind: str, name: str, parts: list[tuple[int, int]], units: int) -> Arithmetic:
-    """Sum a unit's projections, its bias and its comparison: two additions per unit beside those of the operators."""
-    merging = (len(parts) - 1) * units
-    return Arithmetic(name, kind, sum(macs for macs, _ in parts), sum(more for _, more in parts) + merging + 2 * units)
+def _added(kind: str, name: str, parts: list[tuple[int, int]], neurons: int) -> Arithmetic:
+    """Sum projections, biases and comparisons: two additions per neuron besides those of the operators."""
+    merging = (len(parts) - 1) * neurons
+    return Arithmetic(
+        name, kind, sum(macs for macs, _ in parts), sum(more for _, more in parts) + merging + 2 * neurons
+    )

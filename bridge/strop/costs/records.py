@@ -1,4 +1,4 @@
-"""What an inspection finds, as plain data."""
+"""Records of an inspection: costs per population and in total, as plain data."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class PopulationCost:
     name : str
     shape : tuple of int
     neurons, synapses, parameters : int
-        Units; incoming synapses when expanded; weight values that the graph stores for them.
+        Neurons; incoming synapses when expanded; weight values that the graph stores for them.
     fan_in, fan_out : int
-        Most synapses that end at one unit, and that start at one; read-outs are no synapses.
+        Most synapses that end at one neuron, and that start at one; read-outs are no synapses.
     depth : int
     sources : tuple of str
     operators : tuple of str
         Kind of each incoming operator, "Convolution" or "SumPool + Select".
     mean_fan_in, mean_fan_out : float
-        The same, averaged over the units.
+        The same, averaged over the neurons.
     """
 
     name: str
@@ -59,7 +59,7 @@ class PopulationCost:
 
 @dataclass
 class Costs:
-    """What `strop inspect` found.
+    """The result of `strop inspect`.
 
     Attributes
     ----------
@@ -71,17 +71,17 @@ class Costs:
     inputs : list of dict
     outputs : list of dict
     target : dict or None
-        What a backend says of the graph.
+        Fidelity, and mapping, of the graph on a backend.
     arithmetic : dict
         Multiply-accumulates and additions per frame, without spikes: of the dense network (`dense`, its `layers` and
         `total`, and whether `counted` from "keras" or the "graph"), of what the `host` evaluates before the first
         spike, and of the `readout`.
     decision : dict
-        Where the winning class is found, and what that costs: see `strop.lower`.
+        Where the winning class is found, and the costs of that: see `strop.lower`.
     activity : dict or None
         Spikes and synaptic events per frame, of every population and in total, if there were frames to count.
     notes : list of str
-        What was done with the frames, in plain sentences.
+        How the frames were scaled and cast, in plain sentences.
     energy : dict or None
         Estimates per frame in picojoules, each with its source; with frames only.
     """

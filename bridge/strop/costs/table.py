@@ -1,4 +1,4 @@
-"""The table that `strop inspect` prints: what a graph costs, layer by layer."""
+"""The table that `strop inspect` prints: costs of a graph, layer by layer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def render_inspection(inspection: Costs) -> str:
 
 
 def _fan(most: int, mean: float) -> str:
-    """Return the largest fan, and the mean where the units differ."""
+    """Return the largest fan, and the mean where the neurons differ."""
     return count(most) if mean in (most, 0.0) else f"{count(most)} ({mean:,.1f})"
 
 

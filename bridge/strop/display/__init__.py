@@ -2,13 +2,16 @@
 
 Each page is a single file without any request to anywhere: data, styles and script are inside, and a content security
 policy forbids the rest. `strop verify --report`, `strop demo --report` and `strop train --report` write them.
+
+Python prepares plain data (`verification_page`, `training_page`, `wave`, `histogram`, `epoch_charts`); the templates in
+`templates/` turn it into HTML and escape it; `rendering` adds the files of `style/` and `script/`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from strop.display.markup import check_folder, write_into
+from strop.display.rendering import check_folder, write_into
 from strop.display.training_page import render_training_page, write_training_page
 from strop.display.verification_page import render_page
 from strop.verification.report import Report

@@ -1,4 +1,4 @@
-"""The page of a training: loss and metrics, the sharpness of every layer, what came out, settings, versions."""
+"""The page of a training: from the logs of its epochs to what each section of `training.html.j2` shows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from strop.display.charts import Line, line_chart, strip_chart
-from strop.display.markup import breakable, count, document, escape, percent, section, table, tiles, write_into
-from strop.display.verification_page import facts, versions
+from strop.display.epoch_charts import Line, line_chart, strip_chart
+from strop.display.rendering import render, write_into
+from strop.display.versions import versions
+from strop.display.wording import count, cut, percent
 from strop.errors import DataError
 
 History = Mapping[str, Sequence[Any]]
+# One number per epoch, by the name of the log; None where none was logged.
+Logs = Mapping[str, Sequence[float | None]]
 
-_MOST_CHARTS, _MOST_LAYERS, _MOST_EPOCHS = 8, 60, 1000
+_MOST_CHARTS, _MOST_LAYERS, _MOST_EPOCHS, _MOST_FIGURES = 8, 60, 1000, 8
 _PREFIX = "sharpness_"
 # What sharpeners and optimisers log beside losses and metrics.
 _NO_METRICS = ("sharpness", "learning_rate", "lr", "epoch")
@@ -44,8 +47,8 @@ def write_training_page(
         Of the finished, sharpened network on frames that it has not seen, in [0, 1].
     settings : mapping, optional
         What the training was run with: shown as it is.
-    units : UnitReport, or mapping of layer name to mapping of kind to count, optional
-        What `strop.keras.unit_report` found, or for example `{"dense": {"neurons": 256, "dead": 3}}`.
+    units : NeuronReport, or mapping of layer name to mapping of kind to count, optional
+        What `strop.keras.neuron_report` found, or for example `{"dense": {"neurons": 256, "dead": 3}}`.
 
     Raises
     ------
@@ -72,12 +75,21 @@ def render_training_page(
         raise DataError("a training page needs a history with at least one epoch (what model.fit returns)")
     logs = {str(name): [_number(value) for value in values] for name, values in history.items()}
     sharpness = {name.removeprefix(_PREFIX): values for name, values in logs.items() if name.startswith(_PREFIX)}
-    parts = [_header(title, logs, sharpness, accuracy), _curves(logs, sharpness), _sharpness(sharpness)]
-    if units is not None:
-        parts.append(_units(units))
-    parts += [_epochs(logs), _settings(settings)]
-    footer = "<footer><p>One file, complete in itself: it loads nothing.</p></footer>"
-    return document(f"strop: {title}", "\n".join(["<main>", *parts, "</main>", footer]))
+    bands = _sharpening(sharpness)
+    return render(
+        "training.html.j2",
+        title=f"strop: {title}",
+        heading=title,
+        is_recorded=any(sharpness.values()),
+        blunt=[name for name, values in sharpness.items() if values and values[-1] != 1.0],
+        figures=_figures(logs, sharpness, accuracy),
+        has_bands=bool(bands),
+        charts=_charts(logs, bands),
+        sharpness=_sharpness(sharpness),
+        neurons=None if units is None else _neurons(units),
+        epochs=_epochs(logs),
+        settings=[*((str(name), _setting(value)) for name, value in (settings or {}).items()), *versions()],
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -88,54 +100,39 @@ def _number(value: Any) -> float | None:
     return number if isfinite(number) else None
 
 
-def _metrics(logs: Mapping[str, Any]) -> list[str]:
+def _metrics(logs: Logs) -> list[str]:
     """Return the names of what was trained and measured: loss first, its validation and sharpened kin left out."""
     kin = ("val_", "sharpened_", _PREFIX)
     names = [name for name in logs if not name.startswith(kin) and name not in _NO_METRICS]
     return sorted(names, key=lambda name: name != "loss")[:_MOST_CHARTS]
 
 
-def _is_share(name: str, logs: Mapping[str, list[float | None]]) -> bool:
+def _is_share(name: str, logs: Logs) -> bool:
     known = [value for value in logs[name] if value is not None]
     return "acc" in name and bool(known) and max(known) <= 1.0
 
 
-def _header(
-    title: str,
-    logs: Mapping[str, list[float | None]],
-    sharpness: Mapping[str, list[float | None]],
-    accuracy: float | None,
-) -> str:
-    epochs = max(len(values) for values in logs.values())
+def _figures(logs: Logs, sharpness: Logs, accuracy: float | None) -> list[tuple[str, str, str]]:
+    """Return the key figures: what, how much, and a remark."""
     ends = [values[-1] for values in sharpness.values() if values]
-    sharp = sum(value == 1.0 for value in ends)
     figures = []
     if accuracy is not None:
         figures.append(("accuracy, sharpened", percent(accuracy), "on unseen frames"))
-    figures.append(("epochs", count(epochs), ""))
+    figures.append(("epochs", count(max(len(values) for values in logs.values())), ""))
     if ends:
-        figures.append(("layers sharpened", f"{sharp} of {len(ends)}", ""))
+        figures.append(("layers sharpened", f"{sum(value == 1.0 for value in ends)} of {len(ends)}", ""))
     for name in _metrics(logs):
         for key, remark in ((name, "training, last epoch"), (f"val_{name}", "validation, last epoch")):
             last = logs[key][-1] if logs.get(key) else None
-            if last is not None and len(figures) < 8:
+            if last is not None and len(figures) < _MOST_FIGURES:
                 shown = percent(last) if _is_share(name, logs) else f"{last:.4g}"
-                figures.append((escape(name.replace("_", " ")), shown, remark))
-    if ends and sharp == len(ends):
-        verdict = "<p>Every activation is a threshold now: the network can be lowered and verified.</p>"
-    elif ends:
-        blunt = ", ".join(escape(name) for name, values in sharpness.items() if values and values[-1] != 1.0)
-        verdict = f"<p><strong>Not fully sharpened:</strong> {blunt}. Such a network cannot be lowered yet.</p>"
-    else:
-        verdict = "<p>The history records no sharpness: train with a sharpener of strop.keras to see it here.</p>"
-    return (
-        f'<header>\n<p class="eyebrow">strop training</p>\n<h1>{escape(title)}</h1>\n{verdict}{tiles(figures)}</header>'
-    )
+                figures.append((cut(name.replace("_", " ")), shown, remark))
+    return figures
 
 
-def _curves(logs: Mapping[str, list[float | None]], sharpness: Mapping[str, list[float | None]]) -> str:
-    bands = _sharpening(sharpness)
-    figures: list[str] = []
+def _charts(logs: Logs, bands: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return a chart for each metric: its title, the labels of its lines, and the drawing, None if it has no values."""
+    charts = []
     for name in _metrics(logs):
         kinds = (
             ("training", name),
@@ -143,33 +140,13 @@ def _curves(logs: Mapping[str, list[float | None]], sharpness: Mapping[str, list
             ("validation, as if sharpened", f"sharpened_{name}"),
         )
         lines = [Line(label, logs[key]) for label, key in kinds if key in logs]
-        heading = escape(name.replace("_", " "))
-        chart = line_chart(name.replace("_", " "), lines, bands, percent=_is_share(name, logs))
-        figures.append(f'<figure id="chart-{len(figures)}"><h3>{heading}</h3>{_keys(lines)}{chart}</figure>')
-    told = "Shaded: the epochs in which layers were being sharpened." if bands else ""
-    return section(
-        "curves", "Loss and metrics", f'<p class="note">{told}</p>', f'<div class="charts two">{"".join(figures)}</div>'
-    )
+        title = name.replace("_", " ")
+        drawing = line_chart(title, lines, bands, percent=_is_share(name, logs))
+        charts.append({"title": title, "labels": [line.label for line in lines], "drawing": drawing})
+    return charts
 
 
-def _keys(lines: Sequence[Line]) -> str:
-    """Return which line is which: dashes and marks say it as well as colour."""
-    marks = (
-        '<path class="line" d="M0 9h32"/><circle class="dot" cx="16" cy="9" r="3.5"/>',
-        '<path class="line second" d="M0 9h32"/><rect class="dot second" x="13" y="6" width="6" height="6"/>',
-        '<path class="line third" d="M0 9h32"/><path class="dot third" d="M12 12.5h8L16 5z"/>',
-    )
-    return (
-        '<ul class="legend">'
-        + "".join(
-            f'<li><svg class="chart" viewBox="0 0 32 18" aria-hidden="true">{mark}</svg>{escape(line.label)}</li>'
-            for line, mark in zip(lines, marks, strict=False)
-        )
-        + "</ul>"
-    )
-
-
-def _sharpening(sharpness: Mapping[str, list[float | None]]) -> list[tuple[int, int]]:
+def _sharpening(sharpness: Logs) -> list[tuple[int, int]]:
     """Return the first and last epoch of each run of epochs in which any layer was neither blunt nor sharp for good."""
     epochs = max((len(values) for values in sharpness.values()), default=0)
     at_work = [
@@ -188,21 +165,15 @@ def _sharpening(sharpness: Mapping[str, list[float | None]]) -> list[tuple[int, 
     return bands
 
 
-def _sharpness(sharpness: Mapping[str, list[float | None]]) -> str:
+def _sharpness(sharpness: Logs) -> dict[str, Any] | None:
     if not sharpness:
-        return ""
+        return None
     shown = dict(list(sharpness.items())[:_MOST_LAYERS])
-    less = f'<p class="note">The first {_MOST_LAYERS} of {len(sharpness)} layers are shown.</p>'
-    return section(
-        "sharpness",
-        "Sharpness of each layer",
-        "<p>0 is the activation as it is trained first, 1 a threshold. The number at the right is the last one.</p>",
-        f'<figure class="wide-figure">{strip_chart(shown)}</figure>',
-        less if len(shown) < len(sharpness) else "",
-    )
+    return {"drawing": strip_chart(shown), "shown": len(shown), "number": len(sharpness)}
 
 
-def _units(units: Any) -> str:
+def _neurons(units: Any) -> dict[str, Any]:
+    """Return a table of neurons by layer and kind."""
     found: Mapping[str, Mapping[str, int]] = (
         units
         if isinstance(units, Mapping)
@@ -212,34 +183,22 @@ def _units(units: Any) -> str:
         }
     )
     kinds = list(dict.fromkeys(kind for own in found.values() for kind in own))
-    rows = [
-        [breakable(name), *(count(own[kind]) if kind in own else "–" for kind in kinds)] for name, own in found.items()
-    ]
-    content = table(["layer", *(escape(kind) for kind in kinds)], rows, caption="Neurons by layer", name="unit-table")
-    return section("units", "Neurons", content)
+    return {"kinds": kinds, "rows": [(name, [own.get(kind) for kind in kinds]) for name, own in found.items()]}
 
 
-def _epochs(logs: Mapping[str, list[float | None]]) -> str:
+def _epochs(logs: Logs) -> dict[str, Any]:
+    """Return every epoch as a row of a table."""
     epochs = min(max(len(values) for values in logs.values()), _MOST_EPOCHS)
     # Wide histories (a sharpness for each of a hundred layers) are in the charts; the table holds what fits.
     names = list(logs)[: max(4, 40_000 // epochs)]
     rows = [
-        [str(place + 1), *(_cell(logs[name][place] if place < len(logs[name]) else None) for name in names)]
-        for place in range(epochs)
+        [_cell(logs[name][place] if place < len(logs[name]) else None) for name in names] for place in range(epochs)
     ]
-    head = ["epoch", *(escape(name) for name in names)]
-    less = "" if len(names) == len(logs) else f'<p class="note">{len(logs) - len(names)} more logs are not listed.</p>'
-    content = table(head, rows, caption="Every epoch", name="epoch-table")
-    return section("epochs", "Numbers", f"<details><summary>Every epoch as a table</summary>{content}{less}</details>")
+    return {"names": names, "rows": rows, "left_out": len(logs) - len(names)}
 
 
 def _cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
-
-
-def _settings(settings: Mapping[str, Any] | None) -> str:
-    pairs = [(str(name), _setting(value)) for name, value in (settings or {}).items()]
-    return section("settings", "Settings and versions", facts([*pairs, *versions()]))
 
 
 def _setting(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The wave of spikes through the network: what the page's script draws, and one frame as still pictures without it."""
+"""The wave of spikes: from the evidence to the JSON that the page's script draws, and to still pictures without it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.display.charts import drawing
-from strop.display.markup import count, cut, escape
+from strop.display.drawing import Drawing, shape
+from strop.display.wording import cut
 from strop.graph import Dense, Readout
 from strop.verification.evidence import Evidence, FrameEvidence, View
 
-# Still pictures are paths of squares: so many populations and units keep them small.
-_STILL_POPULATIONS, _STILL_UNITS = 16, 2048
+# Still pictures are paths of squares: so many populations and neurons keep them small.
+_STILL_POPULATIONS, _STILL_NEURONS = 16, 2048
 _MOST_CODE = 65_536
 
 
@@ -59,7 +59,7 @@ def _geometry(view: View) -> dict[str, Any]:
 
 
 def _codes(view: View, readout: Readout | None) -> list[str] | None:
-    """Return, for each class, which units of the last population speak for it when they fire: the n-hot key."""
+    """Return, for each class, which neurons of the last population vote for it when they fire: the n-hot key."""
     if readout is None or readout.kind != "key" or readout.sources != (view.name,):
         return None
     operator = readout.operators[0]
@@ -77,19 +77,19 @@ def _frame(frame: FrameEvidence, evidence: Evidence, readout: Readout | None, na
     places = {name: number for number, name in enumerate(names)}
     views = {view.name: view for view in evidence.populations}
     differences = []
-    for who, difference in frame.differences.items():
+    for name, found in frame.differences.items():
         marks = [
-            [places[name], views[name].places(faults), views[name].places(ties)]
-            for name, (faults, ties) in difference.marks.items()
-            if name in places
+            [places[population], views[population].places(faults), views[population].places(ties)]
+            for population, (faults, ties) in found.marks.items()
+            if population in places
         ]
-        differences.append({"who": _who(who), "faults": difference.faults, "ties": difference.ties, "marks": marks})
+        differences.append({"name": _shown_name(name), "faults": found.faults, "ties": found.ties, "marks": marks})
     return {
         "index": frame.index,
         "reasons": list(frame.reasons),
         "label": frame.label,
         "decided": frame.decisions.get("oracle"),
-        "others": [[_who(who), c] for who, c in frame.decisions.items() if c != frame.decisions.get("oracle")],
+        "others": [[_shown_name(name), c] for name, c in frame.decisions.items() if c != frame.decisions.get("oracle")],
         "inputs": [frame.inputs[view.name][0] for view in evidence.inputs],
         "spikes": [frame.spikes[name] for name in names],
         "counts": [frame.counts[name] for name in names],
@@ -98,7 +98,7 @@ def _frame(frame: FrameEvidence, evidence: Evidence, readout: Readout | None, na
     }
 
 
-def _who(name: str) -> str:
+def _shown_name(name: str) -> str:
     return "Keras" if name == "keras" else cut(name)
 
 
@@ -126,28 +126,37 @@ def _voters(readout: Readout) -> int:
     return len(votes) if plain else 0
 
 
-def still_wave(evidence: Evidence) -> str:
-    """Return the first chosen frame as pictures in a row, for readers without scripts."""
+def still_wave(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return the first chosen frame as pictures in a row, for readers without scripts.
+
+    Returns
+    -------
+    list of mapping
+        One per population: its `step`, `name`, how many `fired` of how many `neurons`, and the `picture`.
+    """
     if not evidence.frames:
-        return ""
+        return []
     frame, graph = evidence.frames[0], evidence.graph
-    cards = []
-    for view in evidence.populations[:_STILL_POPULATIONS]:
-        bits = np.unpackbits(np.frombuffer(base64.b64decode(frame.spikes[view.name]), np.uint8))[: view.shown]
-        cards.append(
-            f"<figure><figcaption>step {graph.depth(view.name)}: <strong>{escape(view.name)}</strong>, "
-            f"{count(frame.counts[view.name])} of {count(int(np.prod(view.shape)))} fired</figcaption>"
-            f"{_still(view, bits)}</figure>"
-        )
-    decided = frame.decisions.get("oracle")
-    end = "" if decided is None else f"<p>The network decides for class {decided}.</p>"
-    return f'<div class="charts">{"".join(cards)}</div>{end}'
+    return [
+        {
+            "step": graph.depth(view.name),
+            "name": view.name,
+            "fired": frame.counts[view.name],
+            "neurons": int(np.prod(view.shape)),
+            "picture": _still(view, _bits(frame.spikes[view.name])[: view.shown]),
+        }
+        for view in evidence.populations[:_STILL_POPULATIONS]
+    ]
 
 
-def _still(view: View, bits: npt.NDArray[np.uint8]) -> str:
+def _bits(packed: str) -> npt.NDArray[np.uint8]:
+    return np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8))
+
+
+def _still(view: View, bits: npt.NDArray[np.uint8]) -> Drawing:
     columns, area = view.columns, view.height * view.width
     rows = -(-area // columns)
-    maps = max(1, min(view.maps, _STILL_UNITS // max(area, 1)))
+    maps = max(1, min(view.maps, _STILL_NEURONS // max(area, 1)))
     across = max(1, int(np.ceil(np.sqrt(maps * rows / max(columns, 1)))))
     across = min(across, maps)
     width, height = across * (columns + 1) - 1, -(-maps // across) * (rows + 1) - 1
@@ -155,11 +164,8 @@ def _still(view: View, bits: npt.NDArray[np.uint8]) -> str:
     for number in range(maps):
         left, top = (number % across) * (columns + 1), (number // across) * (rows + 1)
         ground.append(f"M{left} {top}h{columns}v{rows}h{-columns}z")
-        fired = np.flatnonzero(bits[number * area : min((number + 1) * area, number * area + _STILL_UNITS)])
-        on += [f"M{left + int(unit) % columns} {top + int(unit) // columns}h1v1h-1z" for unit in fired]
-    told = f"{cut(view.name)}: {len(on)} spikes" + (
-        f" in the first {maps} of {view.maps} maps" if maps < view.maps else ""
-    )
-    return drawing(
-        width, height, told, f'<path class="cells" d="{"".join(ground)}"/><path class="on" d="{"".join(on)}"/>'
-    )
+        fired = np.flatnonzero(bits[number * area : min((number + 1) * area, number * area + _STILL_NEURONS)])
+        on += [f"M{left + int(neuron) % columns} {top + int(neuron) // columns}h1v1h-1z" for neuron in fired]
+    less = f" in the first {maps} of {view.maps} maps" if maps < view.maps else ""
+    shapes = [shape("path", class_="cells", d="".join(ground)), shape("path", class_="on", d="".join(on))]
+    return Drawing(width, height, f"{cut(view.name)}: {len(on)} spikes{less}", shapes)

@@ -1,9 +1,8 @@
-"""A graph as plain arrays and JSON: what take-away folders hold for scripts that know nothing of strop.
+"""Plain arrays and JSON of a graph, for standalone folders, whose scripts run without strop.
 
     network.json   populations and projections: names, sizes, depths, delays
     network.npz    threshold, bias; pre, post, weight of every projection; the read-out
-    frames.npz     the spikes that are played in, the values that drive units, the spikes that are expected,
-                   and the labels
+    frames.npz     the stimulus spikes, the input currents, the expected spikes, and the labels
 
 Everything is float64, int32 or bool, written without pickle.
 """
@@ -30,22 +29,23 @@ _BYTES_PER_SYNAPSE = 64
 _SAMPLE_FRAMES = 16
 
 _ACCOUNT = """\
-`run.py` builds the network, plays {frames} in, compares every spike of every layer with what is expected,
+`run.py` builds the network, presents {frames}, compares every spike of every layer with the expected ones,
 prints a table, and ends with 0 if all are equal, else with 1. It is meant to be read and changed; `--help`
 lists its options.
 
 | file | what is in it |
 |---|---|
 | `run.py` | the script |
+| `standalone.py` | what the scripts for all simulators share: reading these files, comparing, the read-out |
 | `network.json` | populations (name, shape, size, depth) and projections (source, target, delay in steps) |
 | `network.npz` | `threshold:P`, `bias:P`; `pre:A->B`, `post:A->B`, `weight:A->B`; `readout:P`, `readout:bias` \
 and `readout_after` |
-| `frames.npz` | `played:P`, `expected:P`: spikes, one row per frame; `driven:P`: what the frames add to each unit of \
-populations that are driven by values; `labels` where they are known |
+| `frames.npz` | `played:P`: stimulus spikes, `expected:P`: expected spikes, one row per frame; `driven:P`: input \
+currents, one row per frame; `labels` where they are known |
 
-Units count in C order over their population's shape, channels last. No file holds pickled objects.
+Neurons count in C order over their population's shape, channels last. No file holds pickled objects.
 
-| population | units | depth | |
+| population | neurons | depth | |
 |---|---|---|---|
 {table}
 """
@@ -84,41 +84,15 @@ def write_portable(
                 f"model with one of: {', '.join(encodings)}"
             )
     if "current" not in encodings:
-        refuse_values(graph, f"the target {target!r}")
-    played, driven = played_nodes(graph), driven_populations(graph)
-    carried = [p for p in graph.projections if p.target not in played and p.source not in _analogue(graph)]
+        refuse_currents(graph, f"the target {target!r}")
+    stimulus, driven = stimulus_nodes(graph), current_driven_populations(graph)
+    carried = [p for p in graph.projections if p.target not in stimulus and p.source not in _analogue(graph)]
     count = sum(p.operator.synapse_count for p in carried)
     require_memory(f"expanding {graph.name!r} into {count:,} synapses", count * _BYTES_PER_SYNAPSE)
 
     arrays: dict[str, npt.NDArray[Any]] = {}
-    populations = []
-    for name in [*(n for n in played if n not in graph.population_names), *graph.population_names]:
-        shape = graph.signal_shape(name)
-        size = int(np.prod(shape, dtype=np.int64))
-        populations.append(
-            {
-                "name": name,
-                "shape": list(shape),
-                "size": size,
-                "depth": graph.depth(name),
-                "played": name in played,
-                "driven": name in driven,
-            }
-        )
-        if name not in played:
-            population = graph.population(name)
-            arrays[f"threshold:{name}"] = population.threshold.reshape(-1)
-            arrays[f"bias:{name}"] = population.bias.reshape(-1)
-    projections: list[dict[str, Any]] = []
-    for p in carried:
-        key = f"{p.source}->{p.target}"
-        # A network may add up two ways from one layer to another.
-        same = sum(entry["source"] == p.source and entry["target"] == p.target for entry in projections)
-        key += f" ({same + 1})" if same else ""
-        pre, post, weight = p.operator.to_coo()
-        arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
-        arrays[f"weight:{key}"] = weight
-        projections.append({"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key})
+    populations = _describe_populations(graph, stimulus, driven, arrays)
+    projections = _describe_projections(carried, arrays)
     readout = describe_decision(graph)
     if readout is not None:
         arrays |= readout_arrays(graph)
@@ -131,46 +105,84 @@ def write_portable(
     }
     (folder / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
     save_arrays(folder / "network.npz", arrays)
-    save_arrays(folder / "frames.npz", _frame_arrays(graph, played, frames, labels))
+    save_arrays(folder / "frames.npz", _frame_arrays(graph, stimulus, frames, labels))
     return network
 
 
+def _describe_populations(
+    graph: Graph, stimulus: Sequence[str], driven: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]
+) -> list[dict[str, Any]]:
+    """Return the populations of `network.json`, and put their thresholds and biases into `arrays`."""
+    populations = []
+    for name in [*(n for n in stimulus if n not in graph.population_names), *graph.population_names]:
+        shape = graph.signal_shape(name)
+        populations.append(
+            {
+                "name": name,
+                "shape": list(shape),
+                "size": int(np.prod(shape, dtype=np.int64)),
+                "depth": graph.depth(name),
+                "played": name in stimulus,
+                "driven": name in driven,
+            }
+        )
+        if name not in stimulus:
+            population = graph.population(name)
+            arrays[f"threshold:{name}"] = population.threshold.reshape(-1)
+            arrays[f"bias:{name}"] = population.bias.reshape(-1)
+    return populations
+
+
+def _describe_projections(carried: Sequence[Projection], arrays: dict[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
+    """Return the projections of `network.json`, and put their synapses into `arrays`."""
+    projections: list[dict[str, Any]] = []
+    for p in carried:
+        key = f"{p.source}->{p.target}"
+        # A network may have several projections between the same two nodes.
+        same = sum(entry["source"] == p.source and entry["target"] == p.target for entry in projections)
+        key += f" ({same + 1})" if same else ""
+        pre, post, weight = p.operator.to_coo()
+        arrays[f"pre:{key}"], arrays[f"post:{key}"] = pre.astype(np.int32), post.astype(np.int32)
+        arrays[f"weight:{key}"] = weight
+        projections.append({"source": p.source, "target": p.target, "delay": p.delay, "synapses": len(pre), "key": key})
+    return projections
+
+
 def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, Any]:
-    """Return what a folder's README says: name, neurons, synapses, and the account of its files.
+    """Return the values for a folder's README: name, neurons, synapses, and the description of its files.
 
     Parameters
     ----------
     network : dict
-        What `write_portable` returned.
+        The return value of `write_portable`.
     frames : mapping or None
-        What it was given.
+        The frames passed to it.
     """
     count = 0 if frames is None else len(next(iter(frames.values())))
     rows = (
         f"| {p['name']} | {p['size']:,} | {p['depth']} | "
-        f"{'played in' if p['played'] else 'driven by values' if p['driven'] else ''} |"
+        f"{'stimulus' if p['played'] else 'input currents' if p['driven'] else ''} |"
         for p in network["populations"]
     )
-    said = f"{count:,} frames" if count else "a few random frames"
+    presented = f"{count:,} frames" if count else "a few random frames"
     return {
         "name": network["name"],
         "neurons": sum(p["size"] for p in network["populations"] if not p["played"]),
         "synapses": sum(p["synapses"] for p in network["projections"]),
-        "account": _ACCOUNT.format(frames=said, table="\n".join(rows)),
+        "account": _ACCOUNT.format(frames=presented, table="\n".join(rows)),
     }
 
 
-def played_nodes(graph: Graph) -> tuple[str, ...]:
-    """Return the nodes whose spikes come from outside: spiking inputs, and populations that the host
-    evaluates."""
+def stimulus_nodes(graph: Graph) -> tuple[str, ...]:
+    """Return the nodes whose spikes are the stimulus: spiking inputs, and populations that the host evaluates."""
     inputs = [node.name for node in graph.inputs if node.spiking]
     return (*inputs, *(name for name in graph.population_names if name in graph.host_populations))
 
 
-def driven_populations(graph: Graph) -> dict[str, tuple[Projection, ...]]:
-    """Return the populations that take a value per unit and step, each with the projections that bring it.
+def current_driven_populations(graph: Graph) -> dict[str, tuple[Projection, ...]]:
+    """Return the populations that take an input current per neuron and step, each with the projections that bring it.
 
-    They are those behind an input that sends values (encoding `current`), less what the host evaluates.
+    They are those behind an input that sends values (encoding `current`), without those that the host evaluates.
     """
     analogue = _analogue(graph)
     found = {
@@ -181,13 +193,13 @@ def driven_populations(graph: Graph) -> dict[str, tuple[Projection, ...]]:
     return {name: projections for name, projections in found.items() if projections}
 
 
-def driving_values(graph: Graph, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return what drives each of `driven_populations`, `sum W x` without the bias, shape `(n, size)`.
+def input_currents(graph: Graph, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the input currents of `current_driven_populations`, `sum W x` without the bias, shape `(n, size)`.
 
-    It is summed as the oracle does, so that a unit that nothing else reaches has the oracle's very potential.
+    Summed in the oracle's order: a neuron without other inputs gets exactly the oracle's potential.
     """
     values = {}
-    for name, projections in driven_populations(graph).items():
+    for name, projections in current_driven_populations(graph).items():
         total = projections[0].operator.apply(signals[projections[0].source])
         for p in projections[1:]:
             total = total + p.operator.apply(signals[p.source])
@@ -195,12 +207,12 @@ def driving_values(graph: Graph, signals: Mapping[str, npt.NDArray[Any]]) -> dic
     return values
 
 
-def refuse_values(graph: Graph, who: str) -> None:
-    """Raise `BackendError` if a population of `graph` takes values: for targets whose cells take spikes alone."""
-    for name, projections in driven_populations(graph).items():
+def refuse_currents(graph: Graph, target: str) -> None:
+    """Raise `BackendError` if a population of `graph` takes input currents: for cells that take spikes alone."""
+    for name, projections in current_driven_populations(graph).items():
         raise BackendError(
-            f"population {name!r} is driven by the values of input {projections[0].source!r}; the cells of {who} take "
-            "no value per step. Lower the model with encoding='bitplane' or 'binary'"
+            f"population {name!r} is driven by the values of input {projections[0].source!r}; the cells of {target} "
+            "take no value per step. Lower the model with encoding='bitplane' or 'binary'"
         )
 
 
@@ -208,18 +220,17 @@ def _analogue(graph: Graph) -> set[str]:
     return {node.name for node in graph.inputs if not node.spiking}
 
 
-# Functions that the scripts know, for read-outs that average several of them.
+# Functions that the scripts have, for read-outs that average several of them.
 _FUNCTIONS = ("key", "softmax", "log_softmax", "sigmoid")
 
 
 def describe_decision(graph: Graph) -> dict[str, Any] | None:
-    """Return how a script gets from the first read-out to classes (see `strop.running.decode.class_scores`), as JSON
-    values.
+    """Return the steps from the first read-out to classes, as JSON values (see `strop.running.decode.class_scores`).
 
     `scores = bias + sum of spikes @ matrix`, one matrix for each source; then `clip`, or a `function` of each `group`;
     then the matrix `readout_after`, if there is one. The largest score wins, the lower of equals; a single score stands
     for class 1, which wins where it is greater than `above`. None where nothing is decided, or by a mean of functions
-    that the scripts do not know.
+    that the scripts do not have.
     """
     readout = readout_of(graph)
     if readout is None or not decides(graph):
@@ -238,7 +249,7 @@ def describe_decision(graph: Graph) -> dict[str, Any] | None:
 
 
 def readout_arrays(graph: Graph) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the first read-out's arrays: a matrix for each source, the bias, and what comes after the function."""
+    """Return the first read-out's arrays: a matrix for each source, the bias, and the map behind the function."""
     readout = readout_of(graph)
     assert readout is not None
     pairs = zip(readout.sources, readout.operators, strict=True)
@@ -258,8 +269,9 @@ def _matrix(operator: Operator) -> npt.NDArray[np.float64]:
 
 
 def sample_frames(graph: Graph) -> FrameDict:
-    """Return a few random frames, as an 8-bit camera gives them: 255ths, or whole numbers where the model takes those;
-    or what the planes of an input stand for."""
+    """Return a few random frames: those of an 8-bit camera (255ths, or whole numbers where the model takes those), or
+    values of an input's bit planes.
+    """
     rng = np.random.default_rng(0)
 
     def sample(node: Input) -> npt.NDArray[np.float32]:
@@ -273,7 +285,7 @@ def sample_frames(graph: Graph) -> FrameDict:
 
 def _frame_arrays(
     graph: Graph,
-    played: Sequence[str],
+    stimulus: Sequence[str],
     frames: FrameDict | None,
     labels: npt.NDArray[np.int64] | None,
 ) -> dict[str, npt.NDArray[Any]]:
@@ -282,12 +294,12 @@ def _frame_arrays(
     spikes: Mapping[str, npt.NDArray[Any]] = {**signals, **evaluate(graph, signals)}
     count = len(next(iter(frames.values())))
     arrays: dict[str, npt.NDArray[Any]] = {
-        f"played:{name}": spikes[name].reshape(count, -1).astype(np.bool_) for name in played
+        f"played:{name}": spikes[name].reshape(count, -1).astype(np.bool_) for name in stimulus
     }
     for name in graph.population_names:
-        if name not in played:
+        if name not in stimulus:
             arrays[f"expected:{name}"] = spikes[name].reshape(count, -1)
-    arrays |= {f"driven:{name}": values for name, values in driving_values(graph, signals).items()}
+    arrays |= {f"driven:{name}": values for name, values in input_currents(graph, signals).items()}
     if labels is not None:
         arrays["labels"] = labels
     return arrays

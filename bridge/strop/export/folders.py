@@ -1,8 +1,7 @@
-"""Take-away folders: `strop.export` writes a network that runs where strop is not installed.
+"""Standalone folders: `strop.export` writes a network that runs where strop is not installed.
 
 A target is found through the entry-point group `strop.targets`: a callable `write(graph, out, frames, labels,
-**options)` that fills an existing, empty folder. Here is what they share: the folder appears whole or not at
-all.
+**options)` that fills an existing, empty folder. This module makes the folder appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import Any
 
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
 from strop.running.encode import FrameDict, Frames, as_frames
-from strop.running.frames import take_apart
+from strop.running.frames import frames_and_labels
 from strop.running.labels import labels_by_output
-from strop.running.opening import ModelOrGraph, as_graph
+from strop.running.model_argument import ModelOrGraph, as_graph
 
 GROUP = "strop.targets"
 
@@ -39,7 +38,7 @@ def get_target(name: str) -> Writer:
     Raises
     ------
     BackendMissingError
-        If there is no such target, or what it needs is not installed.
+        If there is no such target, or a package that it needs is not installed.
     BackendError
         If two distributions have registered the same name.
     """
@@ -79,8 +78,7 @@ def export(
     out : path
         Folder to write; it must not exist, or be empty.
     frames : array, shape (n, *input_shape), optional
-        Frames to take along, as for `strop.simulate`; the folder then holds the spikes that are expected of
-        them.
+        Frames to include, as for `strop.simulate`; the folder then holds the spikes expected for them.
     labels : array of class numbers, shape (n,), or one-hot rows, optional
         Their classes, of the first output; see `strop.running.labels`.
     options
@@ -91,7 +89,7 @@ def export(
     DataError
         If the folder is not empty, or frames or labels do not fit.
     BackendError, BackendMissingError
-        If the target cannot take this graph, or is not there.
+        If the target cannot take this graph, or is not installed.
     """
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -103,9 +101,9 @@ def export(
     ready: FrameDict | None = None
     truth = None
     if frames is not None:
-        given = take_apart(graph, frames, labels)
-        ready = as_frames(graph, given.frames)
-        truths, _ = labels_by_output(graph, given.labels, given.count)
+        data = frames_and_labels(graph, frames, labels)
+        ready = as_frames(graph, data.frames)
+        truths, _ = labels_by_output(graph, data.labels, data.count)
         truth = None if truths is None else truths[0]
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +111,7 @@ def export(
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         writer(graph, draft, ready, truth, **options)
-        # mkdtemp makes folders that only their owner can enter.
+        # mkdtemp makes private folders.
         draft.chmod(0o777 & ~_umask())
         if folder.exists():
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""Memory is estimated before anything is expanded: over the limit, an error with the figure, not a dead machine."""
+"""Memory limit: sizes are estimated before anything is allocated, and a `CapacityError` states the figure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SHARE_OF_FREE = 0.8
 
 def memory_limit() -> int:
     """Return how many bytes may be taken: `STROP_MEMORY_LIMIT` if set, else 80 % of what is free now."""
-    given = os.environ.get(ENVIRONMENT_VARIABLE)
-    if given:
+    setting = os.environ.get(ENVIRONMENT_VARIABLE)
+    if setting:
         try:
-            return int(float(given))
+            return int(float(setting))
         except ValueError:
-            raise CapacityError(f"{ENVIRONMENT_VARIABLE} must be a number of bytes, got {given!r}") from None
+            raise CapacityError(f"{ENVIRONMENT_VARIABLE} must be a number of bytes, got {setting!r}") from None
     import psutil
 
     return int(SHARE_OF_FREE * psutil.virtual_memory().available)

@@ -1,8 +1,7 @@
-"""What makes two graphs the same: the base class of nodes, operators and graphs, which are values, not places.
+"""Equality, hashes and digests of graphs: `Content`, the base class of nodes, operators and graphs.
 
-Everything in a graph is frozen, so its content can be summed up once, in a digest. Equality, hashes, copies and
-pickles follow from it. strop itself never unpickles anything; that graphs can be pickled is for the user's own
-`multiprocessing`.
+A graph is frozen, so one SHA-256 digest stands for its content. Equality, hashes, copies and pickles follow from the
+digest. strop itself never unpickles anything; graphs can be pickled for the user's own `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class Content:
     >>> graph.digest == Graph.load(path).digest
     True
 
-    A subclass is declared with `@dataclass(frozen=True, eq=False)`. What it computes from its fields later (depths,
-    counts) is neither compared nor pickled, but made anew.
+    A subclass is declared with `@dataclass(frozen=True, eq=False)`. Values that it computes from its fields later
+    (depths, counts) are neither compared nor pickled; they are computed again.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -39,7 +38,7 @@ class Content:
         """SHA-256 of the content, in hexadecimal.
 
         It is the same in every process and on every machine, for arrays in C or Fortran order, and for a threshold
-        that is kept once or once for each unit. Fields that have their default value do not enter, so that a field
+        that is kept once or once for each neuron. Fields that have their default value do not enter, so that a field
         that is added to a class later leaves the digests of older graphs alone.
         """
         kind = type(self)
@@ -65,7 +64,7 @@ class Content:
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    # Nothing of it can change, so a copy of it may as well be itself.
+    # Immutable, so a copy is the object itself.
 
     def __copy__(self) -> Self:
         return self

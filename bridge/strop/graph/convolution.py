@@ -243,11 +243,11 @@ class Convolution(Operator):
         pre, post, weight = [], [], []
         for tap, at, read in self._taps():
             for group in range(self.groups):
-                taken = inputs[(*read, slice(group * per_group, (group + 1) * per_group))].reshape(-1, per_group, 1)
-                given = outputs[(*at, slice(group * share, (group + 1) * share))].reshape(-1, 1, share)
-                shape = (len(taken), per_group, share)
-                pre.append(np.broadcast_to(taken, shape).reshape(-1))
-                post.append(np.broadcast_to(given, shape).reshape(-1))
+                sources = inputs[(*read, slice(group * per_group, (group + 1) * per_group))].reshape(-1, per_group, 1)
+                targets = outputs[(*at, slice(group * share, (group + 1) * share))].reshape(-1, 1, share)
+                shape = (len(sources), per_group, share)
+                pre.append(np.broadcast_to(sources, shape).reshape(-1))
+                post.append(np.broadcast_to(targets, shape).reshape(-1))
                 kernel = self.kernel[tap][:, group * share : (group + 1) * share]
                 weight.append(np.broadcast_to(kernel, shape).reshape(-1))
         if not pre:

@@ -1,8 +1,8 @@
-"""Fan-in and fan-out of operators, unit by unit, without expanding what can be counted otherwise.
+"""Fan-in and fan-out of operators, neuron by neuron, without expanding what can be counted otherwise.
 
 Which weights are zero and which are not is itself a linear map (`structure`): applied to ones it counts the synapses
-that end at each unit, and its transpose applied to ones those that start there. For a composition that counts paths,
-and paths are synapses unless two of them join the same pair of units.
+that end at each neuron, and its transpose applied to ones those that start there. For a composition that counts paths,
+and paths are synapses unless two of them join the same pair of neurons.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from strop.graph.operators import _EXACT_COUNT_LIMIT, Composed, Dense, Scale, Se
 
 
 def fan_in(operator: Operator) -> IntArray:
-    """Return how many synapses end at each unit, int64 array of `operator.shape_out`; see `counts_are_exact`."""
+    """Return how many synapses end at each neuron, int64 array of `operator.shape_out`; see `counts_are_exact`."""
     if _paths_meet(operator) and counts_are_exact(operator):
         _, post, _ = operator.to_coo()
         return np.bincount(post, minlength=operator.size_out).astype(np.int64).reshape(operator.shape_out)
@@ -26,7 +26,7 @@ def fan_in(operator: Operator) -> IntArray:
 
 
 def fan_out(operator: Operator) -> IntArray:
-    """Return how many synapses start at each unit, int64 array of `operator.shape_in`; see `counts_are_exact`."""
+    """Return how many synapses start at each neuron, int64 array of `operator.shape_in`; see `counts_are_exact`."""
     if _paths_meet(operator) and counts_are_exact(operator):
         pre, _, _ = operator.to_coo()
         return np.bincount(pre, minlength=operator.size_in).astype(np.int64).reshape(operator.shape_in)
@@ -36,14 +36,14 @@ def fan_out(operator: Operator) -> IntArray:
 def counts_are_exact(operator: Operator) -> bool:
     """Whether `fan_in`, `fan_out` and `synapse_count` are what `to_coo` would give, and not an upper bound.
 
-    They are, but for compositions of millions of paths of which several join the same pair of units (an average pool
+    They are, but for compositions of millions of paths of which several join the same pair of neurons (an average pool
     in front of an overlapping convolution, at that size): those would have to be expanded, and are counted by paths.
     """
     return not _paths_meet(operator) or _path_count(operator) <= _EXACT_COUNT_LIMIT
 
 
 def paths_back(operator: Operator, values: FloatArray) -> FloatArray:
-    """Apply the transpose of `structure(operator)`: each unit gets the sum of the values of the units that it reaches.
+    """Apply the transpose of `structure(operator)`: each neuron gets the sum over its targets.
 
     Parameters
     ----------
@@ -89,16 +89,16 @@ def _convolution_back(operator: Convolution, values: FloatArray) -> FloatArray:
     sums = np.zeros(operator.shape_in)
     for tap, at, read in operator._taps():
         for group in range(operator.groups):
-            given, taken = slice(group * share, (group + 1) * share), slice(group * per_group, (group + 1) * per_group)
-            sums[(*read, taken)] += values[(*at, given)] @ present[tap][:, given].T
+            filled, own = slice(group * share, (group + 1) * share), slice(group * per_group, (group + 1) * per_group)
+            sums[(*read, own)] += values[(*at, filled)] @ present[tap][:, filled].T
     return sums
 
 
 def _paths_meet(operator: Operator) -> bool:
-    """Whether two paths through a composition may join the same pair of units.
+    """Whether two paths through a composition may join the same pair of neurons.
 
-    They cannot where all that was passed so far leads each unit to at most one other, or where the next stage takes
-    at most one value for each of its own.
+    They cannot where the stages so far lead each neuron to at most one other, or where each output of the next stage
+    takes at most one value.
     """
     stages = list(stages_of(operator))
     single = True

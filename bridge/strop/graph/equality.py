@@ -1,4 +1,4 @@
-"""Where two graphs differ: node by node, shape by shape, value by value. Whether they do, `==` says sooner."""
+"""Differences between two graphs in words: node by node, shape by shape, value by value (`==` is faster)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def difference(a: Graph, b: Graph) -> str | None:
     True
 
     Nodes are compared in their order, operators by their class and all their fields. Values must be equal,
-    not close; a threshold or bias counts as the values of all units, however compactly it is kept.
+    not close; a threshold or bias counts as the values of all neurons, however compactly it is kept.
     """
     return _differ("graph", a, b)
 
@@ -34,7 +34,7 @@ def _differ(where: str, a: Any, b: Any) -> str | None:
             return f"{where}: {type(a).__name__} and {type(b).__name__}"
         if a == b:
             return None
-        # What a class computes from its fields follows from the rest.
+        # Fields that a class computes follow from the others.
         names = [field.name for field in fields(a) if field.init]
         return next((d for n in names if (d := _differ(f"{where}.{n}", getattr(a, n), getattr(b, n)))), None)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):

@@ -25,14 +25,14 @@ class Graph(Content):
     inputs, populations, projections, readouts : tuples of nodes
         `populations` in topological order.
     outputs : tuple of str
-        Populations or read-outs that answer, in the order of the model's outputs.
+        Populations or read-outs that are the model's outputs, in their order.
     name : str
 
     Notes
     -----
     `depth` of a population is the longest path from an input, and every projection's delay is
-    `depth(target) - depth(source)`: all spikes of one frame reach a population in the same step, and because units
-    keep no history a new frame may enter at every step. Frame n is answered by population P at step
+    `depth(target) - depth(source)`: all spikes of one frame reach a population in the same step, and because
+    neurons keep no history a new frame may enter at every step. Population P responds to frame n at step
     `n + depth(P)`.
     """
 
@@ -159,7 +159,7 @@ class Graph(Content):
         return tuple(population.name for population in self.populations)
 
     def signal_shape(self, name: str) -> tuple[int, ...]:
-        """Shape of what the input or population of that name sends in one step."""
+        """Shape of the signal that the input or population of that name sends in one step."""
         node = self._nodes[name]
         return node.signal_shape if isinstance(node, Input) else node.shape
 
@@ -180,15 +180,15 @@ class Graph(Content):
 
     @property
     def total_depth(self) -> int:
-        """Steps from a frame to its last answer."""
+        """Steps from the entry of a frame to the last response to it."""
         return max(self.depths.values())
 
     @cached_property
     def host_populations(self) -> frozenset[str]:
-        """Populations that a simulator does not evaluate under the `host` encoding.
+        """Populations that the host evaluates, not the simulator (encoding `host`).
 
-        Those that analogue inputs alone feed. Where an input also meets spikes, the population that takes both is
-        evaluated on the host, and with it all that its spikes come from.
+        These are the populations behind an analogue input. Where such a population also takes spikes, the populations
+        that send them are evaluated on the host too.
         """
         analogue = {node.name for node in self.inputs if node.encoding == "host"}
         found: set[str] = set()
@@ -202,7 +202,7 @@ class Graph(Content):
 
     @property
     def neurons(self) -> int:
-        """Number of units in all populations."""
+        """Number of neurons in all populations."""
         return sum(population.size for population in self.populations)
 
     @cached_property

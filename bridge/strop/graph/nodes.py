@@ -1,4 +1,4 @@
-"""Nodes of a graph: inputs, populations of threshold units, projections between them, read-outs."""
+"""Nodes of a graph: inputs, populations of threshold neurons, projections between them, read-outs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strop.graph.content import Content
 from strop.graph.operator import FloatArray, Operator, Shape, as_float64, as_shape
 
 ENCODINGS = ("host", "bitplane", "binary", "current")
-# What a model's input may take; frames themselves are float32, which holds the whole numbers of all but the widest.
+# Integer types of a model's input; frames themselves are float32, which holds all numbers of all but the widest.
 WHOLE_TYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 # Functions of the logits one by one, and functions of groups of them that lie along the last axis.
 ELEMENTWISE_KINDS = (
@@ -38,12 +38,12 @@ def _broadcast(what: str, values: Any, shape: Shape) -> FloatArray:
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
-        raise GraphError(f"{what} of shape {array.shape} does not fit units of shape {shape}") from None
+        raise GraphError(f"{what} of shape {array.shape} does not fit neurons of shape {shape}") from None
 
 
 @dataclass(frozen=True, eq=False)
 class Input(Content):
-    """Where frames enter.
+    """Input of a graph: frames, and how they are encoded.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ class Input(Content):
     level : float
         Threshold of the `binary` encoding: a value is a spike iff it is >= level.
     step, offset : float
-        What the planes of the `bitplane` encoding say: the whole number n stands for `offset + step * n`. By
-        default `step` is `1 / (2^bits - 1)` and `offset` 0, so that all planes together are 1.0.
+        Values of the `bitplane` encoding: the whole number n stands for `offset + step * n`. By default
+        `step` is `1 / (2^bits - 1)` and `offset` 0, so that all planes together are 1.0.
     dtype : str
         "float32", or the integer type (or "bool") that the model's input takes: then frames hold its whole numbers.
     scaled_by : str
-        The layer or operation with which the model itself brings its frames to size ("Rescaling"); "" if it does not.
+        The layer or operation with which the model itself scales its frames ("Rescaling"); "" if it does not.
     """
 
     name: str
@@ -98,18 +98,19 @@ class Input(Content):
 
     @property
     def whole_numbers(self) -> bool:
-        """Whether the model takes the whole numbers of a camera as they are, so that nobody divides them by 255."""
+        """Whether the model takes the whole numbers of a camera as they are: they are not divided by 255."""
         return self.dtype != "float32" or bool(self.scaled_by)
 
     @property
     def signal_shape(self) -> Shape:
-        """Shape of what leaves the input in one step: the frame, or its bit planes side by side as channels."""
+        """Shape of the signal that the input sends in one step: the frame, or its bit planes side by side as
+        channels."""
         if self.encoding != "bitplane":
             return self.shape
         return (*self.shape[:-1], self.shape[-1] * self.bits)
 
     def plane_values(self, numbers: npt.NDArray[Any]) -> FloatArray:
-        """Return what whole numbers of `bits` bits stand for under the `bitplane` encoding, float64."""
+        """Return the values that whole numbers of `bits` bits stand for under the `bitplane` encoding, float64."""
         full = (1 << self.bits) - 1
         # Divided, not multiplied by the inverse: k / 255 as closely as float64 has it.
         values: FloatArray = numbers / full if self.step is None else numbers * self.step
@@ -117,15 +118,15 @@ class Input(Content):
 
     @property
     def spiking(self) -> bool:
-        """Whether what leaves the input is spikes, so that a simulator can carry it over synapses."""
+        """Whether the input sends spikes, which a simulator carries over synapses."""
         return self.encoding in ("bitplane", "binary")
 
 
 @dataclass(frozen=True, eq=False)
 class Population(Content):
-    """Memoryless binary threshold units: a spike iff `bias + input >= threshold`, then all is forgotten.
+    """Memoryless binary threshold neurons: a spike iff `bias + input >= threshold`; no state outlives the step.
 
-    Unit j spikes at step t iff `a_j(t) >= threshold_j` with
+    Neuron j spikes at step t iff `a_j(t) >= threshold_j` with
     `a_j(t) = bias_j + sum over incoming projections p of (W_p s_src(t - delay_p))_j`.
 
     Parameters
@@ -152,7 +153,7 @@ class Population(Content):
 
     @property
     def size(self) -> int:
-        """Number of units."""
+        """Number of neurons."""
         return int(np.prod(self.shape, dtype=np.int64))
 
 
@@ -181,7 +182,7 @@ class Projection(Content):
 
 @dataclass(frozen=True, eq=False)
 class Readout(Content):
-    """The decode behind the last spikes, done off the simulator.
+    """Read-out: decodes the last spikes, off the simulator.
 
     `logits = bias + sum_k operators[k](sources[k])`, then the function that `kind` names, then `after`, then the
     argmax: see `strop.running.decode.respond`.
@@ -201,9 +202,9 @@ class Readout(Content):
         One per source, all with the same `shape_out`.
     bias : float or array that broadcasts to the logits' shape
     after : Operator, optional
-        What is done with the function's values: a Reshape or Permute at the end, the mean of several softmaxes.
+        Linear map of the function's values: a Reshape or Permute at the end, the mean of several softmaxes.
     argmax : bool
-        Whether the answer is the index of the largest value along the last axis, ties going to the lower one.
+        Whether the output is the index of the largest value along the last axis, the lower one of equals.
     """
 
     name: str

@@ -14,13 +14,8 @@ from strop.errors import GraphError
 from strop.graph.content import Content
 
 FloatArray = npt.NDArray[np.float64]
-
-
 IntArray = npt.NDArray[np.int64]
-
-
 Shape = tuple[int, ...]
-
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -73,7 +68,7 @@ class Operator(Content, ABC):
 
     @abstractmethod
     def absolute(self) -> Operator:
-        """Return the same operator with the absolute values of its weights: what error bounds are made of."""
+        """Return the same operator with the absolute values of its weights, for error bounds."""
 
     @abstractmethod
     def _coo(self) -> tuple[IntArray, IntArray, FloatArray]:

@@ -1,8 +1,8 @@
 """Linear maps between populations: the `operator` of a projection or a read-out.
 
 An operator maps frames of shape `shape_in` to frames of shape `shape_out` (no batch axis, channels last, C order).
-It can be *applied* to a batch at once, which is what the oracle does, or *expanded* into single synapses with
-`to_coo`, which is what simulators ask for. Convolutions stay convolutions until somebody expands them.
+It can be *applied* to a batch at once, as the oracle does, or *expanded* into single synapses with `to_coo`, as
+simulators need them. Convolutions stay convolutions until a backend expands them.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class Sparse(Operator):
         if not self.pre.shape == self.post.shape == self.weight.shape:
             raise GraphError("Sparse.pre, Sparse.post and Sparse.weight must have the same length")
         if len(np.unique(self.pre * self.size_out + self.post)) != len(self.pre):
-            raise GraphError("Sparse holds more than one weight for the same pair of units")
+            raise GraphError("Sparse holds more than one weight for the same pair of neurons")
 
     @property
     def shape_in(self) -> Shape:

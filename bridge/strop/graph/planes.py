@@ -1,4 +1,4 @@
-"""Bit planes as an operator: what a spike in each plane of a whole number is worth."""
+"""Weights of bit planes: the operator that turns the planes of whole numbers back into values."""
 
 from __future__ import annotations
 

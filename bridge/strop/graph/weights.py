@@ -1,4 +1,4 @@
-"""The weights of a graph, synapse by synapse, and the graph that has others: what plasticity and lesions need."""
+"""Synaptic weights of a graph: read them, and replace them (plasticity, lesions)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def synapses_of(graph: Graph, source: str, target: str) -> tuple[IntArray, IntAr
     Returns
     -------
     pre, post : int64 arrays, shape (synapses,)
-        Flat indices of units, sorted by `pre`, then `post`, as `Operator.to_coo` gives them. Where several projections
-        lead the same way, all of the first one come first.
+        Flat indices of neurons, sorted by `pre`, then `post`, as `Operator.to_coo` gives them. Where several
+        projections connect the same pair, those of the first one come first.
     weight : float64 array, shape (synapses,)
     """
     members = pairs_of(graph).get((source, target))
@@ -62,7 +62,7 @@ def with_weights(graph: Graph, weights: Mapping[Pair, npt.NDArray[np.floating]])
     Raises
     ------
     GraphError
-        If there is no such projection, or the number of weights is another one.
+        If there is no such projection, or the number of weights differs from that of its synapses.
     """
     pairs = pairs_of(graph)
     unknown = [pair for pair in weights if pair not in pairs]

@@ -1,7 +1,7 @@
-"""The training side of strop: spiking activations, sharpeners and the decoder, on Keras 3.
+"""Training side of strop: spiking activations, sharpeners and the decoder, on Keras 3.
 
-A network is trained with smooth activations, which a sharpener turns into thresholds on the way (the
-Whetstone method, arXiv:1810.11521); what comes out is what `strop.lower` takes.
+A network is trained with smooth activations, which a sharpener turns into thresholds during training (the Whetstone
+method, arXiv:1810.11521). `strop.lower` takes the sharpened network.
 
 >>> import keras, strop.keras as sk
 >>> model = keras.Sequential([
@@ -47,7 +47,7 @@ from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpening.logger import SharpeningLogger
 from strop.keras.sharpening.scheduled import ScheduledSharpener, SimpleSharpener
 from strop.keras.sharpening.sharpener import Sharpener
-from strop.keras.sharpening.silent_neurons import UnitReport, unit_report
+from strop.keras.sharpening.silent_neurons import NeuronReport, neuron_report
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 from strop.keras.thresholds import Heaviside, declare_threshold
 
@@ -60,9 +60,9 @@ LEGACY_OBJECTS: dict[str, type] = {
     "Spiking_Sigmoid": SpikingSigmoid,
     "Softmax_Decode": SoftmaxDecode,
 }
-"""What the class names in files of the original Whetstone stand for."""
+"""Class names in files of the original Whetstone, and the layers that they stand for."""
 
-# Only names that nobody else registered: a user's own layer of the same name keeps it.
+# Only names that are still free: a user's own layer of the same name keeps it.
 for _name, _layer in LEGACY_OBJECTS.items():
     keras.saving.get_custom_objects().setdefault(_name, _layer)
 
@@ -71,6 +71,7 @@ __all__ = [
     "AdaptiveSharpener",
     "AutoSharpener",
     "Heaviside",
+    "NeuronReport",
     "ScheduledSharpener",
     "Sharpener",
     "SharpeningLogger",
@@ -82,20 +83,26 @@ __all__ = [
     "SpikingSigmoid",
     "Spiking_BRelu",
     "Spiking_Sigmoid",
-    "UnitReport",
     "declare_threshold",
     "get_sharpness",
     "key_generator",
+    "neuron_report",
     "set_sharpness",
     "spiking_layers",
-    "unit_report",
 ]
 
 
+# Old names, which work until 0.3, and where each is now.
+_RENAMED = {
+    "UnitReport": ("strop.keras", "NeuronReport"),
+    "unit_report": ("strop.keras", "neuron_report"),
+    "write_training_page": ("strop.display", "write_training_page"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "write_training_page":  # its old place, until 0.3; training itself knows no HTML
-        warn(
-            "strop.keras.write_training_page is strop.display.write_training_page now", DeprecationWarning, stacklevel=2
-        )
-        return import_module("strop.display").write_training_page
+    if name in _RENAMED:
+        module, new_name = _RENAMED[name]
+        warn(f"strop.keras.{name} is {module}.{new_name} now", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), new_name)
     raise AttributeError(f"module 'strop.keras' has no attribute {name!r}")

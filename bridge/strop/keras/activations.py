@@ -54,9 +54,9 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
     sharpness : float, in [0, 1]
         0 leaves the activation smooth, 1 makes it the threshold ``x >= threshold``.
     surrogate_width : float, in [0, 1]
-        Least width, in units of the input, of the slope whose gradient training uses. What the layer computes does not
-        change, only what flows back: with 0, as in the original, a threshold lets no gradient through, and
-        what lies below it stops learning; with 1 the gradient stays that of sharpness 0 throughout.
+        Least width, in units of the input, of the slope whose gradient training uses. The layer's
+        outputs do not change, only its gradient: with 0, as in the original, a threshold passes no gradient, and the
+        layers below it stop learning; with 1 the gradient stays that of sharpness 0 throughout.
     **kwargs
         `name`, `dtype`, `trainable` as for every Keras layer.
 
@@ -67,12 +67,12 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
     """
 
     threshold: ClassVar[float]
-    """The layer spikes iff its input is at least this, once it is fully sharpened."""
+    """A fully sharpened layer spikes iff its input is at least this."""
 
     _default_name: ClassVar[str] = "spiking_activation"
 
     observer: Callable[[Any], None] | None
-    """Called with what the layer computes, where somebody looks on (`unit_report`)."""
+    """Called with the layer's outputs while `neuron_report` counts spikes; None otherwise."""
 
     def __init__(self, sharpness: float = 0.0, *, surrogate_width: float = 0.0, **kwargs: Any) -> None:
         if kwargs.get("name") is None:

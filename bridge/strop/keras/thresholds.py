@@ -1,9 +1,9 @@
-"""Thresholds that did not come from sharpening: steps at any place with any two values, signs included.
+"""Step activations that need no sharpening: `Heaviside`, and `declare_threshold` for steps of other packages.
 
-Whetstone is not the only source of networks whose activations take two values. `Heaviside` is such an activation,
-trained by a straight-through gradient; `declare_threshold` says of somebody else's layer or function that it is one
-(Larq's `ste_sign`, a home-made step), and the lowering then carries it over. What was declared wrongly is found by the
-verification: it compares the values that the activation really gives.
+The step may lie anywhere and have any two values, signs included. `Heaviside` is trained by a straight-through
+gradient. `declare_threshold` declares another layer or function to be a step (Larq's `ste_sign`, a function of your
+own), and the lowering then carries it over. The verification finds a wrong declaration: it compares the values that the
+activation really gives.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DECLARED: dict[Any, Threshold] = {}
 
 
 def declare_threshold(activation: _Activation, at: float, low: float = 0.0, high: float = 1.0) -> _Activation:
-    """Say that an activation is a threshold, so that `strop.lower` carries it over.
+    """Declare that an activation is a threshold, so that `strop.lower` carries it over.
 
     >>> def sign(x):
     ...     return keras.ops.where(x >= 0, 1.0, -1.0)
@@ -70,7 +70,7 @@ def declare_threshold(activation: _Activation, at: float, low: float = 0.0, high
 
 
 def declared_threshold(activation: Any) -> Threshold | None:
-    """Return what was declared of a function, or of the class of a layer; None if nothing was.
+    """Return the threshold that was declared for a function or for the class of a layer, or None.
 
     A subclass with a `call` of its own is not what its parent was declared to be.
     """

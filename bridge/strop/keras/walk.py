@@ -1,7 +1,7 @@
-"""Walking a Keras 3 model call by call, whatever flows along it.
+"""Walking a Keras 3 model layer call by layer call, with symbolic signals or with real frames.
 
-The same walk serves the lowering, which sends symbolic signals through the model, and the probe, which sends real
-frames through it to see what Keras itself answers at every layer; so the two can never disagree about the order.
+The lowering sends symbolic signals through the model, the probe real frames, to get Keras's own output of every layer.
+Both use this walk, so they cannot disagree about the order of the calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Visitor = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") -> list[Any]:
-    """Send `values`, one per input of `model`, through it; return what reaches its outputs.
+    """Send `values`, one per input of `model`, through it; return the values of its outputs.
 
     Nested models are entered, and a layer that is shared is visited once for each call.
 

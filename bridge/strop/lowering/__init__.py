@@ -1,4 +1,4 @@
-"""Keras -> Graph: one handler per layer family, each an exact rewriting or a refusal.
+"""Lowering of Keras models to graphs: one handler per layer family, each an exact rewriting or a refusal.
 
 Keras is imported when `lower` is called, not before.
 """
@@ -43,9 +43,8 @@ def lower(
         How frames enter: see `strop.running.encode`.
     decision : {"host", "spikes"}
         Where the winning class is found: in the read-out, or by two more layers of spikes, exactly as argmax does.
-
     bits, step, offset : number, or mapping of input name to number, optional
-        For "bitplane": frames hold `offset + step * n` with whole numbers n of so many bits. By default `bits` is 8,
+        For "bitplane": frames hold `offset + step * n` with whole numbers n of `bits` bits. By default `bits` is 8,
         `step` is `1 / (2^bits - 1)` and `offset` 0: frames of a camera, from 0 to 1.
 
     Raises

@@ -1,4 +1,4 @@
-"""What lowering has built so far, and the record that lets Keras's spikes be compared with the graph's."""
+"""State of a lowering: the nodes so far, and the record that relates Keras's layers to the graph's populations."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
 from strop.graph.rounding.evaluation import Stage
-from strop.lowering.answer import Answer, after_map
+from strop.lowering.readout_signal import ReadoutSignal, after_map
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index, total
 
-# Called with the context, the path of an output and what it shows; the spikes of the winning class, or None.
+# Called with the context, the path of an output and its signal; returns the spikes of the winning class, or None.
 WinnerOf = Callable[["Context", str, Signal], Signal | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """Where Keras shows the spikes of a population.
+    """Which layer output of the Keras model shows the spikes of a population.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Observation:
     levels : tuple of two arrays
         Keras's values are `shift + scale * spike`, for (scale, shift).
     steps : tuple of int
-        Which slice of the first axis of Keras's tensor it is, under a TimeDistributed; of the second, under two.
+        Its slice of the first axis of Keras's tensor, under a TimeDistributed; and of the second, under two.
     values : tuple of float
-        What `(Keras's value - shift) / scale` may be; a spike is 0.5 or more.
+        Allowed values of `(Keras's value - shift) / scale`; 0.5 or more is a spike.
     """
 
     visit: int
@@ -46,14 +46,14 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class Lowering:
-    """A graph, and how it relates to the Keras model that it was lowered from.
+    """A graph, and its relation to the Keras model that it was lowered from.
 
     Attributes
     ----------
     graph : Graph
     observations : tuple of Observation
     computed : dict of population or read-out name to Stage
-        How Keras computes what the population compares with its threshold, and the read-out's logits, in float32.
+        The float32 computation in Keras of a population's potential, or of a read-out's logits.
     """
 
     graph: Graph
@@ -100,7 +100,7 @@ class Context:
         return spikes if (low, high) == (0.0, 1.0) else spikes.recoded(scale, shift)
 
     def populate(self, name: str, signal: Signal, threshold: FloatArray) -> Signal:
-        """Add a population for an affine signal; return its spikes as a signal. Nothing is said of what Keras shows."""
+        """Add a population for an affine signal; return its spikes as a signal. Adds no `Observation`."""
         name = self.unique(name)
         self.populations.append(Population(name, signal.shape, threshold, signal.offset))
         identity = Select(signal.shape, flat_index(signal.shape))
@@ -146,7 +146,7 @@ class Context:
         source = bits(levels.terms, signal.shape, signal.channels_first)
         result = self._combine(self.path, source, windows, scale)
         name = result.terms[0].source
-        # Where the scale is zero both values are the same and Keras shows nothing of the bit.
+        # Where the scale is zero both values are the same, and Keras's output does not show the bit.
         if scale.all():
             self._observe(name, signal.channels_first, scale, shift)
         return result if levels.plain else result.recoded(scale, shift)
@@ -183,27 +183,27 @@ class Context:
     def finish(self, name: str, signal: Signal, winner_of: WinnerOf | None = None) -> None:
         """Make `signal` an output of the graph; `winner_of` turns a decision between classes into spikes, if wanted."""
         shown = signal.in_keras_order()
-        answer = shown if isinstance(shown, Answer) else None
-        signal = shown if answer is None else answer.summed
+        ending = shown if isinstance(shown, ReadoutSignal) else None
+        signal = shown if ending is None else ending.summed
         if signal.pooled is not None:
             raise Refusal(
                 "the model ends in a max pool of values that are not spikes", "end it in a spiking activation"
             )
         analogue = [term.source for term in signal.terms if any(term.source == node.name for node in self.inputs)]
         if analogue:
-            if answer is not None and answer.refusal is not None:
-                raise answer.refusal
+            if ending is not None and ending.refusal is not None:
+                raise ending.refusal
             raise Refusal(
                 f"the output reads the input {analogue[0]!r} without a spiking activation in between",
                 "let every path from an input to an output pass a spiking activation",
             )
         winner = None if winner_of is None else winner_of(self, name, shown)
         signal = winner or signal
-        plain = signal.levels is not None and signal.levels.plain and answer is None and winner is None
+        plain = signal.levels is not None and signal.levels.plain and ending is None and winner is None
         if plain and len(signal.terms) == 1 and signal.terms[0].operator is None:
             self.outputs.append(signal.terms[0].source)
             return
-        kind = "spikes" if plain else "linear" if answer is None else answer.kind
+        kind = "spikes" if plain else "linear" if ending is None else ending.kind
         identity = Select(signal.shape, flat_index(signal.shape))
         readout = Readout(
             self.unique(name),
@@ -211,15 +211,15 @@ class Context:
             tuple(term.source for term in signal.terms),
             tuple(term.operator or identity for term in signal.terms),
             signal.offset,
-            after_map(answer) if answer is not None and winner is None else None,
-            answer is not None and answer.argmax,
+            after_map(ending) if ending is not None and winner is None else None,
+            ending is not None and ending.argmax,
         )
         self.readouts.append(readout)
         self.computed[readout.name] = signal.stage
         self.outputs.append(readout.name)
 
     def lowering(self, name: str) -> Lowering:
-        """Return the graph that was collected, and the record."""
+        """Return the collected graph, and the record."""
         graph = Graph.from_nodes(
             self.inputs,
             self.populations,
@@ -232,12 +232,12 @@ class Context:
 
 
 def bits(terms: tuple[Term, ...], shape: Shape, channels_first: bool) -> Signal:
-    """Return the signal of spikes that are only moved about."""
+    """Return the signal of spikes behind index maps."""
     return Signal(shape, terms, channels_first=channels_first, levels=Levels(terms))
 
 
 def replace_order(signal: Signal, channels_first: bool) -> Signal:
-    """Return the spikes of `signal` with another statement about Keras's order of axes."""
+    """Return the spikes of `signal`, with Keras's order of axes set anew."""
     return bits(signal.terms, signal.shape, channels_first)
 
 

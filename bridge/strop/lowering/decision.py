@@ -1,9 +1,9 @@
-"""The decision as spikes: class i wins iff it beats every other, ties going to the lower index as argmax has it.
+"""Argmax as two layers of spikes (`decision="spikes"`): class i wins iff it beats every other, the lower of equals.
 
 A layer of pairwise comparisons, then an AND for each class: the winner is a single spike, two steps after the last
-layer, on any backend. For logits `z = W s + c` the unit (i, j) of the first layer fires iff `z_i - z_j >= 0` for i < j,
-and iff `z_i - z_j > 0` for i > j; a threshold unit knows only `>=`, so the strict comparison gets a threshold between
-zero and the smallest positive difference that there can be.
+layer, on any backend. For logits `z = W s + c` the neuron (i, j) of the first layer fires iff `z_i - z_j >= 0` for i <
+j, and iff `z_i - z_j > 0` for i > j; a threshold neuron compares by `>=` only, so the strict comparison gets a
+threshold between zero and the smallest positive difference that there can be.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from strop.graph import Dense, Operator, Scale, Sparse, stages_of
 from strop.graph.nodes import BINARY_KINDS
-from strop.lowering.answer import Answer
 from strop.lowering.context import Context
+from strop.lowering.readout_signal import ReadoutSignal
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import FloatArray, Signal, rearrange, total
 
@@ -28,8 +28,8 @@ _KEEPS_ORDER = ("key", "softmax", "log_softmax", "linear", "sigmoid", "log_sigmo
 
 
 def winner_of(context: Context, path: str, shown: Signal) -> Signal | None:
-    """Return the spikes that decide for a class where `shown`, an output of the model, does; None where it does not."""
-    if not isinstance(shown, Answer):
+    """Return the spikes of the winning class if `shown`, an output of the model, decides between classes; else None."""
+    if not isinstance(shown, ReadoutSignal):
         vector = len(shown.shape) == 1 and shown.shape[0] > 1 and shown.levels is None
         return decide(context, path, shown) if vector else None
     logits, size = shown.summed, int(np.prod(shown.shape))
@@ -57,7 +57,7 @@ def decide(context: Context, path: str, signal: Signal) -> Signal:
     path : str
         Name of the decoder; the populations are called `path/beats` and `path/winner`.
     signal : Signal
-        The logits, shape (classes,), before or under a softmax, which does not change who wins.
+        The logits, shape (classes,), before or under a softmax, which does not change the winner.
     """
     classes = signal.shape[0]
     first, second = np.nonzero(~np.eye(classes, dtype=bool))  # the pairs (i, j), row by row

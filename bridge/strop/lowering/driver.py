@@ -1,4 +1,4 @@
-"""Drives the lowering: inputs first, then every layer call, then the outputs."""
+"""Lowering of a whole model: its inputs, then every layer call, then its outputs."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def trace_model(
         )
     if not model.built:
         raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
-    said = whole_numbers(model, encoding, _planes(model, encoding, planes))
-    outputs = walk(model, [_input(context, tensor, encoding, said) for tensor in model.inputs], visit)
+    fields = whole_numbers(model, encoding, _planes(model, encoding, planes))
+    outputs = walk(model, [_input(context, tensor, encoding, fields) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
         try:
@@ -80,11 +80,11 @@ def _named(where: str, refusal: Refusal) -> UnsupportedLayerError:
     return UnsupportedLayerError(f"{refusal.where or where} cannot be carried over: {refusal.reason}{advice}")
 
 
-def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what was said of each input's planes: input name to the fields of `Input` that were given."""
+def _planes(model: keras.Model, encoding: str, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return `bits`, `step` and `offset` of each input, where they are given: input name to fields of `Input`."""
     names = [tensor._keras_history.operation.name for tensor in model.inputs]
-    said: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for what, value in given.items():
+    fields: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for what, value in options.items():
         if value is None:
             continue
         if encoding != "bitplane":
@@ -104,12 +104,12 @@ def _planes(model: keras.Model, encoding: str, given: Mapping[str, Any]) -> dict
                 raise GraphError(f"{what} of input {name!r} must be a number, got {number!r}")
             if what == "bits" and not isinstance(number, numbers.Integral):
                 raise GraphError(f"{what} of input {name!r} must be a whole number, got {number!r}")
-            said[name][what] = int(number) if isinstance(number, numbers.Integral) else float(number)
-    return said
+            fields[name][what] = int(number) if isinstance(number, numbers.Integral) else float(number)
+    return fields
 
 
 def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Mapping[str, Any]]) -> Signal:
-    """Make an input node and the signal that leaves it: the frame's values, under every encoding."""
+    """Make an input node and its signal: the frame's values, under every encoding."""
     shape = tuple(tensor.shape[1:])
     name = tensor._keras_history.operation.name
     if any(extent is None for extent in shape):
@@ -126,7 +126,7 @@ def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Ma
         bits, weights = Signal(node.signal_shape, (Term(node.name),)), plane_weights(shape, node.bits, node.step)
         values = bits.linear(weights)
         values = values.biased(np.full(shape, node.offset)) if node.offset else values
-        # Keras is given the values themselves: it does not add them up from planes.
+        # Keras takes the values themselves: it does not add them up from planes.
         return replace(values, integer=integer, computed=Planes(Source(node.name), weights, node.offset))
     return Signal(shape, (Term(node.name),), ZERO, integer=integer)
 

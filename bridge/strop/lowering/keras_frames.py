@@ -1,8 +1,7 @@
-"""The frames that Keras is shown, made from the user's own arrays by code that shares nothing with
-`strop.running.encode`.
+"""Frames for Keras, made from the user's own arrays by code that shares nothing with `strop.running.encode`.
 
-Keras must see what `model.predict` would see, not what strop made of it: were both sides given the same prepared array,
-an error in its preparation would be on both sides, and no verification could find it. The one convention is that uint8
+Keras must see what `model.predict` would see: if both sides took the same prepared array, an error in its preparation
+would be on both sides, and no verification could find it. The one convention is that uint8
 is divided by 255 where the model does not take whole numbers (`strop.graph.Input.whole_numbers`); and under the
 encodings `binary` and `bitplane` Keras sees what the spikes stand for.
 """
@@ -21,17 +20,17 @@ Array = npt.NDArray[Any]
 
 
 def keras_frames(graph: Graph, frames: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what Keras must be shown, one array of shape `(n, *input.shape)` per input, in the model's input dtype.
+    """Return the frames for Keras, one array of shape `(n, *input.shape)` per input, in the model's input dtype.
 
     Parameters
     ----------
     frames : mapping of input name to array
-        As the user has them; `strop.running.encode.as_frames` has found that they fit.
+        As the user has them, checked by `strop.running.encode.as_frames`.
     """
-    return {node.name: _shown(node, frames[node.name]) for node in graph.inputs}
+    return {node.name: _for_keras(node, frames[node.name]) for node in graph.inputs}
 
 
-def _shown(node: Input, frames: Array) -> Array:
+def _for_keras(node: Input, frames: Array) -> Array:
     values = frames.reshape((-1, *node.shape)).astype("float32")
     if frames.dtype == "uint8" and not node.whole_numbers:
         values /= np.float32(255)

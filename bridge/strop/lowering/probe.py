@@ -1,4 +1,4 @@
-"""What Keras itself says: the values that its own layers give for real frames, at every observed population."""
+"""`KerasProbe`: spikes of every observed population, and the outputs, as Keras itself computes them for frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from strop.errors import StropError
 from strop.lowering.context import Lowering, Observation
-from strop.lowering.shown_values import walker_of
+from strop.lowering.layer_outputs import walker_of
 
 
 class KerasProbe:
@@ -57,14 +57,14 @@ class KerasProbe:
             and one channel, kernel 1x1: "could not create a primitive descriptor").
         """
         inputs = zip(self.lowering.graph.inputs, self.model.inputs, strict=True)
-        # A model of whole numbers is given such, as the user gives it.
+        # A model whose input takes whole numbers gets whole numbers.
         arrays = [frames[node.name].astype(tensor.dtype, copy=False) for node, tensor in inputs]
         try:
             shown, outputs, direct = self._walker(arrays)
         except Exception as error:  # each backend of Keras has its own
             raise StropError(
-                f"Keras itself fails to compute model {self.model.name!r} on these frames, so there is nothing to hold "
-                f"spikes against; see whether model.predict does: {type(error).__name__}: {_reason(error)}"
+                f"Keras itself fails to compute model {self.model.name!r} on these frames, so there is nothing to "
+                f"compare spikes with; check whether model.predict works: {type(error).__name__}: {_reason(error)}"
             ) from error
         self._check_observed()
         values = dict(zip(self._visits, shown, strict=True))
@@ -76,7 +76,7 @@ class KerasProbe:
         return spikes, direct
 
     def _check_observed(self) -> None:
-        """See that every layer that spikes is compared, whatever the lowering made of it."""
+        """Check that every layer that spikes is compared, however it was lowered."""
         unseen = [path for visit, path in self._walker.firing.items() if visit not in self._visits]
         if unseen:
             raise StropError(

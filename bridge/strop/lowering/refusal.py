@@ -1,4 +1,4 @@
-"""How a handler says no: a `Refusal` inside, an `UnsupportedLayerError` that names the layer outside."""
+"""`Refusal`, raised by layer handlers; the driver makes an `UnsupportedLayerError` of it that names the layer."""
 
 from __future__ import annotations
 

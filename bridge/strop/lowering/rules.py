@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import keras
 
-from strop.lowering.answer import Answer
 from strop.lowering.context import Context
+from strop.lowering.readout_signal import ReadoutSignal
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import Signal
 
@@ -21,7 +21,7 @@ _F = TypeVar("_F", bound=Handler)
 _HANDLERS: dict[Any, Handler] = {}
 _OPERATIONS: dict[Any, Handler] = {}
 _REFUSED: dict[Any, tuple[str, str]] = {}
-_BEHIND_ANSWERS: set[Any] = set()
+_BEHIND_READOUTS: set[Any] = set()
 _MOVES: set[Any] = set()
 _CASTS: set[Any] = set()
 
@@ -36,16 +36,16 @@ _HARMLESS = frozenset(
 
 
 def handles(
-    *classes: Any, behind_answers: bool = False, moves: bool = False, casts: bool = False
+    *classes: Any, behind_readouts: bool = False, moves: bool = False, casts: bool = False
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of Keras layer classes; registering a class twice is an error.
 
     Parameters
     ----------
-    behind_answers : bool
-        Whether it takes answers too (`strop.lowering.answer`), and averages them.
+    behind_readouts : bool
+        Whether it takes the values of read-outs too (`strop.lowering.readout_signal`), and averages them.
     moves : bool
-        Whether it gives the values that it takes, of whatever dtype, those of answers too.
+        Whether it only moves values, of whatever dtype, those of read-outs too.
     casts : bool
         Whether it casts whole numbers to float32 before it calculates.
     """
@@ -55,14 +55,14 @@ def handles(
             if cls in _HANDLERS:
                 raise ValueError(f"{cls.__name__} has a handler already: {_HANDLERS[cls].__name__}")
             _HANDLERS[cls] = handler
-        _note(classes, behind_answers, moves, casts)
+        _note(classes, behind_readouts, moves, casts)
         return handler
 
     return register
 
 
-def _note(classes: Sequence[Any], behind_answers: bool, moves: bool, casts: bool) -> None:
-    for wanted, known in ((behind_answers or moves, _BEHIND_ANSWERS), (moves, _MOVES), (casts, _CASTS)):
+def _note(classes: Sequence[Any], behind_readouts: bool, moves: bool, casts: bool) -> None:
+    for wanted, known in ((behind_readouts or moves, _BEHIND_READOUTS), (moves, _MOVES), (casts, _CASTS)):
         if wanted:
             known.update(classes)
 
@@ -73,13 +73,13 @@ def refuses(cls: Any, reason: str, advice: str) -> None:
 
 
 def handles_operation(
-    *classes: Any, behind_answers: bool = False, moves: bool = False, casts: bool = False
+    *classes: Any, behind_readouts: bool = False, moves: bool = False, casts: bool = False
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of operations of `keras.ops`: it takes all arguments of the call."""
 
     def register(handler: _F) -> _F:
         _OPERATIONS.update((cls, handler) for cls in classes)
-        _note(classes, behind_answers, moves, casts)
+        _note(classes, behind_readouts, moves, casts)
         return handler
 
     return register
@@ -124,7 +124,7 @@ def handler_for(operation: Any) -> Handler:
 
 
 def _overridden(cls: Any, base: Any) -> str:
-    """Return what a subclass overrides of its base that may change what it computes ("" if nothing does)."""
+    """Return the first member of its base that a subclass overrides and that may change its outputs, or ""."""
     if cls.call is not base.call:
         return "call()"
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
@@ -158,7 +158,7 @@ def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: 
         return _typed(operation, (args, kwargs), _OPERATIONS[type(operation)](operation, context, args, kwargs))
     handler = handler_for(operation)
     extra = {name: value for name, value in kwargs.items() if value is not None}
-    # Augmentation takes itself to be in training, and Keras writes that down; `predict` tells it otherwise.
+    # Augmentation layers default to training=True, and Keras records that; `predict` passes False.
     if extra.pop("training", False) and not _trains_by_default(operation):
         raise Refusal("it is called with training=True, so it behaves at random", "call it without training=True")
     signals = args[0] if len(args) == 1 else args
@@ -172,7 +172,7 @@ def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: 
 
 
 def _typed(operation: Any, arguments: Any, result: Any) -> Any:
-    """Return the result of a call, marked as whole numbers where Keras still has such; refuse arithmetic with them.
+    """Return the result of a call, marked as whole numbers where Keras has not cast them; refuse arithmetic with them.
 
     Keras casts no integers of itself (keras 3.15, keras/src/dtype_policies/dtype_policy.py, `_should_cast`), and with
     uint8 even `x - 128` wraps round.
@@ -192,7 +192,7 @@ def _typed(operation: Any, arguments: Any, result: Any) -> Any:
 
 
 def _is_float_arithmetic(operation: Any, arguments: Any) -> bool:
-    """Whether it is arithmetic of a signal and a constant for which Keras goes over to floats."""
+    """Whether it is arithmetic of a signal and a constant that Keras does in floats."""
     kind = type(operation).__name__
     if kind in ("Divide", "TrueDivide"):
         return True
@@ -207,8 +207,8 @@ def _trains_by_default(layer: Any) -> bool:
 
 
 def _refuse_decoded(operation: Any, signal: Any) -> None:
-    """Refuse what follows a read-out, but for layers that do nothing in inference, move its values or average them."""
-    if not isinstance(signal, Answer) or any(base in _BEHIND_ANSWERS for base in type(operation).__mro__):
+    """Refuse layers behind a read-out, except those that do nothing in inference, move its values or average them."""
+    if not isinstance(signal, ReadoutSignal) or any(base in _BEHIND_READOUTS for base in type(operation).__mro__):
         return
     raise signal.refusal or Refusal(
         "it follows the decoder",

@@ -1,7 +1,7 @@
-"""Which inputs of a model take the whole numbers of a camera as they are, because the model scales them itself.
+"""Inputs that the model itself scales (`Rescaling`, `Normalization`): their uint8 frames are not divided by 255.
 
-A model whose frames first reach a `Rescaling` was trained on frames from 0 to 255: to divide them by 255 once more, as
-strop does with uint8 otherwise, would show it another picture than `model.predict` does.
+A model that begins with a `Rescaling` was trained on frames from 0 to 255. Dividing them by 255 first, as strop does
+with other uint8 frames, would give it other frames than `model.predict` does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from strop.lowering.layers.pooling import newer_layers
 
 L = keras.layers
 
-# Values go through these, and stay of the same size: nothing in them says what frames hold.
+# Layers that keep the range of their values: they tell nothing of the range of frames.
 _KEEPING_LAYERS = tuple(
     newer_layers(
         *TRAINING_ALONE,
@@ -40,54 +40,54 @@ _COMPARISONS = tuple(operation_classes("greater_equal", "greater", "less", "less
 
 
 class _Raw:
-    """What flows where nothing has scaled the values of some inputs yet."""
+    """A tensor that holds unscaled values of some inputs."""
 
     def __init__(self, inputs: frozenset[str]) -> None:
         self.inputs = inputs
 
 
-# What flows everywhere else.
+# Any other tensor.
 _OTHER = _Raw(frozenset())
 
 
 def whole_numbers(model: keras.Model, encoding: str, planes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Add to what was said of each input's planes what the model says of its frames: fields of `strop.graph.Input`.
+    """Return fields of `strop.graph.Input` for each input: its planes as given, and dtype and scaling from the model.
 
-    The planes of whole numbers are those numbers, unless it was said otherwise: `step` is 1.
+    Where an input takes whole numbers and no `step` is given, `step` is 1.
     """
     scaled = scaled_inputs(model)
-    said = {}
+    fields = {}
     for tensor in model.inputs:
         name = tensor._keras_history.operation.name
         found = {"scaled_by": scaled[name]} if name in scaled else {}
         if tensor.dtype in WHOLE_TYPES:
             found["dtype"] = tensor.dtype
         step = {"step": 1.0} if found and encoding == "bitplane" else {}
-        said[name] = {**step, **planes[name], **found}
-    return said
+        fields[name] = {**step, **planes[name], **found}
+    return fields
 
 
 def scaled_inputs(model: keras.Model) -> dict[str, str]:
     """Return which inputs the model scales itself: input name to the layer or operation that does.
 
-    Looked through is whatever only moves values, picks or averages them, adds up several inputs, or acts in training.
-    What scales is a Rescaling, a Normalization, or a constant that is added or multiplied. What cannot be meant for
-    frames from 0 to 1 counts as well: a comparison with a number above 1, a BatchNormalization with such a mean.
+    The search passes layers that only move, pick or average values, add up several inputs, or act in training. It ends
+    at a Rescaling, a Normalization, or a constant that is added or multiplied. Layers that cannot be meant for frames
+    from 0 to 1 count as well: a comparison with a number above 1, a BatchNormalization with such a mean.
     """
     found: dict[str, str] = {}
 
     def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        flowing = [value for value in keras.tree.flatten((args, kwargs)) if isinstance(value, _Raw)]
-        raw = frozenset[str]().union(*(value.inputs for value in flowing))
+        tensors = [value for value in keras.tree.flatten((args, kwargs)) if isinstance(value, _Raw)]
+        raw = frozenset[str]().union(*(value.inputs for value in tensors))
         while isinstance(operation, L.TimeDistributed):
             operation = operation.layer
         if raw and isinstance(operation, keras.Model):
             return walk(operation, [_Raw(raw)] * len(operation.inputs), visit, f"{path}/")
-        if raw and _scales(operation, flowing, args):
+        if raw and _scales(operation, tensors, args):
             for name in raw:
                 found.setdefault(name, type(operation).__name__)
             raw = frozenset()
-        keeps = raw and (isinstance(operation, _KEEPING_LAYERS) or _keeps(operation, flowing))
+        keeps = raw and (isinstance(operation, _KEEPING_LAYERS) or _keeps(operation, tensors))
         return [_Raw(raw) if keeps else _OTHER] * _outputs(operation)
 
     names = [tensor._keras_history.operation.name for tensor in model.inputs]
@@ -96,25 +96,25 @@ def scaled_inputs(model: keras.Model) -> dict[str, str]:
 
 
 def _outputs(operation: Any) -> int:
-    """Return how many tensors an operation gives: as many as where it was called, for all that the walk asks it of."""
+    """Return how many outputs an operation has, as in its first call."""
     nodes = getattr(operation, "_inbound_nodes", ())
     return len(nodes[0].outputs) if nodes else 1
 
 
-def _scales(operation: Any, flowing: list[_Raw], args: tuple[Any, ...]) -> bool:
+def _scales(operation: Any, tensors: list[_Raw], args: tuple[Any, ...]) -> bool:
     if isinstance(operation, (L.Rescaling, L.Normalization)):
         return True
     if isinstance(operation, L.BatchNormalization):
         return _of_larger_frames(operation)
-    if len(flowing) == 1 and type(operation) in _COMPARISONS:
+    if len(tensors) == 1 and type(operation) in _COMPARISONS:
         constants = [value for value in args if not isinstance(value, _Raw)]
         return bool(np.max(keras.ops.convert_to_numpy(constants[0])) > 1.0) if constants else False
-    return len(flowing) == 1 and type(operation) in _ARITHMETIC
+    return len(tensors) == 1 and type(operation) in _ARITHMETIC
 
 
-def _keeps(operation: Any, flowing: list[_Raw]) -> bool:
+def _keeps(operation: Any, tensors: list[_Raw]) -> bool:
     if type(operation) in _SUMS:
-        return len(flowing) > 1
+        return len(tensors) > 1
     if isinstance(operation, L.Activation):
         return operation.activation is keras.activations.linear
     return type(operation) in _KEEPING_OPERATIONS

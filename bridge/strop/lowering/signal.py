@@ -1,4 +1,4 @@
-"""What flows along a Keras model while it is lowered: a symbolic tensor, affine in the spikes before it.
+"""`Signal`, the symbolic tensor of the lowering: affine in the spikes of the layers before it.
 
 A layer's handler takes signals and gives signals. Linear layers only rewrite the signal; a spiking activation turns
 it into a population. Three kinds of value are told apart, because max pooling treats them differently:
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 ZERO = np.zeros(())
 ONE = np.ones(())
 
-# Roundings of an elementwise product with a factor, and of the addition of a shift, that Keras has as they are.
+# Roundings of an elementwise product with a factor, and of the addition of a shift, that Keras computes as such.
 PLAIN_ROUNDINGS = 2
 
 # Roundings on the longest way through Keras's batch normalisation, which makes factor and shift in float32:
@@ -39,7 +39,7 @@ NORMALISATION_ROUNDINGS = 10
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One summand: an operator (None: identity) on what the node named `source` sends."""
+    """One summand: an operator (None: identity) on the signal of the node `source`."""
 
     source: str
     operator: Operator | None = None
@@ -51,7 +51,7 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Says that a signal takes two values: `shift + scale * bit`, its bits being spikes that were moved about."""
+    """The two values of a signal, `shift + scale * bit`; its bits are spikes behind index maps."""
 
     terms: tuple[Term, ...]
     scale: FloatArray = field(default_factory=lambda: ONE)
@@ -65,7 +65,7 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """Says that a signal is `shift + scale * max over windows of base`.
+    """The form of a max-pooled signal: `shift + scale * max over windows of base`.
 
     `windows` maps a frame of the base's shape to the signal's shape, with a weight of one for each member of a window.
     `shift_size`, `roundings` and `plain` are those of `Signal.scaled`.
@@ -91,8 +91,8 @@ class Signal:
     terms : tuple of Term
     offset : float64 array that broadcasts to `shape`
     computed : Stage or None
-        The stages by which Keras computes the tensor in float32; None stands for single bits that are only moved
-        about, and for what waits for its activation behind a max pool.
+        The stages by which Keras computes the tensor in float32; None for single bits behind index maps, and for a
+        max-pooled signal before its activation.
     channels_first : bool
         Whether Keras's tensor has its channels on the first axis.
     levels : Levels or None
@@ -201,7 +201,7 @@ class Signal:
         shift_size : array, optional
             Sum of the absolute values that `shift` is added up from; by default its own.
         roundings : int
-            How many Keras spends on it, those in making `scale` and `shift` counted.
+            Number of roundings in Keras, including those of computing `scale` and `shift`.
         plain : bool
             Whether Keras multiplies by `scale` and adds `shift` as they stand here.
         """

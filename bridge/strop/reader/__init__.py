@@ -1,10 +1,9 @@
-"""Read model files: the first station of the flow Keras -> Graph -> backend.
+"""Read Keras model files of any format: `strop.load_model`.
 
-`load_model` is all that the rest of strop needs. It looks at what a file holds, not at its name, and hands it
-to one of three readers: `keras3` (Keras's own zip format), `hdf5` (legacy HDF5, down to the original
-Whetstone) and `savedmodel` (folders of tf.keras). The old formats cannot be opened by Keras 3; they are
-rebuilt from their layer configs, by an allow-list (`config`, `build`) and with strict placement of every
-weight (`weights`). No code that a file carries is ever run.
+`load_model` decides by the content of a file, not by its name, which of three readers opens it: `keras3` (Keras's own
+zip format), `hdf5` (legacy HDF5, down to the original Whetstone) and `savedmodel` (folders of tf.keras). The old
+formats cannot be opened by Keras 3; they are rebuilt from their layer configs, by an allow-list (`config`, `build`)
+and with strict placement of every weight (`stored_weights`). No code that a file carries is ever run.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     Parameters
     ----------
     path : str or path
-        What the file holds decides how it is read; its name and extension do not matter.
+        The content of the file decides how it is read; its name and extension do not matter.
     custom_objects : dict, optional
         Layer classes (of Keras 3) and functions of your own, by the names under which the file knows them. Those that
         `keras.saving.register_keras_serializable` has registered are found without it. No class is taken from the file.

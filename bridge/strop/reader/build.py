@@ -2,7 +2,7 @@
 
 Sequential and functional models, nested as deep as the file has them, with shared layers. The wiring is done
 here and not by Keras's own legacy loader, so that only layers of the allow-list (`config`) are ever made, and
-so that the file's layer names lead to the layers when the weights are placed (`weights`).
+so that the file's layer names lead to the layers when the weights are placed (`stored_weights`).
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ class Rebuilder:
 
 
 def keras_layer(layer: Any) -> Any:
-    """Return what Keras calls in the place of a value of `RebuiltModel.layers`."""
+    """Return the Keras layer or model of a value of `RebuiltModel.layers`."""
     return layer.model if isinstance(layer, RebuiltModel) else layer
 
 

@@ -25,7 +25,7 @@ class Expansion:
         The one that holds the weights.
     behind : tuple of keras.layers.Layer
     quantizers : dict
-        What becomes of weights of `main` once they are read, by their names.
+        Functions applied to weights of `main` once they are read, by the weights' names.
     """
 
     before: tuple[Any, ...]
@@ -45,7 +45,7 @@ class Expansion:
         return inputs
 
     def finish(self) -> None:
-        """Replace the latent weights, which were read, by those that Larq computes with."""
+        """Replace the latent weights, which were read, by those that the package computes with."""
         for variable in self.main.weights:
             if variable.name in self.quantizers:
                 variable.assign(self.quantizers[variable.name](variable.value))

@@ -1,8 +1,8 @@
-"""What the names in a model file stand for: the allow-list that keeps foreign code out.
+"""Allow-list of the classes and functions that a model file may name; anything else is refused.
 
 A name leads to one of the built-in layers below, to one of strop's own, or to a class or function that this process
-knows already, because the user passed it (`custom_objects`) or registered it with Keras. Anything else is refused, and
-the message says which kind it is: a built-in layer that strop refuses, one that Keras 3 no longer has, or code that
+knows already, because the user passed it (`custom_objects`) or registered it with Keras. The message of a refusal
+says which kind it is: a built-in layer that strop refuses, one that Keras 3 no longer has, or code that
 would have to come from the file.
 """
 

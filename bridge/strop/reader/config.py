@@ -30,7 +30,7 @@ _OWN_ACTIVATION = (
 )
 NOTHING_KNOWN = KnownObjects()
 _DTYPES = frozenset(["float16", "float32", "float64", "mixed_float16", "mixed_bfloat16"])
-_INFERRED_DTYPES = frozenset(["infer", "_infer"])  # TensorFlow 1.13 to 2.1: "whatever comes in"
+_INFERRED_DTYPES = frozenset(["infer", "_infer"])  # TensorFlow 1.13 to 2.1: "the dtype of the inputs"
 
 # Options that make no difference to a trained network, or that only say how Keras 2 was to compute it.
 _IGNORED_OPTIONS = frozenset(

@@ -1,4 +1,4 @@
-"""What can be read from which kind of model file: the facts behind docs/model-files.md.
+"""Table of the layers that can be read from each model file format, for docs/model-files.md.
 
 The tests write every row in every format with the real Keras 3 and the real Keras 2, and read it back.
 """

@@ -1,4 +1,4 @@
-"""Words for the readers' error messages: one line each, whatever Keras, HDF5 or TensorFlow had to say."""
+"""Error messages of the readers: foreign exceptions shortened to one line, and shapes as text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Layers of `keras.layers` that no spiking graph can hold, each with the reason and what to do instead.
 
-The reader says it of a file, the lowering of a model; docs/layers.md says the same.
+The reader refuses them in files, the lowering in models; docs/layers.md lists the same reasons.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _WHOLE_FRAME = (
     "use BatchNormalization, which folds into the weights",
 )
 _STATE = (
-    "it carries a state from step to step, and threshold units keep none",
+    "it carries a state from step to step, and threshold neurons keep none",
     "use causal convolutions (Conv1D with padding='causal')",
 )
 _PRODUCT = ("it multiplies signals with one another, which is no sum of spikes", "use Dense or convolutional layers")

@@ -1,6 +1,6 @@
 """Check, before Keras sees a config, that every class and function in it is one that this process knows.
 
-Keras's safe mode has had holes, and what a layer's own `from_config` deserialises nobody has seen before.
+Keras's safe mode has had holes, and a layer's own `from_config` may deserialise further records.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_records(config: Any, source: str, known: KnownObjects, owner: str = ""
         File, and layer where it is known, for the messages.
     known : KnownObjects
     owner : str
-        What the records belong to that are in no layer with a name.
+        Name, for messages, of records that are in no named layer.
 
     Returns
     -------

@@ -1,7 +1,6 @@
-"""What a simulator must offer, and how strop finds it: the entry-point group `strop.backends`.
+"""`Backend` and `Runner`: the interface of strop's plug-ins for simulators.
 
-A backend is a class registered under its name; strop loads it when it is asked for, so that `import strop`
-stays light and a broken plug-in breaks nothing but itself.
+A backend is registered in the entry-point group `strop.backends`; `strop.running.registry` finds and loads it.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Runner(ABC):
         Returns
         -------
         dict of population name to bool array, shape (n, *shape)
-            What every population answered to each frame.
+            Spikes of every population in response to each frame.
         """
 
     def close(self) -> None:
@@ -91,13 +90,13 @@ class Runner(ABC):
 
 
 def checked_weights(
-    given: Mapping[Pair, npt.NDArray[np.floating[Any]]], present: Mapping[Pair, Sized], name: str
+    weights: Mapping[Pair, npt.NDArray[np.floating[Any]]], present: Mapping[Pair, Sized], name: str
 ) -> dict[Pair, npt.NDArray[np.float64]]:
-    """Return weights that a backend was given, as new float64 arrays, or refuse them.
+    """Return weights that were passed to a backend as new float64 arrays, or refuse them.
 
     Parameters
     ----------
-    given : mapping of (source, target) to array, shape (synapses,)
+    weights : mapping of (source, target) to array, shape (synapses,)
     present : mapping of (source, target) to anything that has the length of that projection's weights
         The projections that the simulator has.
     name : str
@@ -109,12 +108,12 @@ def checked_weights(
         For a projection that is not among those `present`, another number of weights, or one that is not finite.
     """
     checked = {}
-    for (source, target), weights in given.items():
+    for (source, target), own in weights.items():
         what = f"{name}: weights of {source} -> {target}"
         if (source, target) not in present:
             known = ", ".join(f"{a} -> {b}" for a, b in present)
             raise BackendError(f"{what} cannot be set: no such synapses are simulated (there are: {known or 'none'})")
-        values = np.array(weights, dtype=np.float64).reshape(-1)
+        values = np.array(own, dtype=np.float64).reshape(-1)
         if len(values) != len(present[source, target]):
             raise BackendError(f"{what}: {len(values):,} were given for {len(present[source, target]):,} synapses")
         if not np.isfinite(values).all():
@@ -129,15 +128,15 @@ class Backend(ABC):
     Attributes
     ----------
     name : str
-        What users call it, the name of its entry point.
+        Name of its entry point, by which users choose it.
     summary : str
         One line for `strop backends`.
     encodings : tuple of str
         Input encodings that it can run.
     frame_interval : int
-        Steps between two frames; 1 where a unit that fired can take the next frame's input at once.
+        Steps between two frames; 1 where a neuron that fired can take the next frame's input at once.
     precision : {"float64", "float32"}
-        What weights, thresholds and sums are kept in.
+        Number format of weights, thresholds and sums.
     resolution : float
         How close below its threshold a potential may come and still be told from it, relative to all that is
         compared: one that is not below by more than `resolution * (sum |w||s| + |bias| + |threshold|)` may be taken for
@@ -193,14 +192,14 @@ class Backend(ABC):
         Returns
         -------
         list of (population, level, reason)
-            `level` is "exact", "exact within <margin>" (a unit whose potential comes that close to its
+            `level` is "exact", "exact within <margin>" (a neuron whose potential comes that close to its
             threshold may decide otherwise, because sums are rounded in another order), or "unsupported".
         """
         from strop.running.fidelity import fidelity_of
 
         return fidelity_of(graph, self.encodings, self.precision, self.name, self.resolution)
 
-    # Optional: what the conformance suite varies around a network. --------------------------------------------------
+    # Optional: for the conformance suite. --------------------------------------------------
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Return options for `prepare` under which no spike may change, each with a name.
@@ -208,21 +207,20 @@ class Backend(ABC):
         >>> get_backend("brian2").variations()["a step of 0.1 ms"]
         {'dt': 0.0001}
 
-        Other time steps before all, then threads, code-generation targets, and whatever else a user may choose.
+        Above all other time steps; also threads, code-generation targets, and further options of users.
         """
         return {}
 
     def surroundings(self) -> Mapping[str, Callable[[], AbstractContextManager[Any]]]:
-        """Return what a user's script may have done before it comes to strop, each with a name.
+        """Return states in which a user's script may leave the simulator before it calls strop, each with a name.
 
-        A context manager brings it about (the simulator was used and is in use, a preference is set, a clock has run
-        far) and takes it back. In each of them a network gives the same spikes, or is refused with a `StropError`
-        that says why.
+        Each is a context manager that sets the state (the simulator is in use, a preference is set, a clock has run
+        far) and undoes it. Within it a network gives the same spikes, or is refused with a `StropError` that says why.
         """
         return {}
 
     def refuse_options(self, options: Mapping[str, Any], known: Iterable[str] = ()) -> None:
-        """Raise `BackendError` if any option is left that the backend does not know; it may say which it does."""
+        """Raise `BackendError` if there are options left; `known` are the backend's own, for suggestions."""
         if options:
             names = sorted(options)
             raise BackendError(

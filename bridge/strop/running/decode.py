@@ -1,7 +1,7 @@
-"""From the last spikes to answers: read-outs evaluated in float64, and the classes that they stand for.
+"""Decoding: read-outs evaluated in float64 on the last spikes, and the classes that they decide for.
 
-`readout_logits` gives what a read-out sums up, `respond` what it makes of that: every answer of strop goes through
-these two. `class_scores` says which class wins: the one with the largest score, the lower of equals.
+`readout_logits` gives the logits of a read-out, `respond` applies its function: every decoded output of strop goes
+through these two. `class_scores` gives a score for each class: the largest wins, the lower of equals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from strop.graph.nodes import BINARY_KINDS
 FloatArray = npt.NDArray[np.float64]
 SpikeDict = Mapping[str, npt.NDArray[np.bool_]]
 
-# Between which logits a function rises; it is flat outside, so that what is outside ties.
+# The interval of logits in which a function rises; it is flat outside, so that logits outside tie.
 RISING: dict[str, tuple[float, float]] = {
     "hard_sigmoid": (-3.0, 3.0),
     "hard_tanh": (-1.0, 1.0),
@@ -29,7 +29,7 @@ RISING: dict[str, tuple[float, float]] = {
 
 
 def readout_logits(readout: Readout, spikes: SpikeDict) -> FloatArray:
-    """Return what a read-out sums up, before its function, shape `(n, *readout.logits_shape)`."""
+    """Return the logits of a read-out, before its function, shape `(n, *readout.logits_shape)`."""
     parts = (op.apply(spikes[source]) for source, op in zip(readout.sources, readout.operators, strict=True))
     logits: FloatArray = sum(parts, start=np.zeros(())) + readout.bias
     return logits
@@ -82,7 +82,7 @@ FUNCTIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 
 def respond(readout: Readout, logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return what a read-out answers to logits of shape `(n, *readout.logits_shape)`: shape `(n, *readout.shape)`.
+    """Return a read-out's output for logits of shape `(n, *readout.logits_shape)`: shape `(n, *readout.shape)`.
 
     Float64 values; bool for the kinds "spikes" and "winner"; int64 where the read-out takes the argmax.
     """
@@ -96,9 +96,9 @@ def respond(readout: Readout, logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def decode(graph: Graph, spikes: SpikeDict) -> list[npt.NDArray[Any]]:
-    """Return what each output of the graph says, in the order of `graph.outputs`.
+    """Return the decoded outputs of a graph, in the order of `graph.outputs`.
 
-    Spikes (bool) for a population; for a read-out what `respond` says.
+    Spikes (bool) for a population; for a read-out the values of `respond`.
     """
     readouts = {readout.name: readout for readout in graph.readouts}
     return [
@@ -119,8 +119,8 @@ def readout_of(graph: Graph, output: str | None = None) -> Readout | None:
 def decides(graph: Graph, output: str | None = None) -> bool:
     """Whether an output (the first, by default) is a decision between classes.
 
-    A vector of two or more values per frame; the argmax of one; or the single value of a sigmoid, which says how
-    probable class 1 is against class 0.
+    A vector of two or more values per frame; the argmax of one; or the single value of a sigmoid, which is
+    the probability of class 1 against class 0.
     """
     return class_count(graph, output) is not None
 
@@ -153,10 +153,10 @@ def is_binary(readout: Readout) -> bool:
 def class_scores(readout: Readout, logits: FloatArray) -> FloatArray:
     """Return a score for each class, shape `(n, classes)`, of a read-out that decides (see `decides`).
 
-    The class with the largest score is decided for, the lower of equals: what argmax does, and what Keras's
-    `BinaryAccuracy` does with a probability, which must be greater than 0.5 for class 1 (keras 3.15,
+    The class with the largest score wins, the lower of equals: as argmax decides, and as Keras's
+    `BinaryAccuracy` decides with a probability, which must be greater than 0.5 for class 1 (keras 3.15,
     keras/src/metrics/accuracy_metrics.py). The scores are the logits themselves wherever the function keeps their
-    order, so that no rounding of an exponential makes equal what is not.
+    order, so that no rounding of an exponential makes different scores equal.
     """
     ordered = keeps_order(readout)
     if not ordered:
@@ -170,7 +170,7 @@ def class_scores(readout: Readout, logits: FloatArray) -> FloatArray:
 
 
 def keeps_order(readout: Readout) -> bool:
-    """Whether the logits, in the order that `after` puts them in, are ordered as the answers: one function of them."""
+    """Whether the logits, in the order that `after` puts them in, are ordered as the outputs are."""
     alone = readout.logits_shape[-1:] == (math.prod(readout.logits_shape),)
     after = readout.after
     return after is None or (isinstance(after, Select) and alone and _keeps_all(after))
@@ -191,7 +191,8 @@ def classes(graph: Graph, spikes: SpikeDict, output: str | None = None) -> npt.N
 
 
 def answered_classes(readout: Readout, answers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the classes that somebody's answers stand for, Keras's say, for a read-out that decides; shape `(n,)`.
+    """Return the classes that decoded outputs (Keras's, for example) stand for, for a read-out that decides; shape
+    `(n,)`.
 
     Parameters
     ----------

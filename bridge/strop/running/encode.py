@@ -1,6 +1,6 @@
-"""From the user's frames to what enters a graph: checks, scaling, and the four input encodings (DESIGN section 6).
+"""Host, bit-plane, binary and current input encodings: frames are checked, scaled and encoded (DESIGN section 6).
 
-What Keras is shown of the same frames is made elsewhere, by other code: `strop.lowering.keras_frames`.
+The frames that Keras gets are prepared by independent code: `strop.lowering.keras_frames`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from strop.errors import DataError
 from strop.graph import Graph, Input
 from strop.graph.planes import plane_weights
 from strop.running.frame_notes import frame_notes
-from strop.running.frames import Frames, fits, take_apart
+from strop.running.frames import Frames, fits, frames_and_labels
 
 __all__ = ["FrameDict", "Frames", "SignalDict", "as_frames", "encode", "frame_notes", "plane_weights"]
 
@@ -29,7 +29,7 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
     ----------
     frames : array, or sequence or mapping of arrays, or a stream of them
         Frames first; one array for a graph with one input, else one per input, in the graph's order or by name. See
-        `strop.running.frames.take_apart` for all that is taken; labels that come along are left aside.
+        `strop.running.frames.frames_and_labels` for all forms; labels that come with them are ignored.
         uint8 is divided by 255, unless the model takes whole numbers (`Input.whole_numbers`); every other type is used
         as it is, bool as 0 and 1. A frame may also be given flat, or without a last axis of one channel.
 
@@ -39,7 +39,7 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
         If an array is missing, empty, of a wrong shape or dtype, not finite, or holds what the model's input or float32
         cannot hold, or the numbers of frames differ.
     """
-    arrays = take_apart(graph, frames).frames
+    arrays = frames_and_labels(graph, frames).frames
     result = {node.name: _as_float32(node, arrays[node.name]) for node in graph.inputs}
     counts = {name: len(array) for name, array in result.items()}
     if len(set(counts.values())) != 1:
@@ -70,10 +70,10 @@ def _as_float32(node: Input, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]
 
 
 def _of_integers(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.float32]:
-    """Return whole numbers as float32, which holds all up to 2^24 in size, and of the larger ones not each."""
+    """Return whole numbers as float32, which holds all of them up to 2^24 and only some beyond."""
     result = array.astype(np.float32)
     if array.dtype.itemsize > 2:
-        # Of the most negative number there is no absolute value in its own type, but its bits are right.
+        # The absolute value of the most negative number overflows its type, but its bits are right.
         size = np.abs(array).astype(np.uint64)
         last = np.maximum(size & (~size + np.uint64(1)), np.uint64(1))
         wide = size // last >= np.uint64(1 << 24)
@@ -105,7 +105,7 @@ def _extents(shape: tuple[int, ...]) -> str:
 
 
 def encode(graph: Graph, frames: FrameDict) -> SignalDict:
-    """Return what leaves each input, shape `(n, *input.signal_shape)`: bool spikes or float64 values."""
+    """Return the signal of each input, shape `(n, *input.signal_shape)`: bool spikes or float64 values."""
     return {node.name: _encode(node, frames[node.name]) for node in graph.inputs}
 
 
@@ -131,7 +131,7 @@ def _bit_planes(node: Input, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.
 
 
 def _plane_numbers(node: Input, frames: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the whole numbers that frames stand for, and where they do: up to a few float32 roundings."""
+    """Return the whole numbers that frames stand for, and where they do so within a few float32 roundings."""
     full = (1 << node.bits) - 1
     step = 1.0 / full if node.step is None else node.step
     levels = np.clip(np.rint((frames.astype(np.float64) - node.offset) / step), 0, full)

@@ -1,6 +1,6 @@
-"""How faithfully a simulator runs a graph, layer by layer: exact, exact within a margin, or not at all.
+"""Fidelity of a backend, population by population: exact, exact within a margin, or unsupported.
 
-This is the default behind `Backend.fidelity`. It asks whether a potential can be rounded at all: where every
+This is the default of `Backend.fidelity`. It checks whether a potential can be rounded at all: where every
 weight, bias and threshold is a multiple of one power of two, and all of them together stay within the digits
 of the simulator's numbers, every order of summation gives the same value, and the spikes are exact. Where
 they are not, the margin is the bound that `strop.verify` grants: N. J. Higham, "Accuracy and Stability of
@@ -31,14 +31,14 @@ def fidelity_of(
 
 
 def compared(population: Population, magnitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the size of all that a unit compares, which `Backend.resolution` is relative to, shape `(n, *shape)`.
+    """Return the size of all that a neuron compares, which `Backend.resolution` is relative to, shape `(n, *shape)`.
 
     Parameters
     ----------
     magnitude : array, shape (n, *shape)
         `sum |w||s|`.
     """
-    # A unit at a threshold of 0 is held against some constant: nothing else says what is small.
+    # A threshold of 0 gives no scale: 1 stands in.
     threshold = np.where(population.threshold == 0.0, 1.0, np.abs(population.threshold))
     size: npt.NDArray[np.float64] = magnitude + np.abs(population.bias) + threshold
     return size
@@ -58,7 +58,7 @@ def _fidelity(
         return "exact", "evaluated on the host, in float64"
     analogue = sorted(node.name for node in graph.inputs if node.name in fed_by and not node.spiking)
     arithmetic = FORMATS[precision]
-    blur = resolution * float(compared(graph.population(name), _loudest(graph, name)).max())
+    blur = resolution * float(compared(graph.population(name), _largest_sums(graph, name)).max())
     grid = _coarsest_grid(graph, name)
     digits = arithmetic.digits
     # Potentials and thresholds are whole multiples of 2^grid: what differs at all differs by one.
@@ -73,8 +73,8 @@ def _fidelity(
     return f"exact within {margin:.1e}", why
 
 
-def _loudest(graph: Graph, name: str) -> npt.NDArray[np.float64]:
-    """Return `sum |W|` of each unit: what it sums, besides its bias, when everything that feeds it fires."""
+def _largest_sums(graph: Graph, name: str) -> npt.NDArray[np.float64]:
+    """Return `sum |W|` of each neuron: the size of its sum, without the bias, when all its sources fire."""
     ones = (p.operator.absolute().apply(np.ones((1, *p.operator.shape_in)))[0] for p in graph.incoming(name))
     total: npt.NDArray[np.float64] = sum(ones, start=np.zeros(()))
     return total
@@ -84,7 +84,7 @@ def _margin(graph: Graph, name: str, arithmetic: FloatFormat) -> float:
     from strop.running.oracle import gamma, terms
 
     # The bound of `strop.verification.bounds.SimulatorBound`, with the numbers of this precision.
-    size = _loudest(graph, name) + np.abs(graph.population(name).bias)
+    size = _largest_sums(graph, name) + np.abs(graph.population(name).bias)
     return float(2.0 * gamma(terms(graph, name) + 4, arithmetic.unit) * size.max())
 
 
@@ -102,6 +102,6 @@ def _lowest_bit(operator: Operator) -> float:
 
 def _sums_are_exact(graph: Graph, name: str, grid: float, digits: int) -> bool:
     population = graph.population(name)
-    size = _loudest(graph, name) + np.abs(population.bias)
+    size = _largest_sums(graph, name) + np.abs(population.bias)
     largest = max(float(size.max()), float(np.abs(population.threshold).max()))
     return bool(largest <= 2.0 ** min(1023.0, grid + digits))

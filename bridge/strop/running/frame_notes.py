@@ -1,4 +1,4 @@
-"""What was done with the user's frames, in plain sentences: whether they were scaled, and what looks like a mistake."""
+"""Notes on the user's frames, in plain sentences: how they were scaled, and what looks like a mistake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from strop.graph import Graph, Input
 
 
 def frame_notes(graph: Graph, frames: Mapping[str, npt.NDArray[Any]]) -> list[str]:
-    """Return one sentence per input: how `strop.running.encode.as_frames` took its frames.
+    """Return one sentence per input: how `strop.running.encode.as_frames` scaled its frames.
 
     >>> frame_notes(graph, {"x": np.zeros((3, 28, 28), np.uint8)})
     ["input 'x': uint8 frames divided by 255"]
@@ -21,10 +21,10 @@ def frame_notes(graph: Graph, frames: Mapping[str, npt.NDArray[Any]]) -> list[st
     frames : mapping of input name to array
         As the user has them.
     """
-    return [f"input {node.name!r}: {_said(node, frames[node.name])}{_encoded(node)}" for node in graph.inputs]
+    return [f"input {node.name!r}: {_scaling(node, frames[node.name])}{_encoded(node)}" for node in graph.inputs]
 
 
-def _said(node: Input, frames: npt.NDArray[Any]) -> str:
+def _scaling(node: Input, frames: npt.NDArray[Any]) -> str:
     kind = frames.dtype.name
     if kind == "uint8" and not node.whole_numbers:
         return "uint8 frames divided by 255"

@@ -1,7 +1,6 @@
-"""What users hand over, taken apart: arrays per input, exactly as the user has them, and labels that came along.
+"""Frames and labels in the forms that users have (arrays, lists, dicts, datasets, iterators), as one array per input.
 
-Nothing is scaled or cast here, so that `strop.running.encode` and `strop.lowering.keras_frames` can each make their
-own of it.
+Nothing is scaled or cast here: `strop.running.encode` and `strop.lowering.keras_frames` each do that on their own.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from strop.graph.capacity import require_memory
 
 Array = npt.NDArray[Any]
 
-# Whatever `take_apart` takes: arrays and what turns into one, sequences and mappings of them, streams of batches.
+# All that `frames_and_labels` takes: arrays and what turns into one, sequences and mappings of them, streams of
+# batches.
 Frames = Any
 
 _FORMS = (
@@ -31,8 +31,8 @@ _FORMS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """What was handed over.
+class FramesAndLabels:
+    """Frames and labels of a user.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Given:
         As the user has them.
     labels : anything that `strop.running.labels.labels_by_output` takes, or None
     notes : tuple of str
-        What was left aside, in plain sentences.
+        What was ignored, in plain sentences.
     """
 
     frames: dict[str, Array]
@@ -53,23 +53,25 @@ class Given:
         return len(next(iter(self.frames.values())))
 
 
-def take_apart(graph: Graph, frames: Frames, labels: Any = None, keys: Mapping[str, str] | None = None) -> Given:
-    """Return the frames and labels that a user handed over, in any of the forms that `strop.verify` takes.
+def frames_and_labels(
+    graph: Graph, frames: Frames, labels: Any = None, keys: Mapping[str, str] | None = None
+) -> FramesAndLabels:
+    """Return the frames and labels of a user, in any of the forms that `strop.verify` takes.
 
-    >>> take_apart(graph, (x_test, y_test)).labels is y_test
+    >>> frames_and_labels(graph, (x_test, y_test)).labels is y_test
     True
 
     Parameters
     ----------
     labels : optional
-        Where they are given, `frames` holds none.
+        If given, `frames` holds no labels.
     keys : mapping of str to input name, optional
-        What a Keras model calls its inputs, where that is not their layers' names.
+        Keras's keys of the inputs, where they are not the layers' names.
 
     Raises
     ------
     DataError
-        If it is none of these forms; says which there are.
+        If it is none of these forms; the message lists them.
     """
     if isinstance(frames, (str, bytes, os.PathLike)):
         raise DataError(f"frames are given as {frames!r}: read them first, for example with numpy.load(path)['x']")
@@ -80,7 +82,7 @@ def take_apart(graph: Graph, frames: Frames, labels: Any = None, keys: Mapping[s
     notes: list[str] = []
     if labels is None:
         frames, labels = _pair(graph, frames, keys, notes)
-    return Given(_by_input(graph, frames, keys), labels, tuple(notes))
+    return FramesAndLabels(_by_input(graph, frames, keys), labels, tuple(notes))
 
 
 def as_array(value: Any, where: str) -> Array:
@@ -150,9 +152,9 @@ def _by_input(graph: Graph, frames: Any, keys: Mapping[str, str] | None) -> dict
 
 
 def by_name(
-    names: list[str], given: Mapping[Any, Any], what: str, nodes: str, keys: Mapping[str, str] | None = None
+    names: list[str], values: Mapping[Any, Any], what: str, nodes: str, keys: Mapping[str, str] | None = None
 ) -> list[Any]:
-    """Return what a mapping says of each of `names`, None where it says nothing; numbers from "1" stand for names too.
+    """Return a mapping's value for each of `names`, None where it has none; numbers from "1" stand for names too.
 
     Raises
     ------
@@ -161,7 +163,7 @@ def by_name(
     """
     found: dict[str, Any] = {}
     numbers = {str(number): name for number, name in enumerate(names, 1)}
-    for key, value in given.items():
+    for key, value in values.items():
         known = {**numbers, **(keys or {}), **{name: name for name in names}}
         name = known.get(str(key))
         if name is None:
@@ -175,7 +177,7 @@ def by_name(
 
 
 def _pair(graph: Graph, frames: Any, keys: Mapping[str, str] | None, notes: list[str]) -> tuple[Any, Any]:
-    """Part `(x, y)`, or `(x, y, weights)`, if that is what was given; else all of it is frames."""
+    """Split `(x, y)` or `(x, y, weights)`; anything else is frames alone."""
     if not isinstance(frames, (tuple, list)) or len(frames) not in (2, 3):
         return frames, None
     count = _count(graph, frames[0], keys)
@@ -195,7 +197,7 @@ def _pair(graph: Graph, frames: Any, keys: Mapping[str, str] | None, notes: list
 
 
 def _count(graph: Graph, frames: Any, keys: Mapping[str, str] | None) -> int | None:
-    """Return how many frames this is, or None if it is no set of frames for all inputs."""
+    """Return the number of frames, or None if these are no frames for all inputs."""
     try:
         arrays = _by_input(graph, frames, keys)
     except DataError:
@@ -206,7 +208,7 @@ def _count(graph: Graph, frames: Any, keys: Mapping[str, str] | None) -> int | N
 
 
 def _may_be_labels(labels: Any, count: int) -> bool:
-    """Whether this has a row for each frame, or is a mapping or sequence of what has."""
+    """Whether labels have a row for each frame, or are a mapping or sequence of such."""
     if isinstance(labels, Mapping):
         return all(part is None or _may_be_labels(part, count) for part in labels.values())
     try:
@@ -245,7 +247,7 @@ def _elements(stream: Any) -> Iterator[Any]:
         yield from (stream[number] for number in range(len(stream)))
 
 
-def _gathered(graph: Graph, stream: Any, labels: Any, keys: Mapping[str, str] | None) -> Given:
+def _gathered(graph: Graph, stream: Any, labels: Any, keys: Mapping[str, str] | None) -> FramesAndLabels:
     """Read a stream to its end."""
     parts: list[dict[str, Array]] = []
     truths: list[Any] = []
@@ -263,7 +265,7 @@ def _gathered(graph: Graph, stream: Any, labels: Any, keys: Mapping[str, str] | 
         if weights is not None and not notes:
             notes.append("weights of the samples are not used: every frame counts once")
         size += sum(array.nbytes for array in part.values())
-        # All of it lies in memory once more when it is joined.
+        # Joining the parts takes the same memory once more.
         require_memory(f"gathering frames from the {_kind(stream)}", size, "Give fewer: take(number) of a dataset")
     if not parts:
         raise DataError(f"the {_kind(stream)} gave no frames; what has been read through once gives nothing again")
@@ -272,17 +274,17 @@ def _gathered(graph: Graph, stream: Any, labels: Any, keys: Mapping[str, str] | 
         notes.append("the labels that came with the frames are not used: others were given")
     elif truths:
         labels = _joined_tree(truths)
-    return Given(frames, labels, tuple(notes))
+    return FramesAndLabels(frames, labels, tuple(notes))
 
 
 def _parts(graph: Graph, element: Any, keys: Mapping[str, str] | None) -> tuple[Any, Any, Any]:
-    """Part an element into frames, labels and weights as Keras does: `x`, `(x,)`, `(x, y)` or `(x, y, weights)`."""
+    """Split an element into frames, labels and weights as Keras does: `x`, `(x,)`, `(x, y)` or `(x, y, weights)`."""
     if not isinstance(element, (tuple, list)) or not 1 <= len(element) <= 3:
         return element, None, None
     several = len(graph.inputs) > 1 and len(element) == len(graph.inputs)
     if several and not isinstance(element[0], (tuple, list, Mapping)):
         return element, None, None
-    # A frame, or a batch, may be a list itself; a pair in a list is one only where all of it is no frames.
+    # A frame, or a batch, may be a list itself: a list is a pair only if it is no frames as a whole.
     if not _are_frames(graph, element[0], keys) or (isinstance(element, list) and _are_frames(graph, element, keys)):
         return element, None, None
     x, y, weights = (*element, None, None)[:3]

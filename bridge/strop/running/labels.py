@@ -1,4 +1,4 @@
-"""Labels in the forms that users have, as class numbers per output, and how many frames were decided as they say."""
+"""Labels in the forms that users have, as class numbers per output, and accuracies against them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _of_one_hot(rows: npt.NDArray[Any], classes: int | None, where: str) -> IntA
 def labels_by_output(
     graph: Graph, labels: Any, count: int, keys: Mapping[str, str] | None = None
 ) -> tuple[Truths | None, list[str]]:
-    """Return class numbers for every output that decides between classes, None for the others, and what to say of it.
+    """Return class numbers for every output that decides between classes, None for the others, and notes.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def labels_by_output(
     count : int
         Number of frames.
     keys : mapping of str to output name, optional
-        What a Keras model calls its outputs, where that is not their layers' names.
+        Keras's keys of the outputs, where they are not the layers' names.
 
     Returns
     -------
@@ -106,17 +106,17 @@ def labels_by_output(
         return None, []
     names = list(graph.outputs)
     classes = [class_count(graph, name) for name in names]
-    given: list[Any] = [None] * len(names)
+    per_output: list[Any] = [None] * len(names)
     if isinstance(labels, Mapping):
-        given = by_name(names, labels, "labels", "outputs", keys)
+        per_output = by_name(names, labels, "labels", "outputs", keys)
     elif _one_per_output(labels, len(names), count):
-        given = list(labels)
+        per_output = list(labels)
     else:
         deciding = [number for number, found in enumerate(classes) if found]
-        given[deciding[0] if len(deciding) == 1 else 0] = labels
+        per_output[deciding[0] if len(deciding) == 1 else 0] = labels
     truths: list[IntArray | None] = []
     notes = []
-    for name, own, found in zip(names, given, classes, strict=True):
+    for name, own, found in zip(names, per_output, classes, strict=True):
         where = "labels" if len(names) == 1 else f"labels of output {name!r}"
         if own is not None and not found:
             notes.append(f"{where} give no accuracy: output {name!r} does not decide between classes")
@@ -126,7 +126,7 @@ def labels_by_output(
 
 
 def _of_no_decision(labels: Any, count: int, where: str) -> IntArray | None:
-    """Return class numbers, which a page can show beside the frames; None for targets that are none, values say."""
+    """Return class numbers, which a page can show beside the frames; None for other targets, such as values."""
     array = as_array(labels, where)
     if array.ndim == 0 or len(array) != count:
         raise DataError(f"{where} must be {count} class numbers, one per frame; got {array.dtype} {array.shape}")
@@ -149,7 +149,7 @@ def part_of(truths: Truths | None, start: int, stop: int) -> Truths | None:
 
 
 class Scores:
-    """How many frames each comparison decided as the labels say, for every output that has labels.
+    """Frames that Keras and each backend classified as labelled, for every output that has labels.
 
     Parameters
     ----------
@@ -161,24 +161,27 @@ class Scores:
         self._correct: dict[str, list[int]] = {}
         self._labelled: dict[str, list[int]] = {}
 
-    def add(self, who: str, answers: Sequence[IntArray | None], truths: Truths | None) -> None:
-        """Count a chunk: which classes `who` decided for, and the labels, both per output and shape `(n,)` or None."""
+    def add(self, comparison: str, answers: Sequence[IntArray | None], truths: Truths | None) -> None:
+        """Count a chunk: the classes that `comparison` ("keras" or a backend) decided for, and the labels.
+
+        Both per output, shape `(n,)` or None.
+        """
         if truths is None:
             return
-        correct = self._correct.setdefault(who, [0] * len(self.names))
-        labelled = self._labelled.setdefault(who, [0] * len(self.names))
+        correct = self._correct.setdefault(comparison, [0] * len(self.names))
+        labelled = self._labelled.setdefault(comparison, [0] * len(self.names))
         for number, (answer, truth) in enumerate(zip(answers, truths, strict=True)):
             if answer is not None and truth is not None:
                 correct[number] += int((answer == truth).sum())
                 labelled[number] += len(truth)
 
-    def accuracies(self, who: str) -> dict[str, float | None]:
+    def accuracies(self, comparison: str) -> dict[str, float | None]:
         """Return the accuracy of every output by its name; None for those without labels, nothing if none has any."""
-        if who not in self._correct:
+        if comparison not in self._correct:
             return {}
-        counts = zip(self.names, self._correct[who], self._labelled[who], strict=True)
+        counts = zip(self.names, self._correct[comparison], self._labelled[comparison], strict=True)
         return {name: correct / labelled if labelled else None for name, correct, labelled in counts}
 
-    def accuracy(self, who: str) -> float | None:
+    def accuracy(self, comparison: str) -> float | None:
         """Return the accuracy of the first output, None if it has no labels."""
-        return self.accuracies(who).get(self.names[0])
+        return self.accuracies(comparison).get(self.names[0])

@@ -1,7 +1,7 @@
 """The oracle: a graph evaluated in float64, and the sizes that rounding bounds are made of.
 
-It stands between Keras and the simulators. Keras is held against it layer by layer, each simulator on the whole
-network; both comparisons are in `strop.verification`. Bounds follow N. J. Higham, "Accuracy and Stability of Numerical
+Keras is compared with it layer by layer, each simulator on the whole network; both comparisons are in
+`strop.verification`. Bounds follow N. J. Higham, "Accuracy and Stability of Numerical
 Algorithms" (2002), section 3.1: a sum of n terms, in any order, is off by at most `gamma_n * sum |terms|`.
 """
 
@@ -16,17 +16,11 @@ import numpy.typing as npt
 from strop.graph import Graph, Population, structure
 
 FloatArray = npt.NDArray[np.float64]
-
-
 BoolArray = npt.NDArray[np.bool_]
-
-
 Signals = Mapping[str, npt.NDArray[Any]]
 
-
+# Unit roundoffs.
 FLOAT32_UNIT = 2.0**-24
-
-
 FLOAT64_UNIT = 2.0**-53
 
 
@@ -39,7 +33,7 @@ def gamma(terms: int, unit: float) -> float:
 
 
 def potential(graph: Graph, name: str, signals: Signals) -> FloatArray:
-    """Return `a = bias + sum W s` of one population, shape `(n, *shape)`, given what its sources sent.
+    """Return `a = bias + sum W s` of one population, shape `(n, *shape)`, given the signals of its sources.
 
     Parameters
     ----------
@@ -65,18 +59,18 @@ def magnitude(graph: Graph, name: str, signals: Signals) -> FloatArray:
 
 
 def terms(graph: Graph, name: str) -> int:
-    """Return the largest number of summed terms behind one unit of a population, the bias counted as one."""
+    """Return the largest number of summed terms behind one neuron of a population, the bias counted as one."""
     return 1 + sum(projection.operator.terms for projection in graph.incoming(name))
 
 
 def fan_in(graph: Graph, name: str) -> int:
-    """Return the largest number of synapses that end at one unit of a population, all projections expanded."""
+    """Return the largest number of synapses that end at one neuron of a population, all projections expanded."""
     counts = sum(structure(p.operator).apply(np.ones((1, *p.operator.shape_in))) for p in graph.incoming(name))
     return int(np.max(counts))
 
 
 def fires(population: Population, potentials: FloatArray) -> BoolArray:
-    """Return which units spike: `a >= threshold`."""
+    """Return which neurons spike: `a >= threshold`."""
     result: BoolArray = potentials >= population.threshold
     return result
 
@@ -84,11 +78,12 @@ def fires(population: Population, potentials: FloatArray) -> BoolArray:
 def evaluate(
     graph: Graph, signals: Signals, watch: Callable[[str, FloatArray], None] | None = None
 ) -> dict[str, BoolArray]:
-    """Return the spikes of every population, shape `(n, *shape)`, for encoded frames (see
-    `strop.running.encode.encode`).
+    """Return the spikes of every population, shape `(n, *shape)`.
 
     Parameters
     ----------
+    signals : mapping of input name to array, shape (n, *signal_shape)
+        Encoded frames (see `strop.running.encode.encode`).
     watch : callable, optional
         Called with the name of each population and its potentials, shape `(n, *shape)`.
     """

@@ -1,9 +1,4 @@
-"""The oracle: a graph evaluated in float64, with the margins and rounding bounds that tell a tie from a fault.
-
-It stands between Keras and the simulators. Keras is held against it layer by layer, each simulator on the whole
-network; both comparisons are in `strop.verify`. Bounds follow N. J. Higham, "Accuracy and Stability of Numerical
-Algorithms" (2002), section 3.1: a sum of n terms, in any order, is off by at most `gamma_n * sum |terms|`.
-"""
+"""The backend `reference`: the oracle's float64 arithmetic, streamed with the delays of the graph; no simulator."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ from strop.running.oracle import BoolArray, Signals, fires
 
 
 class _ReferenceRunner(Runner):
-    """Steps through the network as a machine would, spikes travelling with the delays of their projections."""
+    """Streams frames through the network, spikes travelling with the delays of their projections."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -27,7 +22,7 @@ class _ReferenceRunner(Runner):
         graph = self.graph
         count = len(next(iter(signals.values())))
         steps = count + graph.total_depth
-        # One column of time per node: units without memory let a whole column be computed at once, because a
+        # One column of time per node: neurons without memory let a whole column be computed at once, because a
         # population at step t needs nothing but its sources at step t - delay.
         trace: dict[str, npt.NDArray[Any]] = {
             name: np.concatenate([values, np.zeros((graph.total_depth, *values.shape[1:]), values.dtype)])

@@ -1,4 +1,4 @@
-"""Finding backends: the entry-point group `strop.backends`.
+"""Registry of backends: the entry-point group `strop.backends`.
 
 A backend is a class registered under its name; strop loads it when it is asked for, so that `import strop` stays light
 and a broken plug-in breaks nothing but itself.
@@ -19,7 +19,7 @@ GROUP = "strop.backends"
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """What `strop backends` shows of one registered backend.
+    """Status of one registered backend, as `strop backends` shows it.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ def get_backend(name: str | Backend) -> Backend:
 
 
 def named_backends(backends: str | Backend | Iterable[str | Backend] | None) -> list[str | Backend]:
-    """Return the backends that somebody asked for, each once; None: all that are installed and simulate.
+    """Return the requested backends, each once; None: all that are installed and simulate.
 
     >>> named_backends("brian2"), named_backends("brian2,nengo")
     (['brian2'], ['brian2', 'nengo'])
@@ -113,12 +113,12 @@ def named_backends(backends: str | Backend | Iterable[str | Backend] | None) -> 
             named = list(backends)
         except TypeError:
             named = [backends]
-    # What is neither a name nor a backend is refused before it need be hashed.
+    # `get_backend` refuses what is neither a name nor a backend, before it is hashed.
     return list(dict.fromkeys(backend if isinstance(backend, str) else get_backend(backend) for backend in named))
 
 
 def backend_status(name: str) -> BackendStatus:
-    """Return what can be said of a registered backend; never raises for a broken one."""
+    """Return the status of a registered backend; a broken one does not raise."""
     try:
         backend = get_backend(name)
     except BackendError as error:

@@ -14,8 +14,8 @@ from strop.graph import Graph
 from strop.running.backend import Backend
 from strop.running.decode import classes, decode
 from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes
-from strop.running.frames import take_apart
-from strop.running.opening import ModelOrGraph, as_graph, keys_of, model_or_graph
+from strop.running.frames import frames_and_labels
+from strop.running.model_argument import ModelOrGraph, as_graph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend
 
@@ -26,7 +26,7 @@ _CHUNK_FRAMES = 1000
 
 @dataclass(frozen=True)
 class Result:
-    """What a simulation gave.
+    """The result of a simulation.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Result:
     version : str
         Simulator and version.
     notes : tuple of str
-        What was done with the frames, in plain sentences.
+        How the frames were scaled and cast, in plain sentences.
     """
 
     spikes: dict[str, npt.NDArray[np.bool_]] = field(repr=False)
@@ -75,10 +75,10 @@ def build(graph: ModelOrGraph, backend: str | ModuleType, **options: Any) -> Any
         # "pyNN.spiNNaker" imports everything from "spynnaker.pyNN", and is as often called by that name.
         name = backend.__name__.replace("spynnaker.pyNN", "pyNN.spiNNaker", 1)
         backend = name.replace("pyNN.", "pynn-", 1).lower() if name.startswith("pyNN.") else name
-    engine = get_backend(backend)
+    found = get_backend(backend)
     graph = as_graph(graph, "strop.build")
-    engine.check(graph)
-    return engine.build(graph, **options)
+    found.check(graph)
+    return found.build(graph, **options)
 
 
 def chunk_size(graph: Graph) -> int:
@@ -115,17 +115,17 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     ------
     DataError, BackendMissingError, BackendError, CapacityError
     """
-    engine = get_backend(backend)
+    found = get_backend(backend)
     name = backend if isinstance(backend, str) else backend.name
     model = model_or_graph(graph, "strop.simulate")
     graph = as_graph(model, "strop.simulate")
-    engine.check(graph)
-    given = take_apart(graph, frames, keys=keys_of(model, graph)[0])
-    ready = as_frames(graph, given.frames)
+    found.check(graph)
+    data = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0])
+    ready = as_frames(graph, data.frames)
     size = chunk_size(graph)
     parts: list[dict[str, npt.NDArray[np.bool_]]] = []
     count = len(next(iter(ready.values())))
-    runner = engine.prepare(graph, **options)
+    runner = found.prepare(graph, **options)
     try:
         with Progress(f"simulating on {name}", count) as progress:
             for part in chunks(ready, size):
@@ -136,5 +136,5 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    notes = tuple(frame_notes(graph, given.frames))
-    return Result(spikes, output, classes(graph, spikes), name, engine.version(), notes)
+    notes = tuple(frame_notes(graph, data.frames))
+    return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)

@@ -1,7 +1,7 @@
-"""What a comparison may differ by: Keras's float32 rounding, a simulator's float64 rounding and resolution.
+"""Rounding bounds of a comparison: Keras's float32 rounding, a simulator's float64 rounding and resolution.
 
-Every bound is a bound on the distance between a potential as it was computed and as the oracle has it, for each
-neuron and frame. It is 0 where the sums are exact (see `strop.graph.rounding`): there no difference is excused.
+A bound limits the distance between a computed potential and the oracle's, for each neuron and frame. It is 0 where the
+sums are exact (see `strop.graph.rounding`): there no difference is excused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from strop.graph import Graph
 from strop.graph.rounding.evaluation import Evaluation, Operators, Stage
 from strop.graph.rounding.formats import FLOAT32, FLOAT64, FloatFormat
-from strop.graph.rounding.stages import as_summed, loudest
+from strop.graph.rounding.stages import as_summed, largest_signals
 from strop.running.fidelity import compared
 from strop.running.oracle import FLOAT64_UNIT, FloatArray, Signals, fan_in, gamma, magnitude, terms
 
@@ -26,18 +26,18 @@ class Bound(ABC):
 
     @abstractmethod
     def error(self, name: str, signals: Signals) -> FloatArray:
-        """Return the bound for a population's potentials (a read-out's logits), given what its sources sent.
+        """Return the bound for a population's potentials (a read-out's logits), given the signals of its sources.
 
         Broadcasts to `(n, *shape)`.
         """
 
     def blur(self, name: str, signals: Signals) -> FloatArray:
-        """Return how close to its threshold a potential that is not equal to it may come and be taken for equal."""
+        """Return the distance to its threshold within which a potential may be taken for equal to it."""
         return NONE
 
 
 class RoundingBound(Bound):
-    """The bound for somebody who computes recorded stages in a given arithmetic.
+    """The bound for recorded stages that are computed in an arithmetic (Keras's float32).
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ class RoundingBound(Bound):
         return Evaluation(signals, self.arithmetic, self._operators).of(self.stages[name]).error
 
     def ceilings(self, signals: Signals) -> dict[str, FloatArray]:
-        """Return a bound for each population that holds in all given frames, and whatever populations send.
+        """Return a bound for each population that holds for all these frames, whichever neurons fire.
 
-        Cheap, because one pseudo-frame with the largest values is computed: what lies further from a threshold than
-        this needs no closer look. Each broadcasts to `(1, *shape)`.
+        Cheap, because one pseudo-frame with the largest values is computed: a potential that is further from its
+        threshold than this needs no second look. Each broadcasts to `(1, *shape)`.
         """
-        most, grids = loudest(self.graph, signals)
+        most, grids = largest_signals(self.graph, signals)
         return {
             name: Evaluation(most, self.arithmetic, self._operators, grids, ceiling=True).of(self.stages[name]).error
             for name in self.graph.population_names
@@ -75,7 +75,7 @@ class SimulatorBound(Bound):
     Parameters
     ----------
     resolution : float
-        `Backend.resolution` of a simulator that blurs what it compares; what is equal it takes for equal.
+        `Backend.resolution`; equal values always compare as equal.
     """
 
     def __init__(self, graph: Graph, resolution: float = 0.0) -> None:
@@ -91,7 +91,7 @@ class SimulatorBound(Bound):
         return np.where(self._exact.error(name, signals) == 0.0, 0.0, reach)
 
     def blur(self, name: str, signals: Signals) -> FloatArray:
-        # What is evaluated on the host never comes near the simulator.
+        # Populations that the host evaluates are exact.
         if not self.resolution or name in self.graph.host_populations:
             return NONE
         return self.resolution * compared(self.graph.population(name), magnitude(self.graph, name, signals))

@@ -1,6 +1,6 @@
-"""Running totals of one comparison: spikes that somebody claims against the oracle's, chunk by chunk.
+"""Running totals of one comparison: observed spikes (Keras's or a backend's) against the oracle's, chunk by chunk.
 
-Frames in which every claimed spike equals the oracle's, and every potential is far from its threshold, need no second
+Frames in which every observed spike equals the oracle's, and every potential is far from its threshold, need no second
 look; the others are judged layer by layer (`strop.verification.judge`).
 """
 
@@ -19,13 +19,13 @@ from strop.verification.bounds import Bound
 from strop.verification.judge import Judgement, judge
 from strop.verification.outcome import LayerReport
 
-# So many values of the widest node are judged at once: each needs a handful of float64 arrays.
+# Values of the widest node that are judged at once: each needs a handful of float64 arrays.
 _BLOCK_VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a comparison found in one chunk.
+    """Result of a comparison for one chunk.
 
     Attributes
     ----------
@@ -41,34 +41,34 @@ class Found:
 
 
 class Comparison:
-    """Claimed spikes against the oracle's, over all chunks.
+    """Observed spikes against the oracle's, over all chunks.
 
     Parameters
     ----------
     graph : Graph
-    who : str
-        For messages.
+    name : str
+        "keras" or the backend, for messages.
     bound : Bound
 
     Attributes
     ----------
     layers : dict of population name to LayerReport
-        Totals of the populations that something was claimed about, in the graph's order.
+        Totals of the observed populations, in the graph's order.
     frames : int
     frames_with_faults : int
     unproved : list of str
         Layers in which no fault could be planted, where some were (`strop.verification.selfcheck`).
     """
 
-    def __init__(self, graph: Graph, who: str, bound: Bound) -> None:
-        self.graph, self.who, self.bound = graph, who, bound
+    def __init__(self, graph: Graph, name: str, bound: Bound) -> None:
+        self.graph, self.name, self.bound = graph, name, bound
         self.layers: dict[str, LayerReport] = {}
         self.frames = self.frames_with_faults = 0
         self.unproved: list[str] = []
 
     def compare(
         self,
-        claimed: Mapping[str, BoolArray],
+        observed: Mapping[str, BoolArray],
         oracle: Mapping[str, BoolArray],
         signals: Signals,
         near: BoolArray | None = None,
@@ -77,7 +77,7 @@ class Comparison:
 
         Parameters
         ----------
-        claimed, oracle : mapping of population name to bool array, shape (n, *shape)
+        observed, oracle : mapping of population name to bool array, shape (n, *shape)
         signals : mapping of input name to array, shape (n, *signal_shape)
         near : bool array, shape (n,), optional
             Frames in which some potential is so close to its threshold that rounding may matter.
@@ -88,20 +88,20 @@ class Comparison:
             If a population's spikes are missing from one chunk to the next, or have another shape.
         """
         frames = len(next(iter(oracle.values())))
-        self._check_names(claimed)
+        self._check_names(observed)
         second_look = np.zeros(frames, dtype=bool) if near is None else near.copy()
         for name, layer in self.layers.items():
-            if claimed[name].shape != oracle[name].shape or claimed[name].dtype != np.bool_:
+            if observed[name].shape != oracle[name].shape or observed[name].dtype != np.bool_:
                 raise StropError(
-                    f"{self.who} gave {claimed[name].dtype} of shape {claimed[name].shape} for the spikes of {name!r}, "
-                    f"which are bool of shape {oracle[name].shape}"
+                    f"{self.name} gave {observed[name].dtype} of shape {observed[name].shape} for the spikes of "
+                    f"{name!r}, which are bool of shape {oracle[name].shape}"
                 )
-            layer.compared += claimed[name].size
-            layer.spikes += int(np.count_nonzero(claimed[name]))
-            second_look |= (claimed[name] != oracle[name]).reshape(frames, -1).any(axis=1)
+            layer.compared += observed[name].size
+            layer.spikes += int(np.count_nonzero(observed[name]))
+            second_look |= (observed[name] != oracle[name]).reshape(frames, -1).any(axis=1)
         found = Found([], np.zeros(frames, dtype=bool), np.zeros(frames, dtype=bool))
         for rows in self._blocks(np.flatnonzero(second_look)):
-            some = {name: claimed[name][rows] for name in self.layers}
+            some = {name: observed[name][rows] for name in self.layers}
             judgement = judge(self.graph, {name: values[rows] for name, values in signals.items()}, some, self.bound)
             self._add(judgement)
             found.judged.append((rows, judgement))
@@ -112,18 +112,18 @@ class Comparison:
         self.frames_with_faults += int(found.faulty.sum())
         return found
 
-    def _check_names(self, claimed: Mapping[str, BoolArray]) -> None:
-        unknown = sorted(set(claimed) - set(self.graph.population_names))
+    def _check_names(self, observed: Mapping[str, BoolArray]) -> None:
+        unknown = sorted(set(observed) - set(self.graph.population_names))
         if unknown:
             raise StropError(
-                f"{self.who} gave spikes of {', '.join(map(repr, unknown))}, which the graph does not have"
+                f"{self.name} gave spikes of {', '.join(map(repr, unknown))}, which the graph does not have"
             )
-        names = [name for name in self.graph.population_names if name in claimed]
+        names = [name for name in self.graph.population_names if name in observed]
         if not self.layers:
             self.layers = {name: LayerReport(name, self.graph.population(name).size) for name in names}
         if names != list(self.layers):
             raise StropError(
-                f"{self.who} gave spikes of {', '.join(set(names) ^ set(self.layers))} in some chunks only"
+                f"{self.name} gave spikes of {', '.join(set(names) ^ set(self.layers))} in some chunks only"
             )
 
     def _add(self, judgement: Judgement) -> None:

@@ -1,7 +1,7 @@
-"""Telling ties from faults: claimed spikes compared with the oracle's, layer by layer.
+"""Telling ties from faults: observed spikes compared with the oracle's, layer by layer.
 
-Every population is evaluated on what its sources are claimed to have sent, so that an error is counted where it was
-made and not once more in every layer behind it.
+Every population is evaluated on the observed spikes of its sources, so that an error is counted in the layer that made
+it and not again in the layers behind it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from strop.verification.bounds import Bound, undecided
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison found in one population, shapes `(n, *shape)`.
+    """Verdict of a comparison on one population, shapes `(n, *shape)`.
 
     Attributes
     ----------
@@ -39,16 +39,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a comparison found in some frames.
+    """Verdicts of a comparison on some frames.
 
     Attributes
     ----------
     verdicts : dict of population name to Verdict
-        Of the populations that something was claimed about.
+        Of the observed populations.
     known : dict of node name to array
-        What every node sent: what was claimed, and what the oracle makes of it where nothing was.
+        Signals of every node: observed spikes, and the oracle's where none were observed.
     doubt : dict of population name to bool array
-        Of the populations that nothing was claimed about: where either answer may be right.
+        Of the populations that were not observed: where either answer may be right.
     """
 
     verdicts: dict[str, Verdict]
@@ -56,16 +56,16 @@ class Judgement:
     doubt: dict[str, BoolArray]
 
 
-def judge(graph: Graph, signals: Signals, claimed: Mapping[str, BoolArray], bound: Bound) -> Judgement:
-    """Compare claimed spikes with the oracle's, every population fed the claimed spikes of its sources.
+def judge(graph: Graph, signals: Signals, observed: Mapping[str, BoolArray], bound: Bound) -> Judgement:
+    """Compare observed spikes with the oracle's, every population fed the observed spikes of its sources.
 
-    A population that nobody claims anything about is evaluated; where its own spikes are undecided, both are possible,
-    and that doubt is carried to what it feeds.
+    A population that was not observed is evaluated; where its own spikes are undecided, both are possible, and that
+    doubt is carried to the populations behind it.
 
     Parameters
     ----------
     signals : mapping of input name to array, shape (n, *signal_shape)
-    claimed : mapping of population name to bool array, shape (n, *shape)
+    observed : mapping of population name to bool array, shape (n, *shape)
     bound : Bound
     """
     known: dict[str, npt.NDArray[Any]] = dict(signals)
@@ -77,10 +77,10 @@ def judge(graph: Graph, signals: Signals, claimed: Mapping[str, BoolArray], boun
         error = bound.error(name, known) + doubted(graph, name, doubt)
         fired = a >= population.threshold
         open_ = undecided(np.abs(a - population.threshold), error, bound.blur(name, known))
-        if name in claimed:
-            differ = fired != claimed[name]
+        if name in observed:
+            differ = fired != observed[name]
             verdicts[name] = Verdict(differ & ~open_, differ & open_, open_)
-            known[name] = claimed[name]
+            known[name] = observed[name]
         else:
             known[name], doubt[name] = fired, open_
     return Judgement(verdicts, known, doubt)

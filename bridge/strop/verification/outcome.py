@@ -1,4 +1,4 @@
-"""The outcome of a verification: plain data, the verdict, the JSON that outside checks read, and a table for people.
+"""Outcome of a verification: results per layer, output and backend, the verdict, and their JSON form.
 
 Words: a *fault* is a difference that rounding cannot explain; a *tie* is one that float32 cannot decide, because the
 exact potential lies closer to its threshold than the sum may be rounded. A comparison is *undecided* where that is so,
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from strop.verification.evidence import Evidence
 
 # A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
-# one in a thousand undecided unless sums sit on their thresholds by construction: then nothing was verified there.
+# one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.
 MOST_TIES = 1e-3
-# The same for comparisons that came out equal though they are undecided: it is said, and fails under `strict`.
+# The same for comparisons that are equal though undecided: it is reported, and fails under `strict`.
 MOST_UNDECIDED = 1e-2
 # Shares of a few comparisons mean nothing: so many are allowed in any layer.
 ALWAYS_ALLOWED = 2
@@ -33,12 +33,13 @@ class LayerReport:
     ----------
     name : str
     units : int
+        Number of neurons (the name is that of the JSON key).
     spikes : int
-        Spikes that were seen over all frames.
+        Spikes observed over all frames.
     faults, ties : int
-        Differing units, frames counted singly, that rounding cannot and can explain.
+        Differing spikes, over all neurons and frames, that rounding cannot and can explain.
     compared : int
-        Comparisons: units times frames.
+        Comparisons: neurons times frames.
     undecided : int
         Comparisons in which rounding may decide either way, the ties among them.
     """
@@ -81,7 +82,7 @@ class LayerReport:
 
 @dataclass
 class OutputReport:
-    """One output of the model: Keras's own answers, and those that the read-out gives for Keras's last spikes.
+    """One output of the model: Keras's own values against the read-out of Keras's last spikes.
 
     Attributes
     ----------
@@ -152,12 +153,12 @@ class KerasReport:
 
     @property
     def faults(self) -> int:
-        """Differing units, and answers, that rounding cannot explain."""
+        """Differing spikes, and output values, that rounding cannot explain."""
         return sum(layer.faults for layer in self.layers) + sum(output.faults for output in self.outputs)
 
     @property
     def ties(self) -> int:
-        """Differing units, and classes, that float32 cannot decide."""
+        """Differing spikes, and classes, that float32 cannot decide."""
         return sum(layer.ties for layer in self.layers) + sum(output.ties for output in self.outputs)
 
     @property
@@ -231,12 +232,12 @@ class BackendReport:
 
     @property
     def faults(self) -> int:
-        """Differing units that rounding cannot explain."""
+        """Differing spikes that rounding cannot explain."""
         return sum(layer.faults for layer in self.layers)
 
     @property
     def ties(self) -> int:
-        """Differing units within the float64 bound."""
+        """Differing spikes within the float64 bound."""
         return sum(layer.ties for layer in self.layers)
 
     @property
@@ -275,13 +276,13 @@ class BackendReport:
         }
 
 
-def _layer_problems(who: str, layers: list[LayerReport]) -> list[str]:
+def _layer_problems(name: str, layers: list[LayerReport]) -> list[str]:
     faulty = [f"{layer.name} ({layer.faults:,})" for layer in layers if layer.faults]
-    found = [f"{who}: faults in {', '.join(faulty)}"] if faulty else []
+    found = [f"{name}: faults in {', '.join(faulty)}"] if faulty else []
     for layer in layers:
         if layer.has_too_many_ties:
             found.append(
-                f"{who}: {layer.ties:,} of {layer.compared:,} comparisons in {layer.name} are ties "
+                f"{name}: {layer.ties:,} of {layer.compared:,} comparisons in {layer.name} are ties "
                 f"({100 * layer.tie_share:.2g} %, at most {100 * MOST_TIES:g} % may be): rounding decides there"
             )
     return found
@@ -289,14 +290,14 @@ def _layer_problems(who: str, layers: list[LayerReport]) -> list[str]:
 
 @dataclass
 class Outcome:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes
     ----------
     model : str
     frames : int
     keras : KerasReport or None
-        None where a saved graph was verified and there is no Keras model to ask.
+        None where a saved graph was verified, without a Keras model.
     backends : dict of backend name to BackendReport
     graph : dict
         populations, neurons, synapses, depth, synaptic_events_per_frame.
@@ -305,9 +306,9 @@ class Outcome:
     silent, saturated : list of str
         Populations no neuron of which fired in any frame; all neurons of which fired in every frame.
     evidence : Evidence or None
-        What `strop.display` shows beside the numbers, where `strop.verify` was asked for it.
+        For `strop.display`, with `strop.verify(..., evidence=True)`.
     notes : list of str
-        What was done with the frames and labels, in plain sentences.
+        How frames and labels were scaled and used, in plain sentences.
     """
 
     model: str
@@ -346,7 +347,7 @@ class Outcome:
         return found
 
     def reservations(self) -> list[str]:
-        """Return what a pass does not say, a clause each: layers in which nothing, or little, was compared."""
+        """Return the reservations of a pass, a clause each: layers in which nothing, or little, was compared."""
         found = []
         if self.silent:
             found.append(f"nothing was compared in {', '.join(self.silent)}: no neuron fired in any frame")

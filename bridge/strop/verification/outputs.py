@@ -1,4 +1,4 @@
-"""Comparing decoded outputs: what a model answers must be what the read-out makes of the spikes, within float32.
+"""Comparison of decoded outputs: Keras's outputs against the read-outs of its last spikes, within float32.
 
 Where a read-out's logits are known up to an error, its answers are known up to an interval, and the float32 functions
 that Keras evaluates (exponentials, quotients) add a few roundings of their own. An answer outside its interval is a
@@ -30,7 +30,7 @@ _HARD = ("hard_sigmoid", "hard_tanh", "relu", "relu6", "softsign")
 
 @dataclass(frozen=True)
 class AnswerVerdict:
-    """What the comparison of one output found.
+    """Verdict of the comparison of one output.
 
     Attributes
     ----------
@@ -73,21 +73,21 @@ def compare_answers(
     graph: Graph,
     judgement: Judgement,
     bound: Bound,
-    given: list[npt.NDArray[Any]],
+    outputs: list[npt.NDArray[Any]],
     decoded: list[npt.NDArray[Any]],
 ) -> dict[str, AnswerVerdict]:
     """Compare the outputs that a model gave with the read-outs of its own last spikes, in the order of the outputs.
 
     Parameters
     ----------
-    given : list of arrays, shape (n, ...)
+    outputs : list of arrays, shape (n, ...)
         The model's own outputs.
     decoded : list of arrays, shape (n, ...)
-        What `strop.running.decode.decode` makes of the spikes in `judgement.known`: it must lie in the intervals, too.
+        `strop.running.decode.decode` of the spikes in `judgement.known`; these must lie in the intervals, too.
     """
     readouts = {readout.name: readout for readout in graph.readouts}
     verdicts: dict[str, AnswerVerdict] = {}
-    for place, (name, values, ours) in enumerate(zip(graph.outputs, given, decoded, strict=True)):
+    for place, (name, values, ours) in enumerate(zip(graph.outputs, outputs, decoded, strict=True)):
         readout = readouts.get(name)
         if readout is None:
             verdict = _compare_spikes(judgement, name, values, ours)
@@ -113,7 +113,7 @@ def _compare_spikes(
 def _compare_winner(
     judgement: Judgement, readout: Readout, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
 ) -> AnswerVerdict:
-    """The winner is a spike, and Keras gives values: only who wins can be compared."""
+    """The winner is a spike, and Keras gives values: only the winning class can be compared."""
     winner = readout_logits(readout, judgement.known).argmax(axis=-1)
     chosen = answered_classes(readout, values)
     frames, open_ = np.arange(len(values)), np.zeros(len(values), bool)
@@ -163,26 +163,26 @@ def _compare_class_numbers(
 ) -> AnswerVerdict:
     """The argmax of values: another one is a tie where the two intervals overlap."""
     ours = middle.argmax(axis=-1)
-    given = _shaped(values, ours.shape)
-    # What is no class at all is as good as one that is certainly another.
-    valid = (given >= 0) & (given < middle.shape[-1])
-    theirs = np.where(valid, given, 0).astype(np.int64)[..., None]
+    numbers = _shaped(values, ours.shape)
+    # A number that is no class is a fault, as a class that is certainly another one.
+    valid = (numbers >= 0) & (numbers < middle.shape[-1])
+    theirs = np.where(valid, numbers, 0).astype(np.int64)[..., None]
     ahead = np.take_along_axis(middle - radius, ours[..., None], -1)
     behind = np.take_along_axis(middle + radius, theirs, -1)
-    differ = given != ours
+    differ = numbers != ours
     faults = (differ & ~(valid & (behind >= ahead)[..., 0])) | (_shaped(decoded, ours.shape) != ours)
     ties = any_in_frame(differ & ~faults)
-    difference = float(np.abs(given.astype(np.float64) - ours).max(initial=0.0))
+    difference = float(np.abs(numbers.astype(np.float64) - ours).max(initial=0.0))
     return AnswerVerdict(faults, ties, np.zeros(len(values), bool), difference)
 
 
 def _shaped(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return values of the shape that is expected; what has another shape is another answer altogether."""
+    """Return values of the expected shape; NaN, which compares as a fault, for values of another shape."""
     return values if values.shape == shape else np.full(shape, np.nan)
 
 
 def answer_range(readout: Readout, logits: FloatArray, error: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return what Keras may give for logits that are known up to `error`, before any argmax: middle and radius.
+    """Return the interval of Keras's values for logits known up to `error`, before any argmax: middle and radius.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def answer_range(readout: Readout, logits: FloatArray, error: FloatArray) -> tup
     Raises
     ------
     TypeError
-        If nothing is known of the read-out's kind.
+        If the read-out's kind has no bound.
     """
     low, high, slack = _function_range(readout.kind, logits - error, logits + error)
     middle, radius = (low + high) / 2.0, (high - low) / 2.0 + slack
@@ -235,7 +235,7 @@ def _softmax_range(low: FloatArray, high: FloatArray, *, logarithm: bool) -> tup
     """`p_i = e^l_i / sum_j e^l_j` is least where l_i is least and all others are largest, and the other way round."""
     top = high.max(axis=-1, keepdims=True)
     least, most = np.exp(low - top), np.exp(high - top)
-    # What is left of a difference of sums must not become negative.
+    # Differences of rounded sums must not become negative.
     others_most = np.maximum(most.sum(axis=-1, keepdims=True) - most, 0.0)
     others_least = np.maximum(least.sum(axis=-1, keepdims=True) - least, 0.0)
     tiny = np.finfo(np.float64).tiny
@@ -251,7 +251,7 @@ def _softmax_range(low: FloatArray, high: FloatArray, *, logarithm: bool) -> tup
 
 
 def _function_error(classes: int, values: FloatArray, argument: FloatArray) -> FloatArray:
-    """Return what float32 adds to a softmax: the argument's rounding, the exponential, a sum and a quotient."""
+    """Return the float32 error of a softmax: the argument's rounding, the exponential, a sum and a quotient."""
     relative = FLOAT32.gamma(classes + _FUNCTION_ROUNDINGS) + 2.0 * FLOAT32.unit * np.abs(argument)
     slack: FloatArray = relative * np.abs(values) + _FLUSHED
     return slack

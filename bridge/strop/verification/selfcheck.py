@@ -1,7 +1,7 @@
-"""A verification that checks itself: faults are planted in copies of what is compared, and must be found.
+"""Self-check of a verification: faults are planted in copies of the compared values, and must be found.
 
-A comparison that has gone blind (a mask turned round, a last frame left out, totals that are not added up) would
-pass everything. So each verification first shows, on its own first chunk, that it finds a wrong spike in every layer
+A broken comparison (an inverted mask, a last frame left out, totals that are not added up) would pass everything. So
+each verification first shows, on its own first chunk, that it finds a wrong spike in every layer
 and a wrong value in every output, the first and the last frame among them, and that its verdict is then "failed".
 """
 
@@ -30,11 +30,11 @@ _TRIED = 8
 def plant_spikes(
     graph: Graph,
     bound: Bound,
-    claimed: Mapping[str, BoolArray],
+    observed: Mapping[str, BoolArray],
     oracle: Mapping[str, BoolArray],
     signals: Signals,
 ) -> tuple[dict[str, BoolArray], dict[str, npt.NDArray[np.int64]]]:
-    """Return copies of claimed spikes with one wrong spike in every layer, and the frame that it is in.
+    """Return copies of observed spikes with one wrong spike in every layer, and the frame that it is in.
 
     A spike is flipped where the potential is far enough from its threshold that nothing excuses the other answer. The
     frames are taken from both ends of the chunk in turn; a layer in which all is in doubt is left as it is.
@@ -43,21 +43,21 @@ def plant_spikes(
     ends = [n // 2 if n % 2 == 0 else frames - 1 - n // 2 for n in range(min(frames, _TRIED))]
     rows = np.asarray(list(dict.fromkeys(ends)))
     known: dict[str, npt.NDArray[Any]] = {name: values[rows] for name, values in (*signals.items(), *oracle.items())}
-    known |= {name: values[rows] for name, values in claimed.items()}
-    planted = dict(claimed)
+    known |= {name: values[rows] for name, values in observed.items()}
+    planted = dict(observed)
     places: dict[str, npt.NDArray[np.int64]] = {}
     doubt: dict[str, BoolArray] = {}
     for population in graph.populations:
-        # Worked out here, and not by what is being tested; on what the layers before send with their faults planted.
+        # Computed here, not by the code under test, from the spikes of earlier layers with their planted faults.
         name, a = population.name, potential(graph, population.name, known)
         reach = _SAFETY * (bound.error(name, known) + bound.blur(name, known))
         for p in graph.incoming(name):
             if p.source in doubt and doubt[p.source].any():
                 reach = reach + p.operator.absolute().apply(doubt[p.source])
         margin, fired = np.abs(a - population.threshold), a >= population.threshold
-        # Where nothing is rounded, a potential that is equal to its threshold fires: no doubt about that.
+        # Where nothing is rounded, a potential equal to its threshold certainly fires.
         beyond = (margin > reach) | (reach == 0.0)
-        if name not in claimed:
+        if name not in observed:
             known[name], doubt[name] = fired, ~beyond
             continue
         certain = beyond & (fired == known[name])
@@ -65,9 +65,9 @@ def plant_spikes(
         place = next((int(row) for row in order if certain[row].any()), None)
         if place is None:
             continue
-        unit = np.unravel_index(int(certain[place].argmax()), certain[place].shape)
-        planted[name] = claimed[name].copy()
-        planted[name][(rows[place], *unit)] ^= True
+        neuron = np.unravel_index(int(certain[place].argmax()), certain[place].shape)
+        planted[name] = observed[name].copy()
+        planted[name][(rows[place], *neuron)] ^= True
         known[name] = planted[name][rows]
         places[name] = rows[place]
     return planted, places
@@ -75,9 +75,9 @@ def plant_spikes(
 
 def check_spikes(
     graph: Graph,
-    who: str,
+    comparison_name: str,
     bound: Bound,
-    claimed: Mapping[str, BoolArray],
+    observed: Mapping[str, BoolArray],
     oracle: Mapping[str, BoolArray],
     signals: Signals,
     near: BoolArray | None = None,
@@ -89,12 +89,12 @@ def check_spikes(
     StropError
         If a planted fault is not found.
     """
-    planted, places = plant_spikes(graph, bound, claimed, oracle, signals)
-    comparison = Comparison(graph, who, bound)
+    planted, places = plant_spikes(graph, bound, observed, oracle, signals)
+    comparison = Comparison(graph, comparison_name, bound)
     found: Found = comparison.compare(planted, oracle, signals, near)
     for name, row in places.items():
         if comparison.layers[name].faults == 0 or not found.faulty[row]:
-            raise blind(who, f"a spike that was flipped in layer {name!r}, frame {int(row)}")
+            raise blind(comparison_name, f"a spike that was flipped in layer {name!r}, frame {int(row)}")
     comparison.unproved = [name for name in comparison.layers if name not in places]
     return comparison
 
@@ -102,7 +102,7 @@ def check_spikes(
 def check_outputs(
     compare: Callable[[list[npt.NDArray[Any]]], Mapping[str, AnswerVerdict]], outputs: list[npt.NDArray[Any]]
 ) -> dict[str, OutputReport]:
-    """Compare outputs with a wrong value in the first, then in the last frame of each; return what was reported.
+    """Compare outputs with a wrong value in the first, then in the last frame of each; return the reports.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def check_outputs(
     honest = compare(outputs)
     for frame in (0, -1):
         for name, verdict in compare([_disturbed(values, frame) for values in outputs]).items():
-            # What is wrong already may be put right by being disturbed.
+            # A value that is wrong already may become right by the disturbance.
             if verdict.undecided[frame] or honest[name].faulty[frame]:
                 continue
             report = reports.setdefault(name, OutputReport(name))
@@ -136,9 +136,9 @@ def _disturbed(values: npt.NDArray[Any], frame: int) -> npt.NDArray[np.float64]:
     return copy
 
 
-def blind(who: str, what: str) -> StropError:
+def blind(comparison: str, what: str) -> StropError:
     """Return the error of a comparison that misses what was planted."""
     return StropError(
-        f"the comparison with {who} is broken: it missed {what}, which was planted to test it. Do not trust the "
+        f"the comparison with {comparison} is broken: it missed {what}, which was planted to test it. Do not trust the "
         "verdicts of this installation, and please report it"
     )

@@ -1,4 +1,4 @@
-"""One verification at work: chunk by chunk, Keras and the simulators compared with the oracle, and the report of it."""
+"""One verification, chunk by chunk: Keras and the backends compared with the oracle, and the report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Verification:
         graph: Graph,
         probe: KerasProbe | None,
         lowering: Lowering | None,
-        engines: Mapping[str, Backend],
+        backends: Mapping[str, Backend],
         options: Mapping[str, Mapping[str, Any]],
         evidence: bool = False,
         strict: bool = False,
@@ -58,7 +58,7 @@ class Verification:
         self.keras = None if probe is None else KerasReport()
         self.outputs: dict[str, OutputReport] = {}
         self.comparisons = {
-            name: Comparison(graph, name, SimulatorBound(graph, engines[name].resolution)) for name in engines
+            name: Comparison(graph, name, SimulatorBound(graph, backends[name].resolution)) for name in backends
         }
         if probe is not None:
             self.comparisons[KERAS] = Comparison(graph, KERAS, self.keras_bound)
@@ -67,10 +67,10 @@ class Verification:
         self.reports: dict[str, BackendReport] = {}
         self.runners: dict[str, Runner] = {}
         try:
-            for name, engine in engines.items():
+            for name, backend in backends.items():
                 begin = time.perf_counter()
-                self.runners[name] = engine.prepare(graph, **options.get(name, {}))
-                self.reports[name] = BackendReport(engine.version(), build_seconds=time.perf_counter() - begin)
+                self.runners[name] = backend.prepare(graph, **options.get(name, {}))
+                self.reports[name] = BackendReport(backend.version(), build_seconds=time.perf_counter() - begin)
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name
@@ -82,7 +82,7 @@ class Verification:
             runner.close()
 
     def take(self, frames: FrameDict, truths: Truths | None, own: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Verify one chunk of frames; `own` holds them as the user has them, for Keras."""
+        """Verify one chunk of frames; `own` holds the user's unscaled frames, for Keras."""
         truth = None if truths is None else truths[0]
         signals = encode(self.graph, frames)
         count = len(next(iter(frames.values())))
@@ -149,14 +149,14 @@ class Verification:
         signals: Signals,
         near: BoolArray,
     ) -> None:
-        """See that wrong spikes and wrong outputs would fail this verification; see `strop.verification.selfcheck`."""
+        """Check that wrong spikes and outputs would fail this verification; see `strop.verification.selfcheck`."""
         planted = check_spikes(self.graph, KERAS, self.keras_bound, spikes, oracle, signals, near)
         if any(layer.faults for layer in planted.layers.values()):
             _must_fail(KERAS, self._assembled(KerasReport(layers=list(planted.layers.values()))))
         comparison = Comparison(self.graph, KERAS, self.keras_bound)
         found = comparison.compare(spikes, oracle, signals, near)
 
-        wrong = check_outputs(lambda given: self._compare_outputs(found, oracle, signals, given), outputs)
+        wrong = check_outputs(lambda values: self._compare_outputs(found, oracle, signals, values), outputs)
         if wrong:
             _must_fail(KERAS, self._assembled(KerasReport(outputs=list(wrong.values()))))
 
@@ -233,23 +233,23 @@ class Verification:
         report.unexplained += int(np.count_nonzero(other & ~found.tied & ~found.faulty))
         return chosen
 
-    def _score(self, who: str, chosen: Answers, truths: Truths | None) -> None:
+    def _score(self, comparison: str, chosen: Answers, truths: Truths | None) -> None:
         if self.collector is not None:
-            self.collector.decide(who, chosen[0])
-        self.scores.add(who, chosen, truths)
+            self.collector.decide(comparison, chosen[0])
+        self.scores.add(comparison, chosen, truths)
 
     def _compare(
         self,
-        who: str,
-        claimed: Mapping[str, BoolArray],
+        comparison: str,
+        observed: Mapping[str, BoolArray],
         oracle: Mapping[str, BoolArray],
         signals: Signals,
         near: BoolArray | None = None,
     ) -> Found:
-        found = self.comparisons[who].compare(claimed, oracle, signals, near)
+        found = self.comparisons[comparison].compare(observed, oracle, signals, near)
         if self.collector is not None:
             for rows, judgement in found.judged:
-                self.collector.differ(who, rows, judgement.verdicts)
+                self.collector.differ(comparison, rows, judgement.verdicts)
         return found
 
     def report(self) -> Report:
@@ -302,7 +302,7 @@ class _Near:
         self.frames |= undecided(margin, self.ceilings[name]).reshape(len(margin), -1).any(axis=1)
 
 
-def _must_fail(who: str, report: Report) -> None:
+def _must_fail(comparison: str, report: Report) -> None:
     """Raise where a report that holds planted faults passes."""
     if report.passed or report.verdict != "failed" or report.to_dict()["passed"]:
-        raise blind(who, "planted faults in its verdict")
+        raise blind(comparison, "planted faults in its verdict")

@@ -1,4 +1,4 @@
-"""Tables for people, drawn with rich; imported only when something is printed."""
+"""The table of a verification report, drawn with rich; imported only when it is printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from strop.running.terminal import count, percent, to_text
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, Outcome, OutputReport
 
-# So many comparisons stand side by side in one table; more get a row each.
+# Most comparisons side by side in one table; more get a row each.
 _MOST_COLUMNS = 4
 
 
@@ -22,7 +22,7 @@ def _verdict(faults: int, ties: int) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    """Return a share as a percentage that says 100 % and 0 % of nothing else."""
+    """Return a share as a percentage that is 100 % or 0 % only if the share is."""
     percent = 100 * part / whole if whole else 100.0
     digits = 2
     while digits < 6 and part not in (0, whole) and float(f"{percent:.{digits}f}") in (0.0, 100.0):

@@ -1,6 +1,6 @@
 """`strop.verify`: every spike of every layer and every output compared with Keras, every simulator with the oracle.
 
-Here what users give is taken apart; the comparison itself is in `strop.verification.session` (DESIGN section 4).
+This module prepares the user's arguments; the comparison itself is in `strop.verification.session` (DESIGN section 4).
 Frames are worked through in chunks, so that memory does not grow with their number.
 """
 
@@ -13,10 +13,10 @@ from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
 from strop.running.encode import Frames, as_frames, frame_notes
-from strop.running.frames import take_apart
-from strop.running.labels import as_labels as as_labels  # has moved; who imported it from here still can
+from strop.running.frames import frames_and_labels
+from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
 from strop.running.labels import labels_by_output, part_of
-from strop.running.opening import ModelOrGraph, keys_of, model_or_graph
+from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
 from strop.running.simulate import chunk_size, chunks
@@ -56,8 +56,8 @@ def verify(
         A sharpened model, or a saved graph (then there is no Keras to compare with).
     frames : array, shape (n, *input_shape)
         Or a list or dict of arrays for several inputs, a pair (x, y), or a stream of batches: see
-        `strop.running.frames.take_apart`. uint8 is divided by 255 where the model does not take whole numbers itself,
-        everything else is used as it is (`strop.running.encode.as_frames`); `report.notes` say what was done.
+        `strop.running.frames.frames_and_labels`. uint8 is divided by 255 where the model does not take whole numbers
+        itself, everything else is used as it is (`strop.running.encode.as_frames`); see `report.notes`.
     labels : array of class numbers, shape (n,), or one-hot rows, optional
         True classes, for the accuracies; for several outputs a list or dict of them (`strop.running.labels`).
     backends : str, Backend, or several of them
@@ -72,7 +72,6 @@ def verify(
     options : mapping of backend name to options, optional
     evidence : bool
         Also keep what a page shows (`strop.display.write_page`): chosen frames spike by spike, and the margins of all.
-
     strict : bool
         Fail on any tie, and where nothing was compared in some layer.
 
@@ -97,20 +96,20 @@ def verify(
 
         lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
-    engines, left_out = _engines(graph, backends, options or {})
+    checked, left_out = _checked_backends(graph, backends, options or {})
     inputs, outputs = keys_of(model, graph)
-    given = take_apart(graph, frames, labels, inputs)
-    ready = as_frames(graph, given.frames)
-    count = given.count
-    truths, about_labels = labels_by_output(graph, given.labels, count, outputs)
+    data = frames_and_labels(graph, frames, labels, inputs)
+    ready = as_frames(graph, data.frames)
+    count = data.count
+    truths, about_labels = labels_by_output(graph, data.labels, count, outputs)
 
-    verification = Verification(graph, probe, lowering, engines, options or {}, evidence, strict)
+    verification = Verification(graph, probe, lowering, checked, options or {}, evidence, strict)
     try:
         with Progress("verifying", count) as progress:
             start = 0
             for part in chunks(ready, chunk_size(graph)):
                 stop = start + len(next(iter(part.values())))
-                own = {name: array[start:stop] for name, array in given.frames.items()}
+                own = {name: array[start:stop] for name, array in data.frames.items()}
                 verification.take(part, part_of(truths, start, stop), own)
                 progress.advance(stop - start)
                 start = stop
@@ -119,31 +118,31 @@ def verify(
     if verification.frames != count:
         raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
     report = verification.report()
-    report.notes = [*frame_notes(graph, given.frames), *given.notes, *about_labels, *left_out]
+    report.notes = [*frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
     return report
 
 
-def _engines(
+def _checked_backends(
     graph: Graph, backends: str | Backend | Iterable[str | Backend] | None, options: Mapping[str, Any]
 ) -> tuple[dict[str, Backend], list[str]]:
-    """Return the backends that were asked for, by name, and what to say of those that were left out."""
-    engines: dict[str, Backend] = {}
+    """Return the requested backends that can run `graph`, by name, and notes on those that were left out."""
+    checked: dict[str, Backend] = {}
     left_out = []
     for backend in named_backends(backends):
         name = backend if isinstance(backend, str) else backend.name
-        engine = get_backend(backend)
+        found = get_backend(backend)
         try:
-            engine.check(graph)
+            found.check(graph)
         except BackendError as error:
             if backends is not None:
                 raise
             left_out.append(f"{name} is left out: {error}")
         else:
-            engines[name] = engine
-    unknown = [name for name in options if name not in engines]
+            checked[name] = found
+    unknown = [name for name in options if name not in checked]
     if unknown:
         raise BackendError(
-            f"options are given for {unknown[0]!r}, and the backends are {', '.join(engines) or 'none'}"
-            + did_you_mean(unknown[0], engines)
+            f"options are given for {unknown[0]!r}, and the backends are {', '.join(checked) or 'none'}"
+            + did_you_mean(unknown[0], checked)
         )
-    return engines, left_out
+    return checked, left_out

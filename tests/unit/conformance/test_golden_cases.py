@@ -111,10 +111,10 @@ def failing(backend: str, names: list[str], **options: Any) -> list[str]:
     for name in names:
         case = golden_case(name)
         runner = engine.prepare(case.graph, **options)
-        claimed = runner.run(encode(case.graph, as_frames(case.graph, case.frames)))
+        observed = runner.run(encode(case.graph, as_frames(case.graph, case.frames)))
         runner.close()
         try:
-            assert_equal(case, claimed)
+            assert_equal(case, observed)
         except pytest.fail.Exception:
             failed.append(name)
     return failed
@@ -144,14 +144,14 @@ def test_nengo_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -
 def test_brian2_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("brian2")
     network = import_module("strop_backends.brian2.network")
-    group = network._Units
+    group = network._Neurons
 
     def strict(*arguments: Any, threshold: str, **more: Any) -> Any:
         assert threshold == "v >= th"
         return group(*arguments, threshold="v > th", **more)
 
     assert failing("brian2", EXACT_HITS, target="numpy") == []
-    monkeypatch.setattr(network, "_Units", strict)
+    monkeypatch.setattr(network, "_Neurons", strict)
     assert failing("brian2", EXACT_HITS, target="numpy") == EXACT_HITS
 
 

@@ -128,8 +128,8 @@ def test_the_pages_example_passes_the_suite_and_skips_what_it_does_not_offer(sit
     assert result.returncode == 0, result.stdout
     passed, skipped = (int(re.search(rf"(\d+) {word}", result.stdout)[1]) for word in ("passed", "skipped"))  # type: ignore[index]
     assert passed > 50
-    # Four cases with the encoding 'current', and four times each that no options and no surroundings are stated.
-    assert skipped == 12
+    # Four cases with the encoding 'current', and two times each that no options and no surroundings are stated.
+    assert skipped == 8
     assert "toy states no variations()" in result.stdout
     assert "toy does not offer the encoding 'current'" in result.stdout
 
@@ -139,7 +139,7 @@ def test_one_comparison_made_strict_fails_the_suite_and_is_named(site: Path) -> 
     assert result.returncode == 1
     assert "FAILED" in result.stdout
     assert "test_every_spike[toy-strict-threshold_hit_exactly]" in result.stdout
-    assert re.search(r"unit \(\d+,\) stayed silent; its potential is [\d.]+, its threshold", result.stdout)
+    assert re.search(r"neuron \(\d+,\) stayed silent; its potential is [\d.]+, its threshold", result.stdout)
 
 
 def test_delays_that_are_ignored_fail_the_skip_cases(site: Path) -> None:

@@ -1,4 +1,4 @@
-"""Take-away folders appear whole or not at all, and run without strop."""
+"""Standalone folders appear whole or not at all, and run without strop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pynn_graphs import branched_graph, require
 from third_party import BRIAN2_IMPORT, NENGO_IMPORT, require_installed
 
 import strop
-from strop import takeaway
 from strop.errors import BackendError, BackendMissingError, DataError
+from strop.export import folders
 from strop.graph import Composed, Dense, Graph, Input, Population, Readout, Select, Sparse
 from strop.running.decode import readout_logits
 from strop.running.oracle import evaluate, potential
@@ -26,7 +26,6 @@ WITHOUT_STROP = (
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 
-BACKENDS = Path(__file__).resolve().parents[3] / "backends" / "strop_backends"
 RUNS = [
     pytest.param("brian2", [], "brian2", id="brian2"),
     pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
@@ -128,9 +127,8 @@ READOUTS = {
 @pytest.mark.parametrize("name", READOUTS)
 @pytest.mark.parametrize("target", ["brian2", "pynn", "nengo", "nir"])
 def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) -> None:
-    """The `decide` of each script, on the spikes that are expected."""
+    """`decide` of the scripts, on the arrays of each folder and the spikes that are expected."""
     require_installed({"pynn": "numpy"}.get(target, target))
-    script = runpy.run_path(str(BACKENDS / target / "takeaway_run.py"), run_name="read")
     base = deciding_graph()
     connections = [(p.source, p.target, p.operator) for p in base.projections]
     graph = Graph.from_nodes(base.inputs, base.populations, connections, [READOUTS[name]], ["out"], "small")
@@ -139,16 +137,18 @@ def test_scripts_decide_as_strop_does(name: str, target: str, tmp_path: Path) ->
     assert found.classes is not None
     assert len(set(found.classes.tolist())) > 1
     folder = strop.export(graph, target, tmp_path / "out", frames=frames, labels=found.classes)
+    script = runpy.run_path(str(folder / "standalone.py"))
     with np.load(folder / "frames.npz", allow_pickle=False) as saved:
         arrays = dict(saved)
     if target == "nir":
         readout = json.loads(str(arrays["readout"]))
-        logits = readout_logits(READOUTS[name], found.spikes).reshape(len(frames), -1)
-        decided = script["decide"](readout, arrays, logits)
+        scores = readout_logits(READOUTS[name], found.spikes).reshape(len(frames), -1)
     else:
-        network = json.loads((folder / "network.json").read_text())
+        readout = json.loads((folder / "network.json").read_text())["readout"]
         with np.load(folder / "network.npz", allow_pickle=False) as saved:
-            decided = script["decide"](network, dict(saved), found.spikes)
+            arrays = dict(saved)
+        scores = script["scores"](readout, arrays, found.spikes)
+    decided = script["decide"](readout, arrays, scores)
     np.testing.assert_array_equal(decided, found.classes)
 
 
@@ -178,7 +178,7 @@ def test_a_folder_takes_values_along_that_drive_units(
     folder = strop.export(graph, target, tmp_path / "out", frames=frames)
     arrays = np.load(folder / "frames.npz", allow_pickle=False)
     np.testing.assert_array_equal(arrays["driven:a"], graph.projections[0].operator.apply(signals["x"]))
-    assert "driven by values" in (folder / "README.md").read_text()
+    assert "input currents" in (folder / "README.md").read_text()
     done = run_script(folder, *arguments)
     assert done.returncode == 0, done.stderr + done.stdout
     for name in ("a", "b"):
@@ -206,7 +206,7 @@ def test_a_folder_holds_plain_arrays_of_the_whole_network(tmp_path: Path) -> Non
     graph = branched_graph(3)
     folder = strop.export(graph, "pynn", tmp_path / "deep" / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "frames.npz", "network.json", "network.npz", "run.py",
+        "README.md", "frames.npz", "network.json", "network.npz", "run.py", "standalone.py",
     ]  # fmt: skip
     network = json.loads((folder / "network.json").read_text())
     assert [entry["name"] for entry in network["populations"]] == ["x", "a", "b", "c"]
@@ -233,7 +233,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (out / "half").write_text("half")
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(takeaway, "get_target", lambda name: write)
+    monkeypatch.setattr(folders, "get_target", lambda name: write)
     with pytest.raises(RuntimeError, match="the disk is full"):
         strop.export(branched_graph(1), "pynn", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -265,7 +265,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_spinnaker_folder_holds_what_its_arithmetic_gives(tmp_path: Path) -> None:
-    from strop_backends.pynn.fixed_point import fixed_point_spikes, measured_scaling
+    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_spikes, measured_scaling
 
     graph = deciding_graph()
     frames = {"x": np.random.default_rng(1).random((30, 6)).astype(np.float32)}
@@ -294,7 +294,7 @@ def test_a_spinnaker_folder_maps_on_a_virtual_board(tmp_path: Path) -> None:
     assert row == ["b", "12", "neurons", "on", "1", "cores"]
 
 
-def test_folders_of_models_that_take_whole_numbers_are_played_them(tmp_path: Path) -> None:
+def test_folders_of_models_that_take_whole_numbers_are_presented_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     graph = Graph.from_nodes(
         [Input("x", (6,), scaled_by="Rescaling")],

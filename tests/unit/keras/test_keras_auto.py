@@ -122,15 +122,15 @@ def test_progress_bar_and_summary_show_where_it_stands(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_units_are_counted_on_the_validation_frames_or_on_those_given():
+def test_neurons_are_counted_on_the_validation_frames_or_on_those_given():
     sharpener = AutoSharpener()
     fit(classifier(1.0), sharpener, epochs=4)
-    assert sharpener.units.frames == 48
-    assert [layer.units for layer in sharpener.units.layers] == [12, 9]
-    assert 0 < sharpener.units.layers[0].rate < 1
+    assert sharpener.neurons.frames == 48
+    assert [layer.units for layer in sharpener.neurons.layers] == [12, 9]
+    assert 0 < sharpener.neurons.layers[0].rate < 1
     sharpener = AutoSharpener(frames=X[:10])
     fit(classifier(1.0), sharpener, epochs=4, validation_data=None)
-    assert sharpener.units.frames == 10
+    assert sharpener.neurons.frames == 10
 
 
 def test_without_validation_the_training_figures_decide():
@@ -140,7 +140,7 @@ def test_without_validation_the_training_figures_decide():
     assert sharpener.best["accuracy"] == max(
         accuracy for accuracy, sharp in zip(history["accuracy"], history["sharpness"], strict=True) if sharp == 1.0
     )
-    assert sharpener.units is None
+    assert sharpener.neurons is None
 
 
 def test_epochs_that_are_not_validated_are_no_candidates():
@@ -332,8 +332,11 @@ def test_process_that_is_killed_while_sharpening_goes_on_where_it_stopped(tmp_pa
     assert get_sharpness(model) == {"low": 1.0, "high": 1.0}
 
 
-@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["sharpener_first", "sharpener_last"])
-@pytest.mark.parametrize("own", [False, True], ids=["keras_alone", "both"])
+@pytest.mark.parametrize(
+    ("own", "order"),
+    [(False, slice(None)), (True, slice(None, None, -1))],
+    ids=["keras_alone, sharpener_first", "both, sharpener_last"],
+)
 def test_goes_on_with_the_backup_of_keras(tmp_path, own, order):
     def callbacks():
         sharpener = AutoSharpener(tmp_path / "own" if own else None)

@@ -91,6 +91,12 @@ def test_whatever_the_losses_do_the_last_epoch_is_trained_fully_sharpened(layers
         assert all(a <= b for a, b in zip(earlier, later, strict=True))
 
 
+def test_a_layer_that_is_sharp_but_for_a_rounding_takes_no_step_of_its_own():
+    seen, course = drive(lambda epoch, values: 1.0, layers=3, epochs=3, start=[0.0, 0.5, 1.0 - 2.0**-53])
+    assert seen[-1] == [1.0] * 3
+    assert course.phase == "sharp"
+
+
 def test_few_epochs_still_leave_a_blunt_one_and_a_sharp_one():
     seen, course = drive(lambda epoch, values: 1.0, layers=3, epochs=4)
     assert seen == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]

@@ -11,7 +11,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="trainings need Keras")
 
 from strop.display import write_training_page  # noqa: E402
-from strop.keras import SharpeningLogger, SimpleSharpener, SpikingBReLU, unit_report  # noqa: E402
+from strop.keras import SharpeningLogger, SimpleSharpener, SpikingBReLU, neuron_report  # noqa: E402
 
 
 def test_a_users_own_training_becomes_a_page(tmp_path: Path) -> None:
@@ -33,7 +33,9 @@ def test_a_users_own_training_becomes_a_page(tmp_path: Path) -> None:
     history = model.fit(
         x, y, epochs=6, validation_data=(x, y), callbacks=[SimpleSharpener(1, steps=2), logger], verbose=0
     )
-    page = write_training_page(history, tmp_path, title="mine", units=unit_report(model, x)).read_text(encoding="utf-8")
+    page = write_training_page(history, tmp_path, title="mine", units=neuron_report(model, x)).read_text(
+        encoding="utf-8"
+    )
     assert history.history["sharpness_inner"][-1] == 1.0
     for name in ("loss", "val_loss", "accuracy", "val_accuracy", "sharpened_accuracy", "sharpness_inner"):
         assert f">{name.replace('_', '_<wbr>')}</th>" in page or f">{name}</th>" in page

@@ -13,8 +13,8 @@ keras = pytest.importorskip("keras")
 from random_networks import randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop import encode as encoding_module  # noqa: E402
 from strop.keras import SpikingBReLU  # noqa: E402
+from strop.running import encode as encoding_module  # noqa: E402
 
 L = keras.layers
 FRAMES = np.random.default_rng(0).integers(0, 256, (200, 12)).astype(np.uint8)

@@ -17,7 +17,7 @@ from random_networks import randomise  # noqa: E402
 import strop  # noqa: E402
 from strop.errors import StropError, UnsupportedLayerError  # noqa: E402
 from strop.keras import Heaviside, SpikingBReLU  # noqa: E402
-from strop.lowering import walker  # noqa: E402
+from strop.lowering import layer_outputs  # noqa: E402
 
 L = keras.layers
 IMAGE = (6, 5, 2)
@@ -199,7 +199,7 @@ def test_what_keras_cannot_compute_is_one_clear_error(monkeypatch: pytest.Monkey
             "Graph execution error:\n  File somewhere, line 1\ncould not create a primitive descriptor\n"
         )
 
-    monkeypatch.setattr(walker.Walker, "__call__", fail)
+    monkeypatch.setattr(layer_outputs.Walker, "__call__", fail)
     with pytest.raises(
         StropError, match=r"Keras itself fails .* RuntimeError: could not create a primitive descriptor$"
     ):

@@ -18,7 +18,7 @@ from random_networks import randomise  # noqa: E402
 import strop  # noqa: E402
 from strop.errors import StropError  # noqa: E402
 from strop.keras import SpikingBReLU, declare_threshold, set_sharpness  # noqa: E402
-from strop.lowering import trace, walker  # noqa: E402
+from strop.lowering import layer_outputs, trace  # noqa: E402
 from strop.lowering.probe import KerasProbe  # noqa: E402
 
 L = keras.layers
@@ -53,13 +53,13 @@ def spikes_of(model: keras.Model, frames: np.ndarray = FRAMES) -> dict[str, np.n
 def traces(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the models that were traced, in order."""
     seen: list[str] = []
-    honest = walker._Walk.call
+    honest = layer_outputs._Walk.call
 
     def counted(self: Any, inputs: Any, training: bool = False) -> Any:
         seen.append(self.model().name)
         return honest(self, inputs, training)
 
-    monkeypatch.setattr(walker._Walk, "call", counted)
+    monkeypatch.setattr(layer_outputs._Walk, "call", counted)
     return seen
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from random_graphs import random_frames, random_graph
 import strop
 from strop.conformance import golden_case, golden_names
 from strop.errors import BackendError, CapacityError, ModelFileError, UnsupportedLayerError
+from strop.export.script import write_script
 from strop.graph import (
     Convolution,
     Dense,
@@ -39,17 +41,20 @@ from strop_backends.nir.emit import natural  # noqa: E402
 from strop_backends.nir.writing import strictly_below, to_nir  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
-SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "takeaway_run.py"
+SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "templates" / "run.py"
 
 
 def equations() -> Any:
-    """The evaluator that goes into take-away folders: NIR's published equations, without any code of strop's."""
+    """The evaluator that goes into standalone folders: NIR's published equations, without any code of strop's."""
     assert "strop" not in SCRIPT.read_text(encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("nir_equations", SCRIPT)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    assert spec.loader is not None
-    spec.loader.exec_module(module)
+    with tempfile.TemporaryDirectory() as folder:
+        write_script(Path(folder), SCRIPT)
+        spec = importlib.util.spec_from_file_location("nir_equations", Path(folder) / "run.py")
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+        sys.path.remove(str(Path(folder).resolve()))
     return module
 
 
@@ -474,7 +479,9 @@ def test_folder_runs_without_strop_and_compares_every_spike(tmp_path: Path) -> N
 
     labels = case.classes
     out = export(case.graph, "nir", tmp_path / "out", frames=case.frames["image"], labels=labels)
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "frames.npz", "network.nir", "run.py"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md", "frames.npz", "network.nir", "run.py", "standalone.py",
+    ]  # fmt: skip
     command = [sys.executable, "-I", "run.py"]
     result = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

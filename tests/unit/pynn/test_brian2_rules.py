@@ -1,4 +1,4 @@
-"""What `strop_backends.pynn.brian2` claims of Brian2 and PyNN, each claim tried out."""
+"""What `strop_backends.pynn.brian2.dialect` claims of Brian2 and PyNN, each claim tried out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _brian2() -> None:
 
 
 def test_the_decay_clears_a_potential_within_two_ticks_and_keeps_neighbours_apart() -> None:
-    from strop_backends.pynn.brian2 import decay
+    from strop_backends.pynn.brian2.dialect import decay
 
     tau, factor = decay(0.1e-3)
     assert factor == np.exp(-0.1e-3 * 1 / tau)
@@ -63,7 +63,7 @@ def test_delays_leave_two_ticks_for_each_step() -> None:
 def test_spike_sources_follow_pynn_s_clock_and_not_brian2_s_default_one() -> None:
     import brian2
 
-    from strop_backends.pynn.brian2 import Brian2Dialect
+    from strop_backends.pynn.brian2.dialect import Brian2Dialect
 
     sim = Brian2Dialect.load()
     before = brian2.defaultclock.dt

@@ -125,13 +125,13 @@ def test_driven_units_need_no_standing_input(simulator: str) -> None:
 def test_values_beyond_the_memory_are_refused_with_the_figure(simulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = strop.build(driven(), simulator)
     monkeypatch.setenv("STROP_MEMORY_LIMIT", "1000")
-    with pytest.raises(CapacityError, match=r"driving the 6 units of 'a' through 60 frames .* the limit is 1.0 kB"):
+    with pytest.raises(CapacityError, match=r"driving the 6 neurons of 'a' through 60 frames .* the limit is 1.0 kB"):
         network.present(values(60))
 
 
 def test_spinnaker_refuses_values_and_says_what_to_do() -> None:
     from strop_backends.pynn import PyNNSpinnakerBackend
-    from strop_backends.pynn.fixed_point import fixed_point_spikes
+    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_spikes
 
     with pytest.raises(BackendError, match="cannot run the encoding 'current' of input 'x'; it can run: host"):
         PyNNSpinnakerBackend().check(driven())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from pynn_graphs import branched_graph, one_layer
 
 from strop.errors import BackendError
-from strop_backends.pynn.fixed_point import (
+from strop_backends.pynn.spinnaker import fixed_point
+from strop_backends.pynn.spinnaker.fixed_point import (
     Scaling,
     fixed_point_report,
     least_margin,
@@ -99,3 +102,9 @@ def test_what_cannot_be_is_refused() -> None:
 def test_the_margin_is_half_a_step_for_all_that_is_rounded() -> None:
     # Three synapses, a bias and a threshold.
     assert least_margin(one_layer([[1.0], [1.0], [1.0]], 0.5), "y") == 5 / 65536
+
+
+def test_the_old_place_of_the_module_hands_on_its_names() -> None:
+    with pytest.warns(DeprecationWarning, match="is strop_backends.pynn.spinnaker.fixed_point now"):
+        old = import_module("strop_backends.pynn.fixed_point")
+    assert all(getattr(old, name) is getattr(fixed_point, name) for name in old.__all__)

@@ -20,9 +20,9 @@ from strop.errors import BackendError
 from strop.graph import Graph
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
-from strop_backends.pynn.dialect import SimulatorInUseError, dialect_for
-from strop_backends.pynn.elsewhere import RemoteRunner
+from strop_backends.pynn.common.dialect import SimulatorInUseError, dialect_for
 from strop_backends.pynn.network import PyNNNetwork
+from strop_backends.pynn.other_process import RemoteRunner
 from strop_backends.pynn.run import PyNNRunner
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
@@ -42,7 +42,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _quietly() -> Iterator[None]:
     """What PyNN says of NEST, and NEST of PyNN, is not the matter here."""
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     with quiet_nest():
         warnings.filterwarnings("ignore", message="Full reset functionality is not available")
@@ -196,7 +196,7 @@ def test_frames_in_the_past_or_in_each_other_s_way_are_refused(name: str) -> Non
     if interval > 1:
         with pytest.raises(BackendError, match=rf"start in tick {start + 12 * interval} or {start + 13 * interval}"):
             network.present(FRAMES, start=start + 12 * interval + 1)
-    with pytest.raises(BackendError, match=r"tick -3 is too early, the first that can be played is \d"):
+    with pytest.raises(BackendError, match=r"tick -3 is too early, the first that is possible is \d"):
         network.present(FRAMES, start=-3)
     sim.run_until(end)
     # What was refused has changed nothing.

@@ -16,11 +16,11 @@ import strop
 from strop.cli import main
 from strop.errors import BackendError
 from strop.graph import Dense, Graph, Input, Population, Select
-from strop_backends.pynn.fixed_point import Scaling
-from strop_backends.pynn.nest import NestDialect
+from strop_backends.pynn.nest.dialect import NestDialect
 from strop_backends.pynn.network import PyNNNetwork
 from strop_backends.pynn.run import PyNNRunner
-from strop_backends.pynn.spinnaker import SpinnakerDialect, delay_slots
+from strop_backends.pynn.spinnaker.dialect import SpinnakerDialect, delay_slots
+from strop_backends.pynn.spinnaker.fixed_point import Scaling
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
@@ -72,7 +72,7 @@ def test_a_delay_beyond_spynnaker_s_stages_is_refused() -> None:
 
 
 def test_synapses_of_a_core_beyond_the_memory_of_a_chip_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import strop_backends.pynn.spinnaker as module
+    import strop_backends.pynn.spinnaker.dialect as module
 
     assert module.CHIP_SDRAM == 123_469_792
     # 100 inputs to 256 neurons are 25,600 synapses of 4 bytes on the first core.
@@ -131,8 +131,8 @@ def test_a_spread_without_a_scaling_is_refused() -> None:
 
 def test_nest_refuses_a_delay_beyond_what_the_user_set_up_and_builds_nothing() -> None:
     require("pynn-nest")
-    from strop_backends.pynn.nest import load
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.dialect import load
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     sim = load()
     graph = chain_with_a_skip(5)
@@ -149,7 +149,7 @@ def test_nest_refuses_a_delay_beyond_what_the_user_set_up_and_builds_nothing() -
 
 def test_nest_refuses_more_synapses_than_it_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     require("pynn-nest")
-    import strop_backends.pynn.nest as module
+    import strop_backends.pynn.nest.dialect as module
 
     assert module._MOST_SYNAPSES == 134_217_727
     monkeypatch.setattr(module, "_MOST_SYNAPSES", 5)

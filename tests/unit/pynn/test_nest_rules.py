@@ -1,4 +1,4 @@
-"""What `strop_backends.pynn.nest` claims of NEST and PyNN, each claim tried out."""
+"""What `strop_backends.pynn.nest.dialect` claims of NEST and PyNN, each claim tried out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _nest() -> None:
 
 @pytest.fixture
 def sim() -> Any:
-    from strop_backends.pynn.nest import load
+    from strop_backends.pynn.nest.dialect import load
 
     return load()
 
 
 def set_up(sim: Any, **options: Any) -> None:
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     with quiet_nest():
         sim.setup(**{"timestep": 1.0, "min_delay": 1.0, "spike_precision": "on_grid", "verbosity": "error", **options})
@@ -78,7 +78,7 @@ def test_populations_are_pynn_s_own_and_labelled_as_in_the_graph(sim: Any) -> No
 
 
 def test_a_user_builds_on_the_module_that_he_set_up_and_records_with_pynn(sim: Any) -> None:
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     graph = branched_graph(5)
     frames = np.random.default_rng(5).random((25, *graph.inputs[0].shape))
@@ -130,7 +130,7 @@ def test_threads_give_the_same_spikes() -> None:
 def test_a_frame_cannot_be_played_before_a_generator_can_spike() -> None:
     graph = one_layer([[1.0]], 0.5)
     network = strop.build(graph, "pynn-nest")
-    with pytest.raises(BackendError, match="tick 1 is too early, the first that can be played is 2"):
+    with pytest.raises(BackendError, match="tick 1 is too early, the first that is possible is 2"):
         network.present(np.ones((1, 1)), start=1)
     assert network.present(np.ones((3, 1)), start=5) == 5 + 2 + 1 + 1
 

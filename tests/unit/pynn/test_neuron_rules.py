@@ -1,4 +1,4 @@
-"""What `strop_backends.pynn.neuron` claims of NEURON and PyNN, each claim tried out."""
+"""What `strop_backends.pynn.neuron.dialect` claims of NEURON and PyNN, each claim tried out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _neuron() -> None:
 
 @pytest.mark.parametrize("timestep", [0.1, 0.25, 1.0])
 def test_the_peak_is_the_summed_weight_times_the_factor_from_the_equations(timestep: float) -> None:
-    from strop_backends.pynn.neuron import PEAK
+    from strop_backends.pynn.neuron.dialect import PEAK
 
     sums = np.array([0.3, 1.7, -2.0, 1e-3])
     network = strop.build(one_layer([sums / 2, sums / 2], 100.0), "pynn-neuron", timestep=timestep)
@@ -42,7 +42,7 @@ def test_the_peak_is_the_summed_weight_times_the_factor_from_the_equations(times
 
 
 def test_it_resolves_what_it_says() -> None:
-    from strop_backends.pynn.neuron import RESOLUTION
+    from strop_backends.pynn.neuron.dialect import RESOLUTION
 
     below = 0.5 * (1.0 - 2.0 * RESOLUTION)
     spikes = strop.simulate(one_layer([[0.5, below]], 0.5), np.ones((3, 1)), "pynn-neuron").spikes["y"]
@@ -69,7 +69,7 @@ def test_too_many_ties_are_no_pass_and_no_faults() -> None:
 
 
 def test_a_coarser_cell_than_is_stated_has_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    import strop_backends.pynn.neuron as module
+    import strop_backends.pynn.neuron.dialect as module
 
     monkeypatch.setattr(module, "RESOLUTION", 2.0**-20)
     report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((3, 1)), backends=["pynn-neuron"])
@@ -79,7 +79,7 @@ def test_a_coarser_cell_than_is_stated_has_faults(monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_states_what_it_resolves() -> None:
-    from strop_backends.pynn.neuron import RESOLUTION
+    from strop_backends.pynn.neuron.dialect import RESOLUTION
 
     engine = get_backend("pynn-neuron")
     assert engine.resolution == RESOLUTION
@@ -93,8 +93,9 @@ def test_it_states_what_it_resolves() -> None:
 @pytest.mark.parametrize("given", [None, "-nogui -nopython"])
 def test_the_import_says_nothing_of_a_display_and_leaves_the_users_options(given: str | None) -> None:
     program = (
-        "import os, warnings; warnings.simplefilter('ignore'); from strop_backends.pynn.neuron import NeuronDialect; "
-        "NeuronDialect.load(); print('options', os.environ.get('NEURON_MODULE_OPTIONS'))"
+        "import os, warnings; warnings.simplefilter('ignore'); "
+        "from strop_backends.pynn.neuron.dialect import NeuronDialect; NeuronDialect.load(); "
+        "print('options', os.environ.get('NEURON_MODULE_OPTIONS'))"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "NEURON_MODULE_OPTIONS")}
     if given is not None:

@@ -10,7 +10,7 @@ from strop.costs.inspection import inspect_graph
 from strop.errors import BackendError
 from strop.running.registry import get_backend
 from strop_backends.pynn import PyNNSpinnakerBackend
-from strop_backends.pynn.fixed_point import Scaling, fixed_point_report, measured_scaling
+from strop_backends.pynn.spinnaker.fixed_point import Scaling, fixed_point_report, measured_scaling
 
 pytestmark = [
     # sPyNNaker 7.4 leaves its database and log files to the garbage collector.
@@ -25,7 +25,7 @@ def _spynnaker() -> None:
 
 
 def test_a_mapping_reports_cores_load_and_shifts() -> None:
-    from strop_backends.pynn.spinnaker import inspect_mapping
+    from strop_backends.pynn.spinnaker.mapping import inspect_mapping
 
     graph = branched_graph(3)
     frames = np.random.default_rng(3).random((20, *graph.inputs[0].shape))
@@ -44,7 +44,7 @@ def test_a_mapping_reports_cores_load_and_shifts() -> None:
 
 
 def test_a_scaling_reaches_the_ring_buffers_and_neurons_spread() -> None:
-    from strop_backends.pynn.spinnaker import inspect_mapping
+    from strop_backends.pynn.spinnaker.mapping import inspect_mapping
 
     graph = branched_graph(3)
     scaling = {"a": Scaling(3, 2), "b": Scaling(0, 1), "c": Scaling(5, 5)}
@@ -80,7 +80,7 @@ def test_an_inspection_shows_the_mapping_and_what_would_differ() -> None:
 
 
 def test_a_spread_whose_delays_spynnaker_does_not_hold_is_refused() -> None:
-    from strop_backends.pynn.spinnaker import delay_slots
+    from strop_backends.pynn.spinnaker.dialect import delay_slots
 
     graph = branched_graph(3)
     engine = get_backend("pynn-spinnaker")

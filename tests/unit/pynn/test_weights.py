@@ -33,7 +33,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _quietly() -> Iterator[None]:
-    from strop_backends.pynn.quiet import quiet_nest
+    from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     with quiet_nest():
         warnings.filterwarnings("ignore", message="Full reset functionality is not available")
@@ -207,7 +207,7 @@ def test_a_bias_where_the_network_has_no_source_for_it_is_refused(simulator: str
     require(simulator)
     network = strop.build(one_layer([[1.0, 1.0]], 0.5), simulator)
     units = network.populations["y"]
-    with pytest.raises(BackendError, match="unit 1 of 'y' was built without a bias"):
+    with pytest.raises(BackendError, match="neuron 1 of 'y' was built without a bias"):
         units.set(i_offset=[0.0, 0.25])
     assert units.get("i_offset") == 0.0
     units.set(v_thresh=0.75)

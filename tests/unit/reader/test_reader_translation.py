@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.errors import UnsupportedLayerError
-from strop.reader import classes, config, protobuf
+from strop.reader import classes, config
 from strop.reader.config import NOTHING_KNOWN
 from strop.reader.naming import brief
 from strop.reader.not_carried import REASONS
+from strop.reader.savedmodel import protobuf
 
 
 @pytest.mark.parametrize("name", classes.BUILT_IN)

@@ -111,14 +111,14 @@ class Generous(Bound):
 def test_judge_tells_ties_from_faults_and_blames_the_layer_that_did_it() -> None:
     graph = delayed_skip()
     signals = {"x": np.array([[1.0], [1.0], [0.0]])}
-    claimed = evaluate(graph, signals)
-    claimed["a"] = claimed["a"].copy()
-    claimed["a"][0] = False  # a lies; b and c then answer a's lie correctly with silence
-    claimed["b"], claimed["c"] = claimed["a"], claimed["a"]
-    verdicts = judge(graph, signals, claimed, SimulatorBound(graph)).verdicts
+    observed = evaluate(graph, signals)
+    observed["a"] = observed["a"].copy()
+    observed["a"][0] = False  # a lies; b and c then answer a's lie correctly with silence
+    observed["b"], observed["c"] = observed["a"], observed["a"]
+    verdicts = judge(graph, signals, observed, SimulatorBound(graph)).verdicts
     assert {name: int(v.faults.sum()) for name, v in verdicts.items()} == {"a": 1, "b": 0, "c": 0}
     assert not any(v.ties.any() for v in verdicts.values())
-    generous = judge(graph, signals, claimed, Generous()).verdicts
+    generous = judge(graph, signals, observed, Generous()).verdicts
     assert {name: int(v.ties.sum()) for name, v in generous.items()} == {"a": 1, "b": 0, "c": 0}
     assert not any(v.faults.any() for v in generous.values())
 
@@ -126,8 +126,8 @@ def test_judge_tells_ties_from_faults_and_blames_the_layer_that_did_it() -> None
 def test_doubt_about_a_hidden_population_reaches_what_it_feeds() -> None:
     graph = chain(0.5, 0.0, weight=0.1)  # no float64 is a tenth: the product is rounded to the threshold
     signals = {"x": np.array([[5.0], [9.0]])}
-    claimed = {"b": np.array([[False], [False]])}  # nobody shows a, which lies on its threshold in frame 0 only
-    verdicts = judge(graph, signals, claimed, SimulatorBound(graph)).verdicts
+    observed = {"b": np.array([[False], [False]])}  # nobody shows a, which lies on its threshold in frame 0 only
+    verdicts = judge(graph, signals, observed, SimulatorBound(graph)).verdicts
     assert verdicts["b"].ties.reshape(-1).tolist() == [True, False]
     assert verdicts["b"].faults.reshape(-1).tolist() == [False, True]
 

@@ -33,8 +33,8 @@ def gap_graph(gap: float, threshold: float = 0.5, bias: float = 0.0) -> Graph:
 
 
 def verdict_on(graph: Graph, fired: bool, resolution: float) -> tuple[int, int]:
-    claimed = {"y": np.array([[fired]])}
-    found = judge(graph, {"x": np.array([[True]])}, claimed, SimulatorBound(graph, resolution)).verdicts["y"]
+    observed = {"y": np.array([[fired]])}
+    found = judge(graph, {"x": np.array([[True]])}, observed, SimulatorBound(graph, resolution)).verdicts["y"]
     return int(found.faults.sum()), int(found.ties.sum())
 
 

@@ -181,8 +181,8 @@ def _forgetful(add: Any) -> Any:
 
 
 def _last_frame_left_out(compare: Any) -> Any:
-    def broken(self: Any, claimed: Any, oracle: Any, signals: Any, near: Any = None) -> Any:
-        last = {name: values.copy() for name, values in claimed.items()}
+    def broken(self: Any, observed: Any, oracle: Any, signals: Any, near: Any = None) -> Any:
+        last = {name: values.copy() for name, values in observed.items()}
         for name in last:
             last[name][-1] = oracle[name][-1]
         return compare(self, last, oracle, signals, near)

@@ -1,8 +1,8 @@
-"""What the golden cases are made of, each for one thing that a simulator can get wrong.
+"""Recipes of the golden cases, each for one thing that a simulator can get wrong.
 
 Only the generator calls these; the suite reads the files that it wrote. Unless a case says otherwise, all
 values are multiples of 1/4 and small, so that float32 sums are exact in every order and there is one right
-answer for each unit.
+answer for each neuron.
 """
 
 from strop.conformance.cases import decision_cases, input_cases, operator_cases

@@ -1,4 +1,4 @@
-"""Golden cases for thresholds, biases and time: when a unit fires, and which frame it answers."""
+"""Golden cases for thresholds, biases and time: when a neuron fires, and in response to which frame."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from strop.conformance.cases.recipe import (
     bits,
     case,
     identity,
+    population,
     quarters,
-    units,
 )
 from strop.graph import (
     Convolution,
@@ -26,7 +26,7 @@ from strop.graph import (
 def threshold_hit_exactly() -> Recipe:
     """Sums that equal the threshold fire.
 
-    Unit k needs k of 6 inputs; each frame has a number of ones, so half the frames hit some threshold
+    Neuron k needs k of 6 inputs; each frame has a number of ones, so half the frames hit some threshold
     exactly.
     """
     frames = np.zeros((28, 6), np.float32)
@@ -116,10 +116,10 @@ def all_silent_and_all_firing() -> Recipe:
     graph = Graph.from_nodes(
         (Input("x", (3,)),),
         (
-            units("relay", (3,), 0.5, 0.0),
-            units("silent", (4,), 100.0, 0.0),
-            units("firing", (4,), -100.0, 0.0),
-            units("listener", (3,), [1.0, 1.25, 1.0], 0.0),
+            population("relay", (3,), 0.5, 0.0),
+            population("silent", (4,), 100.0, 0.0),
+            population("firing", (4,), -100.0, 0.0),
+            population("listener", (3,), [1.0, 1.25, 1.0], 0.0),
         ),
         [
             ("x", "relay", identity((3,))),
@@ -154,7 +154,7 @@ def _skip(encoding: str) -> Graph:
     names = ["a", "b", "c", "d", "e"]
     return Graph.from_nodes(
         (Input("x", shape, encoding),),
-        tuple(units(name, shape, {"d": 2.0, "e": 2.5}.get(name, 0.5), 0.0) for name in names),
+        tuple(population(name, shape, {"d": 2.0, "e": 2.5}.get(name, 0.5), 0.0) for name in names),
         [
             ("x", "a", Dense(keep)),
             ("a", "b", Dense(keep)),
@@ -186,9 +186,9 @@ def skip_delays_from_the_input() -> Recipe:
     graph = Graph.from_nodes(
         (Input("x", (3,), "binary"),),
         (
-            units("a", (3,), 0.5, 0.0),
-            units("b", (3,), 0.5, 0.0),
-            units("both", (3,), 2.0, 0.0),
+            population("a", (3,), 0.5, 0.0),
+            population("b", (3,), 0.5, 0.0),
+            population("both", (3,), 2.0, 0.0),
         ),
         [
             ("x", "a", identity((3,))),

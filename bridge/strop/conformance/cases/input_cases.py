@@ -1,4 +1,4 @@
-"""Golden cases for what enters and what is decided: encodings, several inputs, a classifier."""
+"""Golden cases for input encodings, several inputs and outputs, names, and a classifier."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from strop.conformance.cases.recipe import (
     behind_a_relay,
     bits,
     case,
+    population,
     quarters,
-    units,
 )
 from strop.graph import (
     Composed,
@@ -28,7 +28,7 @@ from strop.graph import (
 
 
 def _encoded(encoding: str, frames: Any, level: float = 0.5) -> Recipe:
-    """Return a network whose first layer meets what enters, under one encoding."""
+    """Return a network whose first layer takes the frames, under one encoding."""
     shape, planes = (3, 3, 1), 3
     node = Input("x", shape, encoding, bits=planes, level=level)
     convolve: Operator = Convolution(shape, quarters(59, (2, 2, 1, 4)), (1, 1), (1, 1), ((0, 1), (0, 1)))
@@ -40,9 +40,9 @@ def _encoded(encoding: str, frames: Any, level: float = 0.5) -> Recipe:
     graph = Graph.from_nodes(
         (node,),
         (
-            units("conv", (3, 3, 4), 0.5, quarters(61, (4,), 3)),
-            units("pool", (2, 2, 4), 2.0, 0.0),
-            units("dense", (5,), 0.25, 0.0),
+            population("conv", (3, 3, 4), 0.5, quarters(61, (4,), 3)),
+            population("pool", (2, 2, 4), 2.0, 0.0),
+            population("dense", (5,), 0.25, 0.0),
         ),
         [("x", "conv", convolve), ("conv", "pool", pool), ("pool", "dense", flat)],
         outputs=["dense"],
@@ -94,7 +94,7 @@ def current_hits_thresholds_exactly() -> Recipe:
     frames[4:] = rng.permuted(frames[4:], axis=0)
     graph = Graph.from_nodes(
         (Input("x", (6,), "current"),),
-        (units("driven", (6,), thresholds, biases), units("behind", (4,), 0.5, 0.0)),
+        (population("driven", (6,), thresholds, biases), population("behind", (4,), 0.5, 0.0)),
         [("x", "driven", Dense(np.eye(6))), ("driven", "behind", Dense(quarters(81, (6, 4))))],
         outputs=["behind"],
     )
@@ -109,7 +109,7 @@ def current_one_float64_apart() -> Recipe:
     """
     third = 1.0 / 3.0
     weights = [np.nextafter(third, 0.0), third, np.nextafter(third, 1.0)]
-    only = units("only", (6,), [third] * 3 + [third + 0.25] * 3, [0.0] * 3 + [0.25] * 3)
+    only = population("only", (6,), [third] * 3 + [third + 0.25] * 3, [0.0] * 3 + [0.25] * 3)
     graph = Graph.from_nodes(
         (Input("x", (1,), "current"),), (only,), [("x", "only", Dense(np.array([weights * 2])))], outputs=["only"]
     )
@@ -120,12 +120,15 @@ def current_one_float64_apart() -> Recipe:
 def current_beside_spikes() -> Recipe:
     """Values reach a unit in the step in which the spikes of the same frame do.
 
-    Every unit of the last layer needs both, its own frame's; a layer lies between the input and it.
+    Every neuron of the last layer needs both, its own frame's; a layer lies between the input and it.
     """
     frames = quarters(82, (40, 3)).astype(np.float32)
     graph = Graph.from_nodes(
         (Input("x", (3,), "current"),),
-        (units("first", (4,), 0.25, 0.25), units("both", (5,), [0.5, 0.0, -0.5, 1.0, 0.25], quarters(83, (5,), 2))),
+        (
+            population("first", (4,), 0.25, 0.25),
+            population("both", (5,), [0.5, 0.0, -0.5, 1.0, 0.25], quarters(83, (5,), 2)),
+        ),
         [
             ("x", "first", Dense(quarters(84, (3, 4), 4))),
             ("first", "both", Dense(quarters(85, (4, 5), 4))),
@@ -143,12 +146,12 @@ def _planes(bits: int, seed: int, step: float | None = None, offset: float = 0.0
     whole = rng.integers(0, 1 << bits, (30, 2, 3))
     whole[0], whole[1] = 0, (1 << bits) - 1
     weights = np.kron(np.eye(3), 2.0 ** np.arange(bits)[:, None])
-    # Thresholds that are numbers of some frame: a unit in two is hit exactly.
+    # Thresholds that are numbers of some frame: one neuron in two is hit exactly.
     threshold = np.where(rng.random((2, 3)) < 0.5, whole[2], whole[3] + 0.5).astype(np.float64)
     mixed = Composed((Select((2, 3), np.arange(6)), Dense(quarters(seed + 1, (6, 4)))))
     graph = Graph.from_nodes(
         (node,),
-        (units("read", (2, 3), threshold, 0.0), units("mixed", (4,), 0.25, 0.0)),
+        (population("read", (2, 3), threshold, 0.0), population("mixed", (4,), 0.25, 0.0)),
         [("x", "read", Dense(weights, (2,))), ("read", "mixed", mixed)],
         outputs=["mixed"],
     )
@@ -183,9 +186,9 @@ def bitplane_of_signed_sixteenths() -> Recipe:
 def one_population() -> Recipe:
     """A single population.
 
-    The shortest graph there is; under the encoding "host" nothing is left to the simulator but to play it.
+    The shortest graph there is; under the encoding "host" the simulator has nothing to do but to present its spikes.
     """
-    only = units("only", (4,), 0.5, 0.25)
+    only = population("only", (4,), 0.5, 0.25)
     node = Input("x", (2,))
     graph = Graph.from_nodes((node,), (only,), [("x", "only", Dense(quarters(66, (2, 4))))], outputs=["only"])
     return Recipe(graph, {"x": quarters(67, (12, 2)).astype(np.float32)})
@@ -200,10 +203,10 @@ def two_inputs_two_outputs() -> Recipe:
     graph = Graph.from_nodes(
         (Input("left", (3,), "binary"), Input("right", (2, 2), "binary")),
         (
-            units("l1", (4,), 0.5, 0.0),
-            units("l2", (4,), 0.25, 0.0),
-            units("r1", (4,), 0.5, 0.0),
-            units("sum", (3,), 0.5, 0.0),
+            population("l1", (4,), 0.5, 0.0),
+            population("l2", (4,), 0.25, 0.0),
+            population("r1", (4,), 0.5, 0.0),
+            population("sum", (3,), 0.5, 0.0),
         ),
         [
             ("left", "l1", Dense(quarters(68, (3, 4)))),
@@ -224,7 +227,7 @@ def names_that_are_no_identifiers() -> Recipe:
     names = ["block-1/conv:0", "1st", "lambda", "größe", "v", "1st_2"]
     graph = Graph.from_nodes(
         (Input("input.1", (2,)),),
-        tuple(units(name, (2,), 0.5, 0.0) for name in names),
+        tuple(population(name, (2,), 0.5, 0.0) for name in names),
         [(a, b, Dense(np.eye(2)[::-1])) for a, b in zip(["input.1", *names], names, strict=False)],
         outputs=[names[-1]],
     )
@@ -266,9 +269,9 @@ def classifier() -> Recipe:
     graph = Graph.from_nodes(
         (Input("image", (8, 8, 1)),),
         (
-            units("conv", (8, 8, 12), 1.0, 0.0),
-            units("pool", (4, 4, 12), 0.5, 0.0),
-            units("dense", (30,), 0.375, fitted[-1]),
+            population("conv", (8, 8, 12), 1.0, 0.0),
+            population("pool", (4, 4, 12), 0.5, 0.0),
+            population("dense", (30,), 0.375, fitted[-1]),
         ),
         [
             ("image", "conv", convolve),

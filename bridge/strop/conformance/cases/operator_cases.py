@@ -1,4 +1,4 @@
-"""Golden cases for the operators: what connects two layers."""
+"""Golden cases for the operators that connect two layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What golden cases are made of: a graph and frames, and the shapes of network that many of them share."""
+"""`Recipe` of a golden case (a graph and frames), and the networks that many cases share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strop.graph import Graph, Input, Operator, Population, Select
 
 @dataclass(frozen=True)
 class Recipe:
-    """A golden case before it is evaluated; `precision` is what a simulator must calculate in."""
+    """A golden case before it is evaluated; `precision` is that in which a simulator must calculate."""
 
     graph: Graph
     frames: dict[str, Any]
@@ -25,7 +25,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {}
 
 
 def case(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
-    """Register a recipe under its function's name; the first line of its docstring is what the case says."""
+    """Register a recipe under its function's name; the first line of its docstring describes the case."""
     if make.__name__ in RECIPES or not make.__doc__:
         raise ValueError(f"golden case {make.__name__} is there twice, or has no docstring")
     RECIPES[make.__name__] = make
@@ -33,7 +33,7 @@ def case(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
 
 
 def says(name: str) -> str:
-    """Return what the case of that name is about, in a sentence."""
+    """Return the description of the case of that name, in a sentence."""
     return (RECIPES[name].__doc__ or "").strip().splitlines()[0]
 
 
@@ -49,7 +49,7 @@ def bits(seed: int, count: int, shape: Sequence[int], rate: float = 0.5) -> Any:
     return frames
 
 
-def units(name: str, shape: Sequence[int], threshold: Any, bias: Any = 0.0) -> Population:
+def population(name: str, shape: Sequence[int], threshold: Any, bias: Any = 0.0) -> Population:
     """Return a population; thresholds and biases may be given as plain numbers or lists."""
     return Population(name, tuple(shape), np.asarray(threshold), np.asarray(bias))
 
@@ -70,12 +70,12 @@ def behind_a_relay(
     shape = operator.shape_in
     return Graph.from_nodes(
         (Input("x", shape, encoding),),
-        (units("relay", shape, 0.5, 0.0), units(name, operator.shape_out, threshold, bias)),
+        (population("relay", shape, 0.5, 0.0), population(name, operator.shape_out, threshold, bias)),
         [("x", "relay", identity(shape)), ("relay", name, operator)],
         outputs=[name],
     )
 
 
 def of_operator(operator: Operator, seed: int, threshold: Any = 0.5, bias: Any = 0.0) -> Recipe:
-    """Return a case for one operator between spikes and units."""
+    """Return a case for one operator between two populations."""
     return Recipe(behind_a_relay(operator, threshold, bias), {"x": bits(seed, 24, operator.shape_in)})

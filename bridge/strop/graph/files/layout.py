@@ -1,4 +1,4 @@
-"""What a `.strop` file holds, as a table: the fields of every operator, by version of the format."""
+"""Layout of `.strop` files: the fields of every operator, by version of the format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from strop.graph.operator import Operator
 from strop.graph.operators import Composed, Dense, Scale, Select, Sparse
 
 FORMAT = "strop-graph"
-# The newest that is read. A graph is written in the oldest that can hold it, for those who have an older strop.
+# The newest that is read. A graph is written in the oldest that can hold it, so that an older strop
+# can read it.
 VERSION = 3
 SUFFIX = ".strop"
 # Kinds of read-outs that versions 1 and 2 know.
@@ -58,8 +59,8 @@ OPERATORS: dict[str, tuple[Callable[..., Operator], Fields]] = {
 }
 CLASS_NAMES = {kind: name for name, (kind, _) in OPERATORS.items()}
 
-# Filters that HDF5 itself brings. Any other makes it look for a plug-in library and load it: code from
-# outside.
+# Filters that HDF5 itself brings. Any other makes it look for a plug-in library and load it: foreign
+# code.
 OWN_FILTERS = {"1": "gzip", "2": "shuffle", "3": "fletcher32"}
 COMPRESS_FROM = 4096
 DOCUMENT_LIMIT = 256 * 1024 * 1024

@@ -30,7 +30,7 @@ G = TypeVar("G")
 
 
 def load_graph(path: str | os.PathLike[str], make: Callable[..., G]) -> G:
-    """Read a graph from a `.strop` file; what stands behind `Graph.load`.
+    """Read a graph from a `.strop` file, for `Graph.load`.
 
     >>> graph = load_graph("net.strop", Graph)
 
@@ -76,7 +76,7 @@ def load_graph(path: str | os.PathLike[str], make: Callable[..., G]) -> G:
 
 
 def is_graph_file(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a file that says of itself that it is a strop graph, of whatever version."""
+    """Whether the file at `path` is marked as a strop graph, of whatever version."""
     import h5py
 
     if not Path(path).is_file():
@@ -139,8 +139,8 @@ def _read_input_2(source: _Source, node: dict[str, Any]) -> Input:
 
 
 def _read_input_3(source: _Source, node: dict[str, Any]) -> Input:
-    said = {key: source.get(node, key, str) for key in ("dtype", "scaled_by") if key in node}
-    return replace(_read_input_2(source, node), **said)
+    found = {key: source.get(node, key, str) for key in ("dtype", "scaled_by") if key in node}
+    return replace(_read_input_2(source, node), **found)
 
 
 def _read_readout_1(source: _Source, node: dict[str, Any]) -> Readout:

@@ -19,7 +19,7 @@ from strop.graph.operator import Operator
 
 
 class GraphContent(Protocol):
-    """What a file holds of a `strop.Graph`."""
+    """The fields of a `strop.Graph` that a file holds."""
 
     @property
     def name(self) -> str: ...
@@ -95,21 +95,21 @@ def _flush_to_disk(path: str | Path) -> None:
 
 
 def _share_like_others(path: str) -> None:
-    """Give a temporary file, which its maker alone may read, the rights that a new file would have had."""
+    """Give a temporary file, which only its owner may read, the permissions of any new file."""
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(path, 0o666 & ~mask)
 
 
-def _says_of_planes(node: Input) -> dict[str, Any]:
-    """Return the keys of an input that version 1 lacks; none where they are what version 1 takes for granted."""
+def _plane_keys(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 1 lacks; none where they have the values that version 1 implies."""
     if node.step is None and node.offset == 0.0:
         return {}
     return {"step": None if node.step is None else float(node.step), "offset": float(node.offset)}
 
 
-def _says_of_whole_numbers(node: Input) -> dict[str, Any]:
-    """Return the keys of an input that version 2 lacks; none where they are what version 2 takes for granted."""
+def _whole_number_keys(node: Input) -> dict[str, Any]:
+    """Return the keys of an input that version 2 lacks; none where they have the values that version 2 implies."""
     return {"dtype": node.dtype, "scaled_by": node.scaled_by} if node.whole_numbers else {}
 
 
@@ -120,9 +120,9 @@ def _is_new(readout: Readout) -> bool:
 
 def _version(graph: GraphContent) -> int:
     """Return the oldest version that can hold a graph: an older strop would divide whole numbers by 255 in silence."""
-    if any(_says_of_whole_numbers(node) for node in graph.inputs) or any(_is_new(r) for r in graph.readouts):
+    if any(_whole_number_keys(node) for node in graph.inputs) or any(_is_new(r) for r in graph.readouts):
         return VERSION
-    return 2 if any(_says_of_planes(node) for node in graph.inputs) else 1
+    return 2 if any(_plane_keys(node) for node in graph.inputs) else 1
 
 
 def _describe(graph: GraphContent, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -159,8 +159,8 @@ def _describe(graph: GraphContent, arrays: dict[str, npt.NDArray[Any]]) -> dict[
                 "encoding": i.encoding,
                 "bits": i.bits,
                 "level": float(i.level),
-                **_says_of_planes(i),
-                **_says_of_whole_numbers(i),
+                **_plane_keys(i),
+                **_whole_number_keys(i),
             }
             for i in graph.inputs
         ],

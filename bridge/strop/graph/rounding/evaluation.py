@@ -1,4 +1,4 @@
-"""The evaluation of recorded stages on real spikes: exact values, error bounds, and the grids that values lie on."""
+"""Evaluation of recorded computation stages on real spikes: exact values, error bounds, and grids of the values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Signals = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class OpenSum:
-    """The terms of a sum, so that more of them can be counted in.
+    """The terms of a sum to which more terms may be added.
 
     Attributes
     ----------
     carried : float64 array
-        Errors that the terms came with.
+        Errors of the terms themselves.
     roundings : int or array
     magnitude : float64 array
         Sum of the absolute values of the terms.
@@ -37,7 +37,7 @@ class OpenSum:
 
 @dataclass(frozen=True, eq=False)
 class Computed:
-    """What a stage gives.
+    """The result of a stage: exact value, error bound and grid.
 
     Attributes
     ----------
@@ -48,8 +48,8 @@ class Computed:
     grid : float64 array that broadcasts to `shape`
         Exponents g: the computed values are whole multiples of 2^g. Minus infinity where nothing is known.
     open : OpenSum or None
-        What was summed last. A bias or another sum that follows may be added in among its terms: a fused kernel starts
-        from the bias, or ends with it.
+        The last sum. A bias or another sum that follows may be added among its terms: a fused kernel starts from the
+        bias, or ends with it.
     """
 
     value: FloatArray
@@ -65,7 +65,7 @@ class Computed:
 
 
 class Operators:
-    """What bounds need of operators again and again: absolute weights, connections, lowest bits."""
+    """Cache of what bounds need of operators: absolute weights, connections, lowest bits."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Operator, Operator, Operator]] = {}
@@ -94,15 +94,15 @@ class Operators:
 
 @dataclass
 class Evaluation:
-    """One evaluation of recorded stages on given signals; results are shared between the stages that need them.
+    """One evaluation of recorded stages on some signals; results are shared between the stages that need them.
 
     Parameters
     ----------
     signals : mapping of node name to array, shape (n, *shape)
-        What every source sends: bool spikes, and the encoded frames of inputs.
+        Signals of every source: bool spikes, and the encoded frames of inputs.
     arithmetic : FloatFormat
     operators : Operators
-        What was derived from operators before.
+        Cache shared between evaluations.
     grids : mapping of input name to array
         Exponents of the grids of analogue inputs, where `signals` do not tell (see `ceiling`).
     ceiling : bool
@@ -117,7 +117,7 @@ class Evaluation:
     _known: dict[int, tuple[Stage, Computed]] = field(default_factory=dict)
 
     def of(self, stage: Stage) -> Computed:
-        """Return what `stage` gives."""
+        """Return the result of `stage`."""
         known = self._known.get(id(stage))
         if known is None:
             # The stage is kept beside its result, so that no other object can take its identity.

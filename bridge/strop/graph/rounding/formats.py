@@ -1,4 +1,4 @@
-"""Binary floating-point formats: the bound on a rounded sum, and where nothing is rounded at all."""
+"""Floating-point formats float32 and float64: error bound of a rounded sum, and the condition for exact sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-
 
 # The exponent of zero's lowest bit: zero is a multiple of everything.
 ANY_GRID = np.inf
@@ -75,11 +74,7 @@ class FloatFormat:
 
 
 FLOAT64 = FloatFormat("float64", 53, -1022, 1023)
-
-
 FLOAT32 = FloatFormat("float32", 24, -126, 127)
-
-
 FORMATS = {known.name: known for known in (FLOAT32, FLOAT64)}
 
 

@@ -1,4 +1,4 @@
-"""Grids: exponents of a power of two that values are whole multiples of, behind operators, products and sums."""
+"""Grids: exponents g such that values are whole multiples of 2^g, behind operators, products and sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a sum in finite precision can be from the exact one: a running error analysis, stage by stage.
+"""Rounding bounds of sums in finite precision (Keras's float32): a running error analysis, stage by stage.
 
 The lowering records for every population and read-out which float32 stages Keras goes through (`Stage`, a small
 graph of its own); `strop.verify` evaluates the record on real spikes and gets, neuron by neuron and frame by frame,
@@ -33,7 +33,7 @@ from strop.graph.rounding.grids import UNKNOWN_GRID, finest, grid_behind, produc
 
 @dataclass(frozen=True, eq=False)
 class Source(Stage):
-    """What an input or a population sends: spikes, or the values of a frame."""
+    """The signal of an input or a population: spikes, or the values of a frame."""
 
     name: str
 
@@ -48,12 +48,12 @@ class Source(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Recoded(Stage):
-    """Single bits b as the two values that the activation gives for them, `shift + scale * b`; nothing is computed.
+    """Single bits b as the two values of the activation, `shift + scale * b`; nothing is computed.
 
     Parameters
     ----------
     off : array
-        How far Keras's own values may be from these, where they come out of values that were rounded.
+        How far Keras's own values may be from these, where they are computed from rounded values.
     """
 
     of: Stage
@@ -98,7 +98,7 @@ class Affine(Stage):
     size : array
         Sum of the absolute values that `shift` is added up from.
     roundings : int
-        How many there are on the way, those in making `scale` and `shift` counted.
+        Number of roundings, including those of computing `scale` and `shift`.
     plain : bool
         Whether the computation multiplies by `scale` and adds `shift` as they stand here: then it can be exact.
     """
@@ -169,7 +169,7 @@ def biased(of: Stage, bias: FloatArray) -> Stage:
 
 
 def of_terms(terms: Sequence[tuple[str, Operator | None]]) -> Stage:
-    """Return single bits that are only moved about: sources behind index maps or windows of counted bits."""
+    """Return the stage of single bits behind index maps or windows of counted bits."""
     parts = tuple(Source(name) if operator is None else Linear(Source(name), operator) for name, operator in terms)
     return parts[0] if len(parts) == 1 else Join(parts)
 
@@ -202,8 +202,8 @@ class Planes(Stage):
         return Computed(values, off + FLOAT64.gamma(8) * np.abs(values) * (off > 0.0), grid)
 
 
-def loudest(graph: Graph, signals: Signals) -> tuple[dict[str, npt.NDArray[Any]], dict[str, FloatArray]]:
-    """Return the largest absolute value of every place of every node, and the grids of analogue inputs.
+def largest_signals(graph: Graph, signals: Signals) -> tuple[dict[str, npt.NDArray[Any]], dict[str, FloatArray]]:
+    """Return the largest absolute value at each place of every node, and the grids of analogue inputs.
 
     Returns
     -------
@@ -234,7 +234,7 @@ def _summed(at: Evaluation, operator: Operator, x: Computed) -> Computed:
     magnitude = absolute.apply(sizes)
     roundings: npt.ArrayLike = operator.terms
     if not at.ceiling and not isinstance(operator, Scale):
-        # Zeros add nothing and are added without rounding: only what is there can be rounded.
+        # Zeros are added without rounding: only terms that are not zero count.
         roundings = np.minimum(at.operators.structure(operator).apply(sizes != 0.0), operator.terms)
     carried = absolute.apply(np.broadcast_to(x.error, x.value.shape)) if x.error.any() else np.zeros(())
     value = magnitude if at.ceiling else operator.apply(x.value)

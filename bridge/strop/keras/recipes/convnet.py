@@ -26,7 +26,7 @@ _CLASSES = 10
 
 @dataclass(frozen=True)
 class ConvnetSettings:
-    """How the network looks and how it is trained; the defaults are the recipe."""
+    """Architecture and training settings; the defaults are the recipe."""
 
     filters: tuple[int, int] = (32, 64)
     kernel_size: int = 5
@@ -72,9 +72,9 @@ def mnist_convnet(settings: ConvnetSettings, seed: int) -> Any:
         convolved = layers.Conv2D(filters, settings.kernel_size, use_bias=False, name=f"conv{depth}")
         return [convolved, layers.MaxPooling2D(name=f"pool{depth}"), *spiking(depth)]
 
-    def dense(depth: int, units: int) -> list[Any]:
+    def dense(depth: int, neurons: int) -> list[Any]:
         return [
-            layers.Dense(units, use_bias=False, name=f"dense{depth}"),
+            layers.Dense(neurons, use_bias=False, name=f"dense{depth}"),
             *spiking(depth),
             layers.Dropout(settings.dropout, name=f"dropout{depth}"),
         ]

@@ -27,7 +27,7 @@ _NUM_CLASSES = 10
 # A third of the output neurons for each class rather than a tenth: the codes of two classes then differ in some 40 %
 # of the neurons, so that several of them may be wrong.
 _KEY_SPARSITY = 0.3
-# With a surrogate gradient as wide as the smooth slope, thresholds go on learning: what sharpening breaks is mended.
+# With a surrogate gradient as wide as the smooth slope, thresholds go on learning and make up for the sharpening.
 _SURROGATE_WIDTH = 1.0
 _LEARNING_RATE = 0.002
 _CONVNET_EPOCHS = 16
@@ -283,10 +283,10 @@ def _mnist_lenet(seed: int) -> Any:
     )
 
 
-def _dense_block(units: int) -> list[Any]:
+def _dense_block(neurons: int) -> list[Any]:
     # The statistics of batch normalisation have to follow within an epoch when a layer below becomes a threshold.
     return [
-        layers.Dense(units, use_bias=False),
+        layers.Dense(neurons, use_bias=False),
         layers.BatchNormalization(momentum=0.9),
         SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
     ]

@@ -1,4 +1,4 @@
-"""The sharpener that listens to the loss: it goes on while the network keeps up and waits while it cannot."""
+"""`AdaptiveSharpener`: sharpens while the training loss stays low, and waits while it rises."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The sharpener that needs no tuning: it finds out when to begin, how fast to go and when training is done.
+"""`AutoSharpener`: sharpening without settings; begin, pace and end follow from the losses of the training.
 
-It watches, asks `strop.keras.sharpening.course` what to do, keeps the best fully sharpened weights, and saves itself
-with the model, so that a training that was cut off goes on where it stopped.
+It watches the losses, asks `strop.keras.sharpening.course` what to do, keeps the best fully sharpened weights, and
+saves its state with the model, so that an interrupted training can go on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from strop.keras.sharpening.batchnorm import MovingStatistics
 from strop.keras.sharpening.checkpoint import TrainingCheckpoint
 from strop.keras.sharpening.course import HARD, SURROGATE, Budget, Course, Phase, Tempo, falls, moves
 from strop.keras.sharpening.sharpener import Sharpener
-from strop.keras.sharpening.silent_neurons import UnitReport, unit_report, validation_frames
+from strop.keras.sharpening.silent_neurons import NeuronReport, neuron_report, validation_frames
 
 _HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "iou", "r2")
 # From this width of the surrogate on, a threshold learns about as well as the smooth activation did.
@@ -36,7 +36,7 @@ class AutoSharpener(Sharpener):
     >>> model.fit(x, y, epochs=200, validation_data=(x_val, y_val), callbacks=[sharpener, CSVLogger("run.csv")])
     >>> print(sharpener.summary)
     fully sharpened: val_accuracy 0.9791 in epoch 31, after 38 epochs
-    layer               units    dead   stuck    rate
+    layer             neurons    dead   stuck    rate
     ...
 
     Training goes through three phases. *Blunt*, until the validation loss (the loss, where nothing is validated) no
@@ -74,7 +74,7 @@ class AutoSharpener(Sharpener):
     mode : "auto", "min" or "max"
         Whether less or more of it is better; "auto" goes by its name.
     frames : array, shape (n, *input_shape), optional
-        For the report of dead and stuck units at the end; by default up to 2,048 frames of the validation data.
+        For the report of dead and stuck neurons at the end; by default up to 2,048 frames of the validation data.
     verbose : bool, optional
         Print a line per epoch. By default only the summary is printed, and only if `fit` prints as well; False
         prints nothing.
@@ -114,11 +114,11 @@ class AutoSharpener(Sharpener):
         self.best: dict[str, float] = {}
         """Its logs."""
         self.finished = False
-        """Whether training stopped because it was done, not because somebody or something ended it."""
+        """Whether the sharpener ended the training, not `epochs` or another callback."""
         self.records: list[dict[str, float]] = []
         """The logs of every epoch, those before an interruption included."""
-        self.units: UnitReport | None = None
-        """Dead and stuck units of the sharpened network, once training has ended."""
+        self.neurons: NeuronReport | None = None
+        """Dead and stuck neurons of the sharpened network, once training has ended."""
         self._course = Course()
         self._tempo: Tempo = HARD
         self._budget = Budget(0, 1)
@@ -136,17 +136,23 @@ class AutoSharpener(Sharpener):
 
     @property
     def phase(self) -> Phase:
-        """What the sharpener is at: "blunt", "sharpening" or "sharp"."""
+        """The phase of the training: "blunt", "sharpening" or "sharp"."""
         return self._course.phase
 
     @property
+    def units(self) -> NeuronReport | None:
+        """Old name of `neurons`, until 0.3."""
+        warnings.warn("AutoSharpener.units is AutoSharpener.neurons now", DeprecationWarning, stacklevel=2)
+        return self.neurons
+
+    @property
     def summary(self) -> str:
-        """How it ended: the best epoch, and the dead and stuck units of each layer."""
+        """Result of the training: the best epoch, and the dead and stuck neurons of each layer."""
         if self.best_epoch is None:
             return f"not fully sharpened after {self.epoch + 1} epochs: {self._unfinished()}"
         figure = f"{self._by} {self.best[self._by]:.4g} in epoch {self.best_epoch}" if self._by else "?"
         ending = "" if self.finished else "; more epochs may bring more"
-        report = "" if self.units is None else f"\n{self.units}"
+        report = "" if self.neurons is None else f"\n{self.neurons}"
         return f"fully sharpened: {figure}, after {self.epoch + 1} epochs{ending}{report}"
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -230,7 +236,7 @@ class AutoSharpener(Sharpener):
         self._leave_first_epoch_to_fit()
         frames = self._frames if self.frames is None else self.frames
         if frames is not None:
-            self.units = unit_report(self.model, frames)
+            self.neurons = neuron_report(self.model, frames)
         prints = self.verbose if self._says_summary is not None else bool((self.params or {}).get("verbose"))
         if prints:
             print(self.summary)
@@ -299,7 +305,7 @@ class AutoSharpener(Sharpener):
     def _learning_rate(self) -> float | None:
         try:
             return float(self.model.optimizer.learning_rate)
-        except (AttributeError, TypeError, ValueError):  # an optimiser of somebody's own
+        except (AttributeError, TypeError, ValueError):  # an optimiser of the user's own
             return None
 
     def _set_learning_rate(self, rate: float) -> bool:

@@ -1,4 +1,4 @@
-"""The moving statistics of batch normalisation after a sharpening, freed from what was before it.
+"""Moving statistics of batch normalisation after a sharpening step, without the smooth network's share.
 
 Inference uses moving averages of the means and variances that training saw. Right after a layer below has become a
 threshold they still remember the smooth network, for hundreds of batches at Keras's default momentum. No data is

@@ -1,4 +1,4 @@
-"""A training on disk: the model with its optimiser, and where the sharpening stood, whole after every epoch."""
+"""Training checkpoints on disk: model, optimiser and state of the sharpening, complete after every epoch."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _FALLING = 1e-3
 
 @dataclass(frozen=True)
 class Tempo:
-    """How patient to be. Not meant to be set: there is one for each of the two ways to learn below a threshold."""
+    """Pace and patience of the sharpening: one set without, one with a surrogate gradient; not meant to be set."""
 
     improvement: float
     """Relative fall of the watched loss that counts as learning, in the blunt phase and while waiting."""
@@ -43,7 +43,7 @@ class Tempo:
     sharp_patience: int
     """Fully sharpened epochs without a new best one after which the learning rate falls, or training ends."""
     coolings: int
-    """How often the learning rate falls in the sharp phase, where nobody else lets it fall."""
+    """How often the learning rate falls in the sharp phase, where no schedule or callback lowers it."""
     cooling_epochs: int
     """Epochs that each of these falls is given at least, if the end of the epochs is near."""
 
@@ -61,7 +61,7 @@ HARD = Tempo(
     coolings=0,
     cooling_epochs=0,
 )
-# With a surrogate everything goes on learning: what a quick sharpening breaks is mended in the sharp phase.
+# With a surrogate all layers go on learning: the sharp phase makes up for a quick sharpening.
 SURROGATE = Tempo(
     improvement=0.1,
     blunt_patience=1,
@@ -179,6 +179,8 @@ class Course:
         """Return the sharpness of the epoch that begins, from that of the one before."""
         if self.phase != "sharpening" or self.holding:
             return values
+        # A rounding short of sharp is sharp: it must not take a step that the last epochs do not have.
+        values = [1.0 if value > _NEARLY_SHARP else value for value in values]
         stepped, left = list(values), self.pace
         for index, value in enumerate(values):
             if value >= 1.0:

@@ -73,7 +73,7 @@ class SimpleSharpener(Sharpener):
 
     def _next_step(self, value: float) -> float:
         # The steps are counted afresh from the sharpness, not summed up: no rounding error can pile up, and a
-        # layer that somebody left between two steps joins in. 1e-4 is far above float32 rounding, far below
+        # layer that starts between two steps joins in. 1e-4 is far above float32 rounding, far below
         # any step.
         taken = math.floor(value * self.steps + 1e-4) + 1
         return 1.0 if taken >= self.steps else taken / self.steps

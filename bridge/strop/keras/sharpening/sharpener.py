@@ -1,4 +1,4 @@
-"""What all sharpeners share: which layers there are, how sharp they are, when to stop, what is logged.
+"""`Sharpener`, the base of the sharpening callbacks: spiking layers, their sharpness, stopping and logging.
 
 A sharpener is an ordinary Keras callback. The state of the sharpening is the sharpness of the layers itself,
 never a counter beside it, so training may be interrupted, saved and taken up again anywhere.

@@ -1,7 +1,7 @@
-"""Dead and stuck units: neurons that never fire, or always do, and so tell the layers above nothing.
+"""Dead and stuck neurons: those that never fire, or fire in every frame, and so carry no information.
 
-Sharpening makes them: a unit whose inputs all came to lie on one side of its threshold. They cost nothing in a
-simulator but the network could do without them, and many of them in one layer explain a loss of accuracy.
+Sharpening produces them: all inputs of such a neuron lie on one side of its threshold. The network could do without
+them, and many of them in one layer explain a loss of accuracy.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from strop.keras.sharpness import named_spiking_layers
 
 
 @dataclass(frozen=True)
-class LayerUnits:
-    """How often each unit of one spiking layer fired."""
+class LayerNeurons:
+    """How often each neuron of one spiking layer fired."""
 
     name: str
     """The layer, as in `get_sharpness`; numbered where it is shared and has several shapes."""
     spikes: NDArray[np.int64]
-    """Frames in which each unit fired, one number per unit, in the layer's shape."""
+    """Frames in which each neuron fired, one number per neuron, in the layer's shape."""
     frames: int
-    """Frames that it was given (several times those of the report, for a shared layer)."""
+    """Frames that the layer received (several times those of the report, for a shared layer)."""
 
     @property
     def units(self) -> int:
-        """How many units there are."""
+        """Number of neurons (the name is that of the JSON key)."""
         return int(self.spikes.size)
 
     @property
     def dead(self) -> int:
-        """How many units never fired."""
+        """Number of neurons that never fired."""
         return int((self.spikes == 0).sum())
 
     @property
     def stuck(self) -> int:
-        """How many units fired in every frame."""
+        """Number of neurons that fired in every frame."""
         return int((self.spikes == self.frames).sum())
 
     @property
     def rate(self) -> float:
-        """Spikes per unit and frame."""
+        """Spikes per neuron and frame."""
         return float(self.spikes.mean() / self.frames)
 
     @property
     def channels(self) -> int:
-        """How many filters a convolution has; the units themselves for a dense layer."""
+        """How many filters a convolution has; the neurons themselves for a dense layer."""
         return int(self.spikes.shape[self._channel_axis])
 
     @property
     def dead_channels(self) -> int:
-        """How many filters fired nowhere: at the border of a frame single units may be silent for good reason."""
+        """How many filters fired nowhere: at the border of a frame single neurons may be silent for good reason."""
         return int((self._by_channel() == 0).all(axis=1).sum())
 
     @property
@@ -74,20 +74,20 @@ class LayerUnits:
 
 
 @dataclass(frozen=True)
-class UnitReport:
-    """The spiking layers of a model on given frames; `print` it for a table."""
+class NeuronReport:
+    """Dead and stuck neurons of each spiking layer on some frames; `print` it for a table."""
 
     frames: int
-    layers: tuple[LayerUnits, ...]
+    layers: tuple[LayerNeurons, ...]
 
     @property
     def dead(self) -> int:
-        """Dead units in all layers."""
+        """Dead neurons in all layers."""
         return sum(layer.dead for layer in self.layers)
 
     @property
     def stuck(self) -> int:
-        """Stuck units in all layers."""
+        """Stuck neurons in all layers."""
         return sum(layer.stuck for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class UnitReport:
 
     def __str__(self) -> str:
         width = max([len(layer.name) for layer in self.layers] + [5])
-        lines = [f"{'layer':<{width}}  {'units':>8}  {'dead':>6}  {'stuck':>6}  {'rate':>6}"]
+        lines = [f"{'layer':<{width}}  {'neurons':>8}  {'dead':>6}  {'stuck':>6}  {'rate':>6}"]
         for layer in self.layers:
             lines.append(
                 f"{layer.name:<{width}}  {layer.units:>8,}  {layer.dead:>6,}  {layer.stuck:>6,}  {layer.rate:>6.3f}"
@@ -106,22 +106,22 @@ class UnitReport:
         return "\n".join(lines)
 
 
-def _filters(layer: LayerUnits) -> str:
+def _filters(layer: LayerNeurons) -> str:
     if layer.spikes.ndim == 1:
         return ""
     return f"  (filters: {layer.dead_channels} of {layer.channels} dead, {layer.stuck_channels} stuck)"
 
 
-def unit_report(model: Any, frames: Any, *, batch_size: int = 256) -> UnitReport:
-    """Count the units of each spiking layer that never fire (dead) or always do (stuck) on `frames`.
+def neuron_report(model: Any, frames: Any, *, batch_size: int = 256) -> NeuronReport:
+    """Count the neurons of each spiking layer that never fire (dead) or always do (stuck) on `frames`.
 
-    >>> report = unit_report(model, x_val)
+    >>> report = neuron_report(model, x_val)
     >>> print(report)
-    layer               units    dead   stuck    rate
+    layer             neurons    dead   stuck    rate
     spiking_brelu         256       3       0   0.212
     spiking_brelu_1       100       0       1   0.304
 
-    A unit fires where its activation is at least 0.5, which is where it would fire if the layer were fully sharpened;
+    A neuron fires where its activation is at least 0.5, which is where it would fire if the layer were fully sharpened;
     so the report can be read while the network is still blunt.
 
     Parameters
@@ -129,14 +129,14 @@ def unit_report(model: Any, frames: Any, *, batch_size: int = 256) -> UnitReport
     model : keras.Model, built
         Of any kind, with spiking activations anywhere in it.
     frames : array, shape (n, *input_shape), or a list or dict of them
-        As many as it takes to believe that a unit which is silent on all of them is dead: a thousand or more. uint8
+        As many as it takes to believe that a neuron which is silent on all of them is dead: a thousand or more. uint8
         is scaled by 1/255.
     batch_size : int
         Frames per forward pass.
 
     Returns
     -------
-    UnitReport
+    NeuronReport
 
     Raises
     ------
@@ -149,14 +149,14 @@ def unit_report(model: Any, frames: Any, *, batch_size: int = 256) -> UnitReport
     frames = keras.tree.map_structure(_as_floats, frames)
     counts = {len(array) for array in keras.tree.flatten(frames)}
     if len(counts) != 1 or 0 in counts:
-        raise DataError(f"unit_report needs the same number of frames, at least one, for each input; got {counts}")
+        raise DataError(f"neuron_report needs the same number of frames, at least one, for each input; got {counts}")
     (count,) = counts
     gathered: dict[tuple[str, tuple[int, ...]], _Gathered] = {}
     with _observed(layers, gathered):
         for begin in range(0, count, batch_size):
             batch = keras.tree.map_structure(lambda array, at=begin: array[at : at + batch_size], frames)
             model(batch, training=False)
-    return UnitReport(count, tuple(_reports(list(layers), gathered)))
+    return NeuronReport(count, tuple(_reports(list(layers), gathered)))
 
 
 @dataclass
@@ -168,7 +168,7 @@ class _Gathered:
 def _as_floats(frames: Any) -> NDArray[Any]:
     array = np.asarray(frames)
     if array.ndim == 0:
-        raise DataError("unit_report needs arrays of frames, the frames first")
+        raise DataError("neuron_report needs arrays of frames, the frames first")
     return array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
 
 
@@ -195,12 +195,12 @@ def _observed(layers: dict[str, Any], gathered: dict[tuple[str, tuple[int, ...]]
             layer.observer = None
 
 
-def _reports(names: Sequence[str], gathered: dict[tuple[str, tuple[int, ...]], _Gathered]) -> Iterator[LayerUnits]:
+def _reports(names: Sequence[str], gathered: dict[tuple[str, tuple[int, ...]], _Gathered]) -> Iterator[LayerNeurons]:
     for name in names:
         shapes = [shape for known, shape in gathered if known == name]
         for number, shape in enumerate(shapes, start=1):
             found = gathered[name, shape]
-            yield LayerUnits(name if len(shapes) == 1 else f"{name}#{number}", found.spikes, found.frames)
+            yield LayerNeurons(name if len(shapes) == 1 else f"{name}#{number}", found.spikes, found.frames)
 
 
 def validation_frames(model: Any, limit: int = 2048) -> Any | None:

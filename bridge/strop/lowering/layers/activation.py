@@ -12,9 +12,9 @@ from strop.graph import Dense
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
-from strop.lowering.answer import answer
 from strop.lowering.context import Context
 from strop.lowering.layers.elementwise import applied, elementwise_function
+from strop.lowering.readout_signal import as_readout
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handler_for, handles
 from strop.lowering.signal import Signal
@@ -74,7 +74,7 @@ def softmax(kind: str, signal: Signal, axis: Any) -> Signal:
     axes = [axis] if isinstance(axis, int) else list(axis or ())
     if len(axes) != 1 or not -len(signal.shape) <= axes[0] <= len(signal.shape) or axes[0] == 0:
         raise Refusal(f"its softmax runs over the axes {axis}", "let it run over one axis of a frame")
-    return answer(kind, signal, axes[0] - (axes[0] > 0))
+    return as_readout(kind, signal, axes[0] - (axes[0] > 0))
 
 
 @handles(SoftmaxDecode)
@@ -88,4 +88,4 @@ def _softmax_decode(layer: Any, context: Context, signal: Signal) -> Signal:
     if signal.shape[-1] != len(rescaled):
         raise Refusal(f"its key has {len(rescaled)} neurons, its input {signal.shape[-1]}")
     decoded = signal.linear(Dense(2.0 * rescaled, signal.shape[:-1])).biased(-rescaled.sum(axis=0))
-    return answer("key", decoded)
+    return as_readout("key", decoded)

@@ -1,7 +1,7 @@
-"""Functions of each value alone: of a two-valued signal they give a two-valued signal; at the end they are read-outs.
+"""Elementwise functions: a two-valued signal stays two-valued; at the end of a model they are read-outs.
 
-`f(l + d s)` takes the values `f(l)` and `f(l + d)`, whatever `f` is: a change of variable, which costs no unit. Keras
-itself computes the two, in float32.
+`f(l + d s)` takes the values `f(l)` and `f(l + d)`, whatever `f` is: a change of variable, which costs no neuron. Keras
+itself computes the two values, in float32.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from strop.graph import ELEMENTWISE_KINDS
-from strop.lowering.answer import Answer, answer
 from strop.lowering.context import Context, Observation, bits
+from strop.lowering.readout_signal import ReadoutSignal, as_readout
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles, handles_operation
 from strop.lowering.signal import FloatArray, Signal, total
@@ -84,7 +84,7 @@ def recoded(context: Context, signal: Signal, function: Function) -> Signal:
     Raises
     ------
     Refusal
-        If a value is not finite; or if one that enters is known up to a rounding, and lies where the function jumps.
+        If a value is not finite; or if a rounded value of the input lies where the function jumps.
     """
     levels = signal.levels
     assert levels is not None
@@ -96,7 +96,7 @@ def recoded(context: Context, signal: Signal, function: Function) -> Signal:
         reach = 1e-3 * np.abs(after[1] - after[0]) + 1e-4 * (np.abs(after[0]) + np.abs(after[1]))
         for sign in (-1.0, 1.0):
             moved = _computed(signal, function, [values + sign * blur for values in before])
-            # Keras's own values lie within `blur`: so far may what it makes of them be from what it makes of these.
+            # Keras's own inputs lie within `blur` of these; its outputs may differ by as much as these do.
             off = np.maximum(off, np.maximum(*(np.abs(a - b) for a, b in zip(moved, after, strict=True))))
             if any((np.abs(a - b) > reach).any() for a, b in zip(moved, after, strict=True)):
                 raise Refusal(
@@ -114,19 +114,19 @@ def recoded(context: Context, signal: Signal, function: Function) -> Signal:
 
 
 def _computed(signal: Signal, function: Function, values: list[FloatArray]) -> list[FloatArray]:
-    """Return what Keras makes of frames in the order of `signal.shape`, in the same order."""
+    """Return Keras's outputs of `function` for frames in the order of `signal.shape`, in the same order."""
     frames = np.stack(values).astype(np.float32)
     if signal.channels_first:
         frames = np.moveaxis(frames, -1, 1)
     try:
-        given = np.asarray(keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(frames))))
+        outputs = np.asarray(keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(frames))))
     except Exception as error:
         raise Refusal(f"Keras cannot apply it to two frames at once ({type(error).__name__})") from error
-    if given.shape != frames.shape:
+    if outputs.shape != frames.shape:
         raise Refusal("it gives frames of another shape than it takes", "apply it to each value alone")
-    if not np.isfinite(given).all():
+    if not np.isfinite(outputs).all():
         raise Refusal("it gives values that are not finite (NaN or infinity)")
-    found = given.astype(np.float64)
+    found = outputs.astype(np.float64)
     return list(np.moveaxis(found, 1, -1) if signal.channels_first else found)
 
 
@@ -185,8 +185,8 @@ def applied(context: Context, signal: Signal, function: Function, name: str, ref
         return recoded(context, signal, function)
     if name == "sign":
         return ternary(context, signal)
-    if name in ELEMENTWISE_KINDS and not isinstance(signal, Answer):
-        return answer(name, signal, refusal=refusal)
+    if name in ELEMENTWISE_KINDS and not isinstance(signal, ReadoutSignal):
+        return as_readout(name, signal, refusal=refusal)
     raise refusal
 
 
@@ -208,7 +208,7 @@ def _other_rectifiers(layer: Any, context: Context, signal: Signal) -> Signal:
 
 
 def refusal_of(layer: Any, context: Context) -> Refusal:
-    """Return what is said of a layer whose values are not two, also by what follows it."""
+    """Return the refusal of a layer whose values are not two, raised there or by a layer behind it."""
     return Refusal(*NO_THRESHOLD, where=f"layer {context.path!r} ({type(layer).__name__})")
 
 
@@ -229,8 +229,8 @@ def _elementwise(operation: Any, context: Context, args: tuple[Any, ...], kwargs
     refusal.reason = f"there is no exact spiking form of {cls.__name__} for values that are not two"
 
     def function(frames: Any) -> Any:
-        given = keras.tree.map_structure(lambda value: frames if isinstance(value, Signal) else value, (args, kwargs))
-        return operation(*given[0], **given[1])
+        filled = keras.tree.map_structure(lambda value: frames if isinstance(value, Signal) else value, (args, kwargs))
+        return operation(*filled[0], **filled[1])
 
     return applied(context, signal, function, name, refusal)
 

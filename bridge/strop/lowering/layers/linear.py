@@ -1,4 +1,4 @@
-"""Layers that are linear in their input, convolutions apart; and those that vanish."""
+"""Dense and other linear layers (but convolutions), normalisations, and layers that act in training only."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _einsum_dense(layer: Any, context: Context, signal: Signal) -> Signal:
 
 
 def _explicit(equation: str, rank: int) -> str:
-    """Return an einsum equation with its ellipsis, which NumPy would broadcast otherwise, left to stand for nothing."""
+    """Return an einsum equation with its ellipsis spelt out, which NumPy would broadcast in another way."""
     left, right = equation.replace(" ", "").split("->")
     inputs, kernel = left.split(",")
     named = rank - len(inputs.replace("...", ""))
@@ -93,9 +93,7 @@ def _rescaling(layer: Any, context: Context, signal: Signal) -> Signal:
 def _normalization(layer: Any, context: Context, signal: Signal) -> Signal:
     """`(x - mean) / max(sqrt(variance), epsilon)`, with Keras's global epsilon."""
     if layer.invert:
-        raise Refusal(
-            "it inverts a normalisation", "leave it out: what is fed to a spiking network is the frame itself"
-        )
+        raise Refusal("it inverts a normalisation", "leave it out: a spiking network takes the frame itself")
     signal = signal.in_keras_order()
     mean, variance = weights(layer.mean), weights(layer.variance)
     scale = 1.0 / np.maximum(np.sqrt(variance), keras.config.epsilon())
@@ -136,9 +134,9 @@ TRAINING_ALONE = (
 
 @handles(
     *(getattr(keras.layers, name) for name in TRAINING_ALONE if hasattr(keras.layers, name)),
-    behind_answers=True,
+    behind_readouts=True,
     moves=True,
 )
 def _vanishes(layer: Any, context: Context, signal: Signal) -> Signal:
-    """Pass on: these act in training alone."""
+    """Pass on: these layers act in training only."""
     return signal

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from strop.graph import ELEMENTWISE_KINDS, Select, Sparse
-from strop.lowering.answer import Answer, answers_alone, together
 from strop.lowering.context import Context, bits
+from strop.lowering.readout_signal import ReadoutSignal, joined_readouts, only_readouts
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
 from strop.lowering.signal import ZERO, FloatArray, Levels, Pooled, Signal, disjoint, flat_index, rearrange, total
@@ -36,7 +36,7 @@ def _refuse_pooled(signals: Sequence[Signal]) -> None:
         raise Refusal("one of its inputs was max-pooled before any activation", "put the activation before the pooling")
 
 
-@handles(keras.layers.Add, behind_answers=True)
+@handles(keras.layers.Add, behind_readouts=True)
 def _add(layer: Any, context: Context, signals: Any) -> Signal:
     return added(_listed(signals))
 
@@ -44,9 +44,9 @@ def _add(layer: Any, context: Context, signals: Any) -> Signal:
 def added(signals: Sequence[Signal]) -> Signal:
     """Return the sum of signals, those of extent one repeated along an axis."""
     addends = _in_one_order(signals)
-    if len(addends) > 1 and answers_alone(addends):
-        answers = answers_alone(_broadcast(addends))
-        return together(answers, answers[0].shape, [flat_index(one.shape) for one in answers], joined)
+    if len(addends) > 1 and only_readouts(addends):
+        readouts = only_readouts(_broadcast(addends))
+        return joined_readouts(readouts, readouts[0].shape, [flat_index(one.shape) for one in readouts], joined)
     _refuse_pooled(addends)
     return addends[0] if len(addends) == 1 else total(_broadcast(addends))
 
@@ -57,13 +57,13 @@ def _broadcast(signals: list[Signal]) -> list[Signal]:
     return [rearrange(s, lambda index: np.broadcast_to(_aligned(index, shape), shape)) for s in signals]
 
 
-@handles(keras.layers.Average, behind_answers=True)
+@handles(keras.layers.Average, behind_readouts=True)
 def _average(layer: Any, context: Context, signals: Any) -> Signal:
     addends = _listed(signals)
     return added(addends).scaled(np.asarray(1.0 / len(addends)))
 
 
-@handles(keras.layers.Subtract, behind_answers=True)
+@handles(keras.layers.Subtract, behind_readouts=True)
 def _subtract(layer: Any, context: Context, signals: Any) -> Signal:
     return subtracted(*_listed(signals))
 
@@ -79,8 +79,8 @@ def subtracted(minuend: Signal, subtrahend: Signal) -> Signal:
 # Where all have the same two values l and l + d, the maximum is l + d OR for d > 0 and l + d AND for d < 0; the minimum
 # the other way round. Where all have the values 0 and d_i, the product is (d_1 ... d_n) AND. Else, any function f of n
 # bits is a sum over sets S of the bits, f(s) = sum_S c_S AND_S(s) with c_S = sum_{T in S} (-1)^(|S| - |T|) f(T), f(T)
-# standing for f where the bits of T are one and the others zero (Moebius inversion over subsets): units for the ANDs
-# of two and more bits, the rest is linear.
+# standing for f where the bits of T are one and the others zero (Moebius inversion over subsets): neurons for the
+# ANDs of two and more bits, the rest is linear.
 
 _MOST_MIXED = 4
 
@@ -128,7 +128,7 @@ def combined(context: Context, kind: str, signals: Sequence[Signal]) -> Signal:
         return context.counted(single, np.where(either, 1, len(single)), first.scale, first.shift)
     if len(levels) > _MOST_MIXED:
         raise Refusal(
-            f"{kind} of {len(levels)} signals whose values differ or are not 0 and 1 needs too many units",
+            f"{kind} of {len(levels)} signals whose values differ or are not 0 and 1 needs too many neurons",
             f"apply it to at most {_MOST_MIXED} signals at a time",
         )
     return _expanded(context, _FUNCTIONS[kind], single, levels)
@@ -176,8 +176,8 @@ def _concatenate(layer: Any, context: Context, signals: Any) -> Signal:
 
 def joined(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
     """Return signals one behind the other along `axis`; the k-th one ends before place `ends[k]`."""
-    if answers := answers_alone(signals):
-        return _joined_answers(answers, axis, ends)
+    if readouts := only_readouts(signals):
+        return _joined_readouts(readouts, axis, ends)
     if any(signal.pooled is not None for signal in signals):
         return _joined_maxima(signals, axis, ends)
     placed = []
@@ -188,24 +188,24 @@ def joined(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
     return merged(placed)
 
 
-def _joined_answers(answers: Sequence[Answer], axis: int, ends: Any) -> Signal:
-    """Join answers: their logits where each function stays as it is, else what comes after the functions."""
-    shape = list(answers[0].shape)
+def _joined_readouts(readouts: Sequence[ReadoutSignal], axis: int, ends: Any) -> Signal:
+    """Join read-outs: their logits where each function stays as it is, else what comes after the functions."""
+    shape = list(readouts[0].shape)
     shape[axis] = int(ends[-1])
-    apart = answers[0].kind in ELEMENTWISE_KINDS or axis < len(shape) - 1
-    if apart and all(one.after is None and one.kind == answers[0].kind for one in answers):
-        return replace(answers[0], shape=tuple(shape), logits=joined([one.summed for one in answers], axis, ends))
+    apart = readouts[0].kind in ELEMENTWISE_KINDS or axis < len(shape) - 1
+    if apart and all(one.after is None and one.kind == readouts[0].kind for one in readouts):
+        return replace(readouts[0], shape=tuple(shape), logits=joined([one.summed for one in readouts], axis, ends))
     index = flat_index(tuple(shape))
-    starts = (int(end) - one.shape[axis] for one, end in zip(answers, ends, strict=True))
+    starts = (int(end) - one.shape[axis] for one, end in zip(readouts, ends, strict=True))
     places = [
         index[(slice(None),) * axis + (slice(start, start + one.shape[axis]),)]
-        for one, start in zip(answers, starts, strict=True)
+        for one, start in zip(readouts, starts, strict=True)
     ]
-    return together(answers, tuple(shape), places, joined)
+    return joined_readouts(readouts, tuple(shape), places, joined)
 
 
 def _joined_maxima(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
-    """Join signals that wait for their activation behind a max pool; what was not pooled is a window of one member."""
+    """Join signals that were max-pooled before their activation; a signal without a pool is a window of one member."""
     shape = list(signals[0].shape)
     shape[axis] = int(ends[-1])
     places = flat_index(tuple(shape))
@@ -237,7 +237,7 @@ def _joined_maxima(signals: Sequence[Signal], axis: int, ends: Any) -> Signal:
 
 def merged(placed: Sequence[Signal]) -> Signal:
     """Return the sum of signals no two of which fill the same place."""
-    if any(isinstance(signal, Answer) for signal in placed):
+    if any(isinstance(signal, ReadoutSignal) for signal in placed):
         return added(placed)
     return replace(disjoint(placed), levels=_joined_levels(placed))
 

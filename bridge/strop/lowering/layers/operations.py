@@ -1,6 +1,6 @@
 """Operations of `keras.ops` in functional models: `ops.reshape(x, ...)`, `x[:, 1:]`, `1 - x`, `x >= 0.5` and their kin.
 
-Whatever only moves values about is run by Keras itself, on frames that hold the numbers of their places.
+Operations that only move values are run by Keras itself, on frames that hold the indices of their places.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import keras
 import numpy as np
 
 from strop.graph import Select
-from strop.lowering.answer import Answer, answer
 from strop.lowering.context import Context
 from strop.lowering.layers.activation import softmax
 from strop.lowering.layers.elementwise import operation_classes, recoded
 from strop.lowering.layers.merging import added, combined, merged, subtracted
 from strop.lowering.layers.pooling import reduced
+from strop.lowering.readout_signal import ReadoutSignal, as_readout
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles_operation
 from strop.lowering.signal import ONE, ZERO, FloatArray, Signal
@@ -112,7 +112,7 @@ def _pair(operation: Any, args: Args, kwargs: Kwargs) -> tuple[Any, Any]:
 
 @handles_operation(
     *operation_classes("add", "subtract", "multiply", "divide", "true_divide", "maximum", "minimum"),
-    behind_answers=True,
+    behind_readouts=True,
 )
 def _arithmetic(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     kind = _name(operation)
@@ -142,13 +142,13 @@ def _arithmetic(operation: Any, context: Context, args: Args, kwargs: Kwargs) ->
     raise Refusal(f"{kind} with this constant is neither a factor nor a shift", "use a spiking activation")
 
 
-@handles_operation(*operation_classes("negative"), behind_answers=True)
+@handles_operation(*operation_classes("negative"), behind_readouts=True)
 def _negative(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0]
     return signal.scaled(-ONE)
 
 
-@handles_operation(*operation_classes("sum", "mean", "max"), behind_answers=True)
+@handles_operation(*operation_classes("sum", "mean", "max"), behind_readouts=True)
 def _reduced(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal, axes = args[0], operation.axis
     rank = len(signal.shape) + 1
@@ -156,7 +156,7 @@ def _reduced(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Si
     counted = tuple(axis % rank - 1 for axis in axes)
     if -1 in counted or len(counted) == rank - 1 or getattr(operation, "initial", None) is not None:
         raise Refusal("it runs over the batch axis, leaves no axis, or starts at a constant", "name the axes")
-    if isinstance(signal, Answer) and _name(operation) == "Max":
+    if isinstance(signal, ReadoutSignal) and _name(operation) == "Max":
         raise Refusal("it takes the largest value of a read-out", "take it of what the model predicts")
     return reduced(context, _name(operation), signal, counted, operation.keepdims)
 
@@ -210,10 +210,10 @@ def _where(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Sign
     return condition.scaled(a - b, b, np.abs(b)) if (a - b).any() else condition.scaled(ZERO, b)
 
 
-@handles_operation(*operation_classes("cast"), behind_answers=True, casts=True)
+@handles_operation(*operation_classes("cast"), behind_readouts=True, casts=True)
 def _cast(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0]
-    whole = isinstance(signal, Answer) and signal.argmax and operation.dtype in ("int32", "int64")
+    whole = isinstance(signal, ReadoutSignal) and signal.argmax and operation.dtype in ("int32", "int64")
     if operation.dtype not in ("float32", "float64") and not whole:
         raise Refusal(f"it casts to {operation.dtype}", "cast to float32")
     return signal
@@ -224,11 +224,11 @@ def _softmax(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Si
     return softmax("softmax" if _name(operation) == "Softmax" else "log_softmax", args[0], operation.axis)
 
 
-@handles_operation(*operation_classes("argmax"), behind_answers=True)
+@handles_operation(*operation_classes("argmax"), behind_readouts=True)
 def _argmax(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Signal:
     signal: Signal = args[0].in_keras_order()
     rank = len(signal.shape) + 1
     if operation.axis is None or operation.axis % rank == 0 or operation.keepdims:
         raise Refusal("it runs over the batch axis or keeps the axis", "name one axis of a frame, and let it go")
-    found = signal if isinstance(signal, Answer) else answer("linear", signal)
+    found = signal if isinstance(signal, ReadoutSignal) else as_readout("linear", signal)
     return found.chosen(operation.axis % rank - 1)

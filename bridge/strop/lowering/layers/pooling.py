@@ -84,7 +84,7 @@ def _global_max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
 
 
 @handles(
-    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D, behind_answers=True
+    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D, behind_readouts=True
 )
 def _average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
@@ -95,7 +95,7 @@ def _average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalAveragePooling3D,
-    behind_answers=True,
+    behind_readouts=True,
 )
 def _global_average_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)

@@ -1,4 +1,4 @@
-"""Layers that are known and refused; the reasons stand in `strop.reader.not_carried`."""
+"""Registers the Keras layers that are refused, with the reasons in `strop.reader.not_carried`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from strop.lowering.rules import refuses
 from strop.reader.not_carried import REASONS
 
 for _name, _words in REASONS.items():
-    # Every layer is a Layer: those that nothing is known of are refused where no handler is found.
+    # Every layer is a Layer: unknown ones are refused where no handler is found.
     if _name != "Layer" and hasattr(keras.layers, _name):
         refuses(getattr(keras.layers, _name), *_words)

@@ -1,4 +1,4 @@
-"""Layers that move values about: they compose into the next operator and cost no step."""
+"""Layers that only move values: they compose into the next operator and cost no step."""
 
 from __future__ import annotations
 

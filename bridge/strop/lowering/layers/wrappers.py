@@ -1,4 +1,4 @@
-"""Wrappers: one layer or model on every slice of the first axis, with the same weights; and what acts in training."""
+"""Wrappers: `TimeDistributed` (one layer or model on every slice of the first axis) and `SpectralNormalization`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _slice(layer: Any, context: Context, signal: Signal) -> Signal:
     context.path = outer
     if len(outputs) != 1:
         raise Refusal("it wraps a model with several outputs", "wrap a model for each of them")
-    # Keras shows nothing of what goes on inside, only the model's output.
+    # Keras shows no layer inside, only the model's output.
     del context.observations[seen:]
     levels = outputs[0].levels
     if levels is not None and len(levels.terms) == 1 and levels.terms[0].operator is None and levels.scale.all():

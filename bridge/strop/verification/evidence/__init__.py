@@ -1,8 +1,8 @@
-"""What a report shows beside its verdict: chosen frames spike by spike, and how far potentials stay from thresholds.
+"""Evidence of a report beside its verdict: chosen frames spike by spike, and margins between potentials and thresholds.
 
-`strop.verify(..., evidence=True)` fills a `Collector` chunk by chunk with what it computes anyway; `strop.display`
-draws the `Evidence` that comes out. Its size depends on neither the number of frames nor, beyond a limit, on the
-network's.
+`strop.verify(..., evidence=True)` fills a `Collector` chunk by chunk with values that it computes anyway;
+`strop.display` draws the resulting `Evidence`. Its size depends on neither the number of frames nor, beyond a limit, on
+the network's.
 """
 
 from __future__ import annotations

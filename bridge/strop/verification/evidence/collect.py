@@ -1,4 +1,4 @@
-"""Gathering evidence while a verification runs, out of what it computes anyway."""
+"""`Collector`: gathers evidence while a verification runs, from values that it computes anyway."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXPONENTS = 2048
 
 
 class _Differing(Protocol):
-    """What `strop.verify.judge` says of a population."""
+    """A verdict of `strop.verification.judge` on a population."""
 
     @property
     def faults(self) -> BoolArray: ...
@@ -36,7 +36,7 @@ class _Differing(Protocol):
 
 
 class Collector:
-    """Gathers evidence while a verification runs: `begin` a chunk, note what comes of it, `end` it.
+    """Gathers evidence while a verification runs: `begin` a chunk, note its comparisons, `end` it.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Collector:
         self.counts = {name: np.zeros(_EXPONENTS, np.int64) for name in graph.population_names}
         self.bounds = {name: np.zeros(_EXPONENTS, np.int64) for name in graph.population_names}
         self.medians: dict[str, list[float]] = {name: [] for name in graph.population_names}
-        self.rooms = dict(_QUOTAS)
+        self.quota_left = dict(_QUOTAS)
         self.classes_seen: set[int] = set()
         self.frames: list[FrameEvidence] = []
         self.sampled_frames = self.start = 0
@@ -92,7 +92,7 @@ class Collector:
         answers = classes(self.graph, oracle)
         if answers is not None:
             self.decided["oracle"] = answers
-        for row in range(min(count, self.rooms["first"])):
+        for row in range(min(count, self.quota_left["first"])):
             self._choose(row, "first")
         kinds = truth if truth is not None else answers
         if kinds is not None:
@@ -103,7 +103,7 @@ class Collector:
             for row in np.flatnonzero(answers != truth)[: _QUOTAS["misclassified"]]:
                 self._choose(int(row), "misclassified")
 
-    def differ(self, who: str, rows: npt.NDArray[np.int64], verdicts: Mapping[str, _Differing]) -> None:
+    def differ(self, comparison: str, rows: npt.NDArray[np.int64], verdicts: Mapping[str, _Differing]) -> None:
         """Note where a comparison differs: `rows` of the chunk, and the verdicts on them."""
         faults, ties = (
             {name: getattr(verdict, kind).reshape(len(rows), -1) for name, verdict in verdicts.items()}
@@ -122,12 +122,12 @@ class Collector:
                     doubtful = np.flatnonzero(ties[name][place])[:_MOST_MARKS]
                     if len(wrong) or len(doubtful):
                         own.marks[name] = (wrong, doubtful)
-            self.differing.setdefault(int(row), {})[who] = own
+            self.differing.setdefault(int(row), {})[comparison] = own
 
-    def decide(self, who: str, answers: npt.NDArray[np.int64] | None) -> None:
+    def decide(self, comparison: str, answers: npt.NDArray[np.int64] | None) -> None:
         """Note which classes a comparison decided for in this chunk, shape `(n,)`."""
         if answers is not None:
-            self.decided[who] = answers
+            self.decided[comparison] = answers
 
     def end(
         self,
@@ -135,14 +135,14 @@ class Collector:
         oracle: Mapping[str, BoolArray],
         truth: npt.NDArray[np.int64] | None,
     ) -> None:
-        """Keep what was chosen of a chunk, and forget the rest."""
+        """Keep the chosen frames of a chunk, and drop the rest."""
         for row in sorted(self.chosen):
             self.frames.append(self._keep(row, frames, oracle, truth))
         self.start += len(next(iter(oracle.values())))
         self.chosen, self.decided, self.differing, self.near = {}, {}, {}, {}
 
     def finish(self, activity: Activity | None = None) -> Evidence:
-        """Return what was gathered, cut to the budget; `activity` goes along."""
+        """Return the evidence, cut to the budget, with `activity`."""
         for name, margins in self.margins.items():
             margins.octaves = _as_dict(self.counts[name])
             margins.bound_octaves = _as_dict(self.bounds[name])
@@ -167,9 +167,9 @@ class Collector:
         """Choose a row for a reason while there is room; return whether it is chosen."""
         if reason in self.chosen.get(row, ()):
             return True
-        if self.rooms[reason] == 0:
+        if self.quota_left[reason] == 0:
             return False
-        self.rooms[reason] -= 1
+        self.quota_left[reason] -= 1
         self.chosen.setdefault(row, []).append(reason)
         return True
 
@@ -181,7 +181,7 @@ class Collector:
             bound = np.broadcast_to(self.bound(name, some), near.shape)
             margins = self.margins[name]
             self.bounds[name] += _octaves(bound[bound > 0])
-            # Where sums are exact nothing is rounded: such bounds of 0 say nothing of the others.
+            # Bounds of 0 belong to exact sums, and are left out of the median.
             self.medians[name].append(float(np.median(bound[bound > 0])) if (bound > 0).any() else 0.0)
             margins.bound_max = max(margins.bound_max, float(bound.max()))
             margins.sampled += near.size
@@ -198,7 +198,7 @@ class Collector:
             index=self.start + row,
             reasons=tuple(self.chosen[row]),
             label=None if truth is None else int(truth[row]),
-            decisions={who: int(answers[row]) for who, answers in self.decided.items()},
+            decisions={comparison: int(answers[row]) for comparison, answers in self.decided.items()},
             inputs={view.name: _image(view, frames[view.name][row]) for view in self.inputs},
             spikes={view.name: _packed(view.of(oracle[view.name][row])) for view in self.populations},
             counts={name: int(np.count_nonzero(values[row])) for name, values in oracle.items()},

@@ -1,4 +1,4 @@
-"""What evidence is made of: margins of a population, chosen frames, and where comparisons differ in them."""
+"""Records of evidence: margins of a population, chosen frames, and where comparisons differ in them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Margins:
     ----------
     name : str
     octaves : dict of exponent to count
-        Margins of all frames and units, in the oracle's arithmetic.
+        Margins of all frames and neurons, in the oracle's arithmetic.
     exact : int
         Potentials that are equal to their threshold.
     smallest : float
         The smallest margin that is not 0; infinity if there is none.
     bound_octaves : dict of exponent to count
-        The float32 bounds of all units that are not 0, over the sampled frames.
+        The float32 bounds of all neurons that are not 0, over the sampled frames.
     bound_median, bound_max : float
         The median of those that are not 0.
     sampled, within : int
@@ -54,7 +54,7 @@ class Difference:
     ----------
     faults, ties : int
     marks : dict of population name to (int array, int array)
-        Flat indices of units at fault, and of ties; at most 200 each, and only where they were kept.
+        Flat indices of neurons at fault, and of ties; at most 200 each, and only where they were kept.
     """
 
     faults: int
@@ -78,7 +78,7 @@ class FrameEvidence:
     inputs : dict of input name to (base64 of uint8, lowest, highest value)
     spikes : dict of population name to base64 of packed bits, in the order of its view
     counts : dict of population name to number of spikes
-        Of all units, shown or not.
+        Of all neurons, shown or not.
     scores : list of (class, value)
         The read-out's values, best first.
     differences : dict of comparison to Difference
@@ -97,7 +97,7 @@ class FrameEvidence:
 
 @dataclass
 class Evidence:
-    """All that a page shows beside the numbers of a report.
+    """All evidence that a page shows beside the numbers of a report.
 
     Attributes
     ----------
@@ -108,9 +108,9 @@ class Evidence:
     frames : list of FrameEvidence
         By index.
     left_out : list of str
-        Sentences that say what the page's size did not allow.
+        Sentences that name what was left out to limit the size of the page.
     activity : Activity or None
-        How often each unit fired, over all frames.
+        Spike counts of each neuron, over all frames.
     with_keras : bool
         Whether the bounds are those of a Keras model, with what its folded layers round; otherwise of the graph.
     """

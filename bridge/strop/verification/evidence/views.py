@@ -11,19 +11,19 @@ import numpy.typing as npt
 
 from strop.graph import Graph
 
-# What the spikes and images of all chosen frames may take up, as base64, in bytes: a page stays below 5 MB.
+# Limit for the spikes and images of all chosen frames, as base64, in bytes: a page stays below 5 MB.
 BUDGET = 2_400_000
-# So many populations are shown spike by spike, and so many units of each at most.
-MOST_POPULATIONS, MOST_UNITS = 48, 65_536
-# So many frames must fit into the budget before more units of each are shown.
+# Most populations that are shown spike by spike, and most neurons of each.
+MOST_POPULATIONS, MOST_NEURONS = 48, 65_536
+# Frames that must fit into the budget before more neurons of each are shown.
 _LEAST_FRAMES = 8
-# Of a frame, so many values and channels are shown at most.
+# Most values and channels of a frame that are shown.
 _MOST_VALUES, _MOST_CHANNELS = 20_000, 16
 
 
 @dataclass(frozen=True)
 class View:
-    """Which units of a population, or values of an input, are shown: some of its maps, or of their rows and columns.
+    """Which neurons of a population, or values of an input, are shown: some of its maps, or of their rows and columns.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class View:
     shape : tuple of int
         As in the graph.
     maps, height, width : int
-        What is shown; a vector is one row.
+        Extents of the shown part; a vector is one row.
     stride : int
-        Every so many rows and columns are shown.
+        Every `stride`-th row and column is shown.
     """
 
     name: str
@@ -45,12 +45,12 @@ class View:
 
     @property
     def shown(self) -> int:
-        """Number of units that are shown."""
+        """Number of neurons that are shown."""
         return self.maps * self.height * self.width
 
     @property
     def columns(self) -> int:
-        """How many units stand in one row when drawn: a vector is wrapped into a rectangle, a full one if it can be."""
+        """Neurons in one row when drawn: a vector is wrapped into a rectangle, a full one if it can be."""
         if self.height > 1 or self.maps > 1:
             return self.width
         full = next(rows for rows in range(isqrt(self.width), 0, -1) if self.width % rows == 0)
@@ -58,15 +58,15 @@ class View:
         return columns if columns <= 3 * full else ceil(self.width**0.5)
 
     def of(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return what is shown of one frame's values of shape `shape`, as `(maps, height, width)`."""
+        """Return the shown part of one frame's values of shape `shape`, as `(maps, height, width)`."""
         maps, height, width = _as_maps(self.shape)
         cut = values.reshape(height, width, maps)[:: self.stride, :: self.stride]
         return cut[: self.height, : self.width, : self.maps].transpose(2, 0, 1)
 
-    def places(self, units: npt.NDArray[np.int64]) -> list[int]:
-        """Return where flat indices of units stand in what `of` returns, flattened; those not shown are left out."""
+    def places(self, neurons: npt.NDArray[np.int64]) -> list[int]:
+        """Return the places of neurons, given by flat indices, in the flattened result of `of`; without hidden ones."""
         most, height, width = _as_maps(self.shape)
-        rows, columns, maps = np.unravel_index(units, (height, width, most))
+        rows, columns, maps = np.unravel_index(neurons, (height, width, most))
         inside = (rows % self.stride == 0) & (columns % self.stride == 0)
         rows, columns = rows // self.stride, columns // self.stride
         inside &= (rows < self.height) & (columns < self.width) & (maps < self.maps)
@@ -82,24 +82,24 @@ def _as_maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return 1, 1, prod(shape)
 
 
-def view_of(name: str, shape: tuple[int, ...], units: int, maps: int | None = None) -> View:
-    """Return what to show of a node: at most `units` values, in whole maps if one fits, else every k-th pixel.
+def view_of(name: str, shape: tuple[int, ...], limit: int, maps: int | None = None) -> View:
+    """Return the view of a node: at most `limit` values, in whole maps if one fits, else every k-th pixel.
 
     Parameters
     ----------
     maps : int, optional
-        Show at most so many maps.
+        Most maps to show.
     """
     most, height, width = _as_maps(shape)
     if height == 1 and most == 1:
-        return View(name, shape, 1, 1, min(width, units))
-    stride = next(k for k in range(1, height * width + 1) if ceil(height / k) * ceil(width / k) <= units)
+        return View(name, shape, 1, 1, min(width, limit))
+    stride = next(k for k in range(1, height * width + 1) if ceil(height / k) * ceil(width / k) <= limit)
     rows, columns = ceil(height / stride), ceil(width / stride)
-    return View(name, shape, min(most, max(1, units // (rows * columns)), maps or most), rows, columns, stride)
+    return View(name, shape, min(most, max(1, limit // (rows * columns)), maps or most), rows, columns, stride)
 
 
 def views(graph: Graph) -> tuple[list[View], list[View], list[str]]:
-    """Return what is shown of the inputs and the populations, and sentences that say what is not."""
+    """Return the views of the inputs and of the populations, and sentences that name what is not shown."""
     inputs = [view_of(node.name, node.shape, _MOST_VALUES, _MOST_CHANNELS) for node in graph.inputs[:4]]
     left_out = [
         f"Of input {view.name}, {view.shown:,} of {prod(view.shape):,} values are shown."
@@ -115,7 +115,7 @@ def views(graph: Graph) -> tuple[list[View], list[View], list[str]]:
             f"Of {len(names):,} populations, the first {half} and the last {half} are shown spike by spike."
         )
         names = names[:half] + names[-half:]
-    cap = MOST_UNITS
+    cap = MOST_NEURONS
     sizes = [graph.population(name).size for name in names]
     while cap > 64 and _LEAST_FRAMES * sum(_encoded(min(size, cap)) for size in sizes) > BUDGET:
         cap //= 2
@@ -128,5 +128,6 @@ def views(graph: Graph) -> tuple[list[View], list[View], list[str]]:
     return inputs, shown, left_out
 
 
-def _encoded(units: int) -> int:
-    return 4 * (-(-units // 8) // 3 + 1)
+def _encoded(neurons: int) -> int:
+    """Return the bytes of one frame's packed spikes as base64."""
+    return 4 * (-(-neurons // 8) // 3 + 1)

@@ -1,0 +1,160 @@
+"""`classes`: PyNN's population, source, synapse and projection for Brian2, independent of preferences and clocks.
+
+Brian2 asks its preferences when variables are made and when code is generated, at the start of each run
+(`core/variables.py`, `codegen/optimisation.py`, `core/network.py`, read in 2.9.0). Those that bear on a spike (the
+second and the third have changed none that was tried):
+
+* `core.default_float_dtype`: the precision of variables that name none, and of constants in generated code.
+* `codegen.loop_invariant_optimisations`: rewrites `exp(-dt / tau_m)`, whose last bit decides where a threshold is met.
+* `legacy.refractory_timing`: when a neuron is refractory.
+* `core.network.default_schedule`, and the `schedule` of the network: the order within a tick.
+
+The first three are set while strop's parts are made and their code is generated, and set back; the last is checked.
+The target of the generated code changes nothing: strop's parts have NumPy code.
+
+A `SpikeSourceArray` of PyNN runs on Brian2's default clock (`cells.py`, `SpikeGeneratorGroup`), and so do its synapses;
+`Sources` follows the clock that `setup` has set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import brian2
+import numpy as np
+from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+
+from strop.errors import BackendError
+from strop_backends.pynn.common.parameters import tuned_classes
+from strop_backends.pynn.common.synapse_lists import rows_of
+
+PREFERENCES: Mapping[str, Any] = {
+    "core.default_float_dtype": np.float64,
+    "codegen.loop_invariant_optimisations": True,
+    "legacy.refractory_timing": False,
+}
+# The order within a tick that `strop_backends.pynn.brian2.dialect` builds on.
+SCHEDULE = ("start", "groups", "thresholds", "synapses", "resets", "end")
+
+
+@contextmanager
+def preferences() -> Iterator[None]:
+    """Let the preferences that could change a spike be those that strop builds on."""
+    given = {name: brian2.prefs[name] for name in PREFERENCES}
+    changed = {name: value for name, value in PREFERENCES.items() if given[name] is not value}
+    for name, value in changed.items():
+        brian2.prefs[name] = value
+    try:
+        yield
+    finally:
+        for name in changed:
+            brian2.prefs[name] = given[name]
+
+
+def require_surroundings(network: Any, dt: float) -> None:
+    """Raise `BackendError` if the clock or the schedule of PyNN's network is not the one that strop has built for.
+
+    Parameters
+    ----------
+    dt : float
+        Length of a tick in seconds, when the network was built.
+    """
+    if float(network.clock.dt_) != dt:
+        raise BackendError(
+            f"pynn-brian2: the clock's dt is {float(network.clock.dt_) * 1e3:g} ms now, the network was built for "
+            f"{dt * 1e3:g} ms; set it before strop.build, with sim.setup(timestep=...)"
+        )
+    wrong = wrong_schedule(network)
+    if wrong:
+        raise BackendError(f"pynn-brian2: spikes would be wrong, this script has {wrong}")
+
+
+def wrong_schedule(network: Any) -> str | None:
+    """Describe the order within a tick if it is not `SCHEDULE`, or return None; additional slots are allowed."""
+    order = [slot for slot in network.schedule if slot in SCHEDULE]
+    if tuple(order) == SCHEDULE:
+        return None
+    return (
+        f"the schedule {', '.join(order)} (of the network, or the preference core.network.default_schedule), where it "
+        f"must be {', '.join(SCHEDULE)}"
+    )
+
+
+def independent(group: Any, check: Callable[[], None]) -> None:
+    """Let a Brian2 group and its parts generate NumPy code under strop's preferences, after `check`."""
+    for part in (group, *group.contained_objects):
+        part.codeobj_class = NumpyCodeObject
+        object.__setattr__(part, "before_run", _under_preferences(part.before_run, check))
+
+
+def _under_preferences(before_run: Callable[..., Any], check: Callable[[], None]) -> Callable[..., Any]:
+    def run(*arguments: Any, **named: Any) -> Any:
+        check()
+        with preferences():
+            return before_run(*arguments, **named)
+
+    return run
+
+
+@lru_cache
+def classes(sim: ModuleType) -> tuple[type, type, type, type]:
+    """Return population, cell of sources, synapse and projection for `sim`, the module `pyNN.brian2`."""
+    base: Any = sim
+    from pyNN.brian2.cells import SpikeGeneratorGroup
+
+    neurons, _ = tuned_classes(sim)
+
+    class Generator(SpikeGeneratorGroup):  # type: ignore[misc]  # PyNN ships no types
+        def __init__(self, n: int, equations: Any, spike_time_sequences: Any = None) -> None:
+            # PyNN's own does not pass a clock on.
+            brian2.SpikeGeneratorGroup.__init__(
+                self, n, indices=[], times=[] * brian2.second, clock=base.simulator.state.network.clock
+            )
+
+    class Sources(base.SpikeSourceArray):  # type: ignore[misc]
+        __doc__ = base.SpikeSourceArray.__doc__
+        brian2_model = Generator
+
+    class VoltSynapse(base.StaticSynapse):  # type: ignore[misc]
+        __doc__ = base.StaticSynapse.__doc__
+
+        def _set_target_type(self, weight_units: Any) -> None:
+            # PyNN's unit for a delta cell is mV, which would round; a weight of 1 is a volt in Brian2.
+            self.translations["weight"]["forward_transform"] = lambda **given: given["weight"] * brian2.volt
+            self.translations["weight"]["reverse_transform"] = lambda **given: given["weight"] / brian2.volt
+
+    class VoltProjection(base.Projection):  # type: ignore[misc]
+        """A projection whose weights are the graph's, read and written with `get` and `set`."""
+
+        def _set_attributes(self, parameter_space: Any) -> None:
+            """Write matrices of weights or delays; all or nothing."""
+            parameter_space.evaluate(simplify=False)
+            synapses = self._brian2_synapses[0][0]
+            place = synapses.i[:], synapses.j[:]
+            columns = {name: np.broadcast_to(value, self.shape)[place] for name, value in parameter_space.items()}
+            for name, column in columns.items():
+                if not np.isfinite(column).all():
+                    raise BackendError(f"pynn-brian2: {name} of {self.label} must be finite")
+                # Both are in SI units here.
+                self._variable(name).set_value(np.asarray(column, dtype=np.float64))
+
+        def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
+            synapses = self._brian2_synapses[0][0]
+            pre, post = (np.asarray(index[:], dtype=np.float64) for index in (synapses.i, synapses.j))
+            special = {"presynaptic_index": pre, "postsynaptic_index": post}
+            return rows_of(pre, post, [special[n] if n in special else self._values(n) for n in names])
+
+        def _values(self, name: str) -> Any:
+            """Return one value for each synapse in PyNN's unit, or the graph's for weights."""
+            values = self._variable(name).get_value()
+            return values / float(brian2.ms) if name == "delay" else values
+
+        def _variable(self, name: str) -> Any:
+            synapses = self._brian2_synapses[0][0]
+            return (synapses.pre if name == "delay" else synapses).variables[name]
+
+    return neurons, Sources, VoltSynapse, VoltProjection

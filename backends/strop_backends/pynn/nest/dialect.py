@@ -1,0 +1,386 @@
+"""`NestDialect`: PyNN on NEST, `iaf_psc_delta` without memory, a frame per tick.
+
+Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
+(`tests/unit/pynn/test_nest_rules.py`):
+
+* `update`: `V = P30 (y0 + I_e) + P33 V + spikes`, then the threshold: a spike iff `V >= V_th`, equality
+  included; all of it in float64, relative to `E_L`, which is 0 here. Spikes that arrive in a step count in
+  that step; the spike they cause is stamped with the same time, so that a delay of d ticks makes it d ticks
+  later than its source's.
+* `P33 = exp(-h / tau_m)` and `P30 = tau_m / C_m (1 - P33)`. With `tau_m = 2^-k <= h / 1024` the exponential
+  underflows to exactly 0: nothing is left over from one step to the next, whether the neuron fired or not. With
+  `C_m = tau_m`, a power of two, `P30` is exactly 1: `I_e` is the bias, and `V = bias + sum of weights` is
+  what the oracle computes.
+* `t_ref = 0` gives 0 refractory steps. `V_reset` must be below `V_th`; with `P33 = 0` its value is never
+  seen.
+* Weights are in mV and may have any sign; the delay is at least one tick.
+* A current that arrives in a tick is kept in `y0` at the end of `update` and counts in the next tick. A
+  `step_current_generator` sends one tick ahead, and its events take their delay of at least a tick
+  (`models/step_current_generator.cpp`, `update`, read in an older version of NEST, tried out in 3.10): with an
+  amplitude time of T ticks and a delay of one, the value counts in tick T + 2. `I_e + y0` is the oracle's
+  `bias + sum W x`, one rounding of the same two numbers.
+* Amplitude times must be positive, on the grid and strictly increasing (`validate_time_`); those that have passed
+  are skipped without a warning, and `set` starts from the first again. The last amplitude stays.
+* In `nest.Connect`, arrays of ids with the rule `one_to_one` take one weight per synapse; a parameter that is
+  given in the synapse's defaults instead costs nothing per synapse (0.4 against 0.9 microseconds with the
+  label as an array).
+
+* Time is counted in tics, 1000 to a millisecond unless told otherwise; a resolution is a whole number of them
+  (`nestkernel/simulation_manager.cpp`, `set_status`). `min_delay` and `max_delay` are rounded to steps by a product
+  and a comparison of floats (`nestkernel/delay_checker.cpp`, `set_min_max_delay_`; `nest_time.cpp`, `fromstamp`), so
+  that a `min_delay` of 0.7 at steps of 0.7 is none: they are set a little above and below their intended values.
+* Settings of a kernel stay until `ResetKernel`, which takes nodes, copies of models and changed defaults away.
+  Once there are nodes, resolution, tics, threads and waveform relaxation cannot be changed. The number of threads and
+  the size of buffers change no spike, seeds do not come in; grid-based and precise neurons live side by side.
+* `nest.Simulate` sorts the synapses.
+
+In PyNN 0.13, `pyNN/nest`:
+
+* Weights, biases and a cell's potential need corrections: `strop_backends.pynn.nest.cells`.
+* A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is
+  taken off the times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at
+  time 0, so the first possible time is `min_delay + dt`. PyNN connects the two when `run` is called, with
+  NEST's default synapse; here that is done at once, with a synapse of its own.
+* `setup` makes generators' times precise by default (`control.py`); here times are whole ticks, rounded by NEST.
+* `run` simulates one `min_delay` past what was asked for, so that recorders have received all spikes
+  (`simulator.py`). `reset` goes on in NEST's time and keeps an offset; it sets sources back to what PyNN knows of
+  them, which is nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import numpy as np
+
+from strop.errors import BackendError
+from strop.graph import Graph, Population, Projection
+from strop_backends.pynn.common.connector import SynapseArrays
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.nest.cells import PLAIN_SYNAPSE, classes, settings
+from strop_backends.pynn.nest.warning_filter import quiet_nest
+
+# 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
+# `NUM_BITS_LCID`, `invalid_lcid`).
+_MOST_SYNAPSES = 2**27 - 1
+# In ms; a time step is a whole number of them.
+TIC = 0.001
+# Ticks from a generator to its parrot.
+_PARROT = 1
+# Prefix of the name of a copied model, by which one kernel is told from the next.
+_MARK = "strop_kernel_"
+# Settings that a script can only make before there are nodes, with NEST's defaults (`nestkernel/nest_time.h`,
+# `vp_manager.cpp`).
+_FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_ms": 1000.0}
+
+
+def load() -> ModuleType:
+    """Import `pyNN.nest` without NEST's banner on standard output."""
+    given = os.environ.get("PYNEST_QUIET")
+    os.environ["PYNEST_QUIET"] = "1"
+    try:
+        with quiet_nest():
+            import pyNN.nest
+    finally:
+        if given is None:
+            del os.environ["PYNEST_QUIET"]
+    module: ModuleType = pyNN.nest
+    return module
+
+
+class NestDialect(Dialect):
+    """NEST 3.9 or newer through PyNN."""
+
+    name: ClassVar[str] = "pynn-nest"
+    how_to_let_go: ClassVar[str] = ", nest.ResetKernel()"
+    # In NEST (40), the arrays of ids, weights and delays for it, and the three that they are made from, sorted.
+    bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
+
+    def __init__(self, sim: ModuleType) -> None:
+        super().__init__(sim)
+        with quiet_nest():
+            import nest
+        self.nest = nest
+        self.cell, self.synapse, self.projection = classes(sim)
+        self._recorded: dict[str, tuple[int, int]] = {}
+        self._recorder: Any = None
+
+    @staticmethod
+    def load() -> ModuleType:
+        """Import `pyNN.nest`."""
+        return load()
+
+    # Setting up
+    # ---------------------------------------------------------------------------------------------------
+
+    def setup(self, timestep: float, longest_delay: int, threads: int = 1, spread: int = 1, **options: Any) -> None:
+        """Set NEST up.
+
+        Parameters
+        ----------
+        threads : int
+            Number of NEST's threads.
+        spread : int
+            As for SpiNNaker, to try it out where every spike can be seen; NEST itself gains nothing by it.
+        options
+            Go to PyNN's `setup`.
+        """
+        if not isinstance(threads, int) or threads < 1:
+            raise BackendError(f"{self.name}: threads must be a positive integer, got {threads!r}")
+        tics = timestep / TIC
+        if round(tics) < 1 or not math.isclose(tics, round(tics), rel_tol=1e-9):
+            raise BackendError(
+                f"{self.name}: a timestep of {timestep} ms cannot be had: NEST counts in tics of {TIC} ms, and a time "
+                f"step is a whole number of them, for example {max(1, round(tics)) * TIC:g}"
+            )
+        self.spread_over(spread)
+        ticks = longest_delay * spread + spread - 1
+        # NEST rounds the one down and the other up to whole steps; exactly on a step the result is not defined.
+        delays = {"min_delay": 1.001 * timestep, "max_delay": max(1.001, ticks - 0.25) * timestep}
+        settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
+        with quiet_nest():
+            self.sim.setup(timestep=timestep, **delays, **settings)
+
+    def check_setup(self, longest_delay: int) -> None:
+        """Refuse precise spike times, a least delay of more than a tick, and several processes."""
+        state = self.sim.simulator.state
+        with quiet_nest():
+            if state.num_processes > 1:
+                raise BackendError(f"{self.name} runs in one process, NEST was started in {state.num_processes} (MPI)")
+            if state.spike_precision != "on_grid":
+                raise BackendError(
+                    f"pyNN.nest is set up with precise spike times (PyNN's default); {self._advice(longest_delay)}"
+                )
+            if round(state.min_delay / self.dt) != 1:
+                raise BackendError(
+                    f"pyNN.nest is set up with a least delay of {state.min_delay} ms, a graph needs one of a time step "
+                    f"({self.dt:g} ms); {self._advice(longest_delay)}"
+                )
+
+    def _advice(self, longest_delay: int) -> str:
+        step, longest = f"{self.dt:g}", f"{longest_delay * self.dt:g}"
+        return (
+            f"call sim.setup(timestep={step}, min_delay={step}, max_delay={longest}, spike_precision='on_grid'), "
+            f"max_delay being the longest delay of this graph or more"
+        )
+
+    def advice_on_delays(self, longest_delay: int) -> str:
+        """Name `max_delay`."""
+        return self._advice(longest_delay)
+
+    # Occupation of the kernel
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def kernel_mark(self) -> object:
+        """The name of a copied model, which `ResetKernel`, and so PyNN's `setup`, removes."""
+        with quiet_nest():
+            marks = [name for name in self.nest.node_models if name.startswith(_MARK)]
+            if not marks:
+                marks.append(f"{_MARK}{uuid4().hex}")
+                self.nest.CopyModel("parrot_neuron", marks[0])
+        return marks[0]
+
+    def holds(self, mark: object) -> bool:
+        """Whether the kernel has not been reset since."""
+        return mark in self.nest.node_models
+
+    def size(self) -> int:
+        """NEST's nodes."""
+        with quiet_nest():
+            return int(self.nest.network_size)
+
+    def occupant(self, settings: bool) -> str | None:
+        """Nodes, or settings that `ResetKernel` would undo."""
+        with quiet_nest():
+            if self.nest.network_size:
+                return f"{self.nest.network_size:,} nodes in NEST's kernel"
+            if not settings:
+                return None
+            changed = [name for name, value in _FRESH.items() if self.nest.get(name) != value]
+            # PyNN's `setup` makes a folder for NEST to write to, `end` removes it.
+            if os.path.isdir(self.nest.get("data_path")):
+                changed.append("data_path")
+            try:
+                # NEST refuses that where a model's defaults were changed or copied, and does nothing otherwise
+                # (`nestkernel/simulation_manager.cpp`, `set_status`).
+                self.nest.set(resolution=self.nest.resolution)
+            except self.nest.NESTError:
+                changed.append("defaults of models")
+        return f"settings of NEST's kernel ({', '.join(changed)})" if changed else None
+
+    def release(self) -> None:
+        """Leave a kernel as it is when NEST has been imported."""
+        with quiet_nest():
+            self.sim.end()
+            self.nest.ResetKernel()
+
+    def longest_delay(self, population: Population) -> int | None:
+        """The `max_delay` of `setup`, the same for all populations."""
+        with quiet_nest():
+            return round(float(self.sim.simulator.state.max_delay) / self.dt)
+
+    def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
+        """Refuse a projection of more synapses than NEST numbers: 2^27 - 1 for each thread and model of synapse."""
+        with quiet_nest():
+            limit = _MOST_SYNAPSES * int(self.sim.simulator.state.threads)
+        for p in carried:
+            count = p.operator.synapse_count
+            if count > limit:
+                raise BackendError(
+                    f"{self.name}: {count:,} synapses lead from {p.source!r} to {p.target!r}, NEST holds {limit:,} of "
+                    "one kind on this number of threads; give it more (threads=N)"
+                )
+
+    @property
+    def epoch(self) -> object:
+        """PyNN's segment, a new one after each `reset`."""
+        return self.sim.simulator.state.segment_counter
+
+    @property
+    def _offset(self) -> int:
+        """Ticks that NEST had run when PyNN's time was set back to 0."""
+        offset: float = self.sim.simulator.state._time_offset
+        return round(offset / self.dt)
+
+    def first_free_tick(self) -> int:
+        """A generator spikes one tick from now at the earliest, its parrot one tick later."""
+        with quiet_nest():
+            now: float = self.sim.simulator.state.t_kernel
+        return round(now / self.dt) - self._offset + 1 + _PARROT
+
+    # Building
+    # -----------------------------------------------------------------------------------------------------
+
+    def sources(self, label: str, size: int) -> Any:
+        """Spike generators with their parrots."""
+        with quiet_nest():
+            sources = super().sources(label, size)
+            sources.node_collection_source.set(settings(self.nest, "spike_generator"))
+            sources.node_collection.set(settings(self.nest, "parrot_neuron"))
+            synapse = {**PLAIN_SYNAPSE, "delay": _PARROT * self.dt}
+            self.nest.Connect(sources.node_collection_source, sources.node_collection, "one_to_one", synapse)
+            # PyNN would connect them at the first run.
+            sources._deferred_parrot_connections = False
+        return sources
+
+    def neurons(self, population: Population) -> Any:
+        """`iaf_psc_delta` neurons without memory: `V = bias + input`, a spike iff `V >= threshold`."""
+        threshold, bias = population.threshold.reshape(-1), population.bias.reshape(-1)
+        tau = 2.0 ** math.floor(math.log2(self.dt / 1024))
+        with quiet_nest():
+            # cm is in nF: 2^-k / 1000 * 1000 is 2^-k again, because scaling by a power of two rounds nothing.
+            cell = self.cell(cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=-1.0, v_thresh=0.0, tau_refrac=0.0)
+            neurons = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+            neurons.node_collection.set(settings(self.nest, "iaf_psc_delta"))
+            reset = np.minimum(threshold, 0.0) - 1.0
+            neurons.node_collection.set(V_reset=reset.tolist(), V_th=threshold.tolist(), I_e=bias.tolist())
+        return neurons
+
+    def drive(self, population: Population, neurons: Any) -> Any:
+        """A `step_current_generator` for each cell: PyNN's own multiplies by 1000, which would round."""
+        with quiet_nest():
+            generators = self.nest.Create("step_current_generator", population.size)
+            generators.set(settings(self.nest, "step_current_generator"))
+            synapse = {**PLAIN_SYNAPSE, "delay": self.dt}
+            self.nest.Connect(generators, neurons.node_collection, "one_to_one", synapse)
+            # Stimulating devices are there once for each thread, each with its times and values.
+            self.bytes_per_value = 32 + 16 * int(self.sim.simulator.state.threads)
+        return generators
+
+    def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
+        """Set the generators' amplitudes; see the module's docstring."""
+        # After the last frame the generators are silent.
+        ends = np.append(ticks, ticks[-1] + self.ticks_per_step) - 2
+        with quiet_nest():
+            times = [(ends + late + self._offset) * self.dt for late in range(self.spread)]
+            drive.set(
+                [
+                    {"amplitude_times": times[neuron % self.spread], "amplitude_values": np.append(column, 0.0)}
+                    for neuron, column in enumerate(values.T)
+                ]
+            )
+
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
+        """Whole arrays to `nest.Connect`."""
+        delay = ticks * self.dt
+        with quiet_nest():
+            return self.projection(
+                source,
+                target,
+                SynapseArrays(pre, post, weight, delay),
+                self.synapse(weight=0.0, delay=float(np.max(delay))),
+                label=f"{source.label}->{target.label}",
+            )
+
+    def play(self, population: Any, neurons: IntArray, ticks: IntArray) -> None:
+        """Set the generators' times, in NEST itself."""
+        with quiet_nest():
+            # Whole ticks first: the difference of two times need not be a time of the grid.
+            times = (ticks - _PARROT + self._offset) * self.dt
+            parts = by_neuron(neurons, times, population.size)
+            population.node_collection_source.set([{"spike_times": part} for part in parts])
+
+    def reset(self, ticks: int) -> None:
+        """PyNN's `reset`, after all spikes under way have arrived."""
+        state = self.sim.simulator.state
+        given = state.t_flush
+        try:
+            with quiet_nest(), warnings.catch_warnings():
+                # PyNN cannot promise a full reset in general; neurons without memory have one.
+                warnings.filterwarnings("ignore", message="Full reset functionality is not available")
+                state.t_flush = max(given, (ticks + 2) * self.dt)
+                self.sim.reset()
+        finally:
+            state.t_flush = given
+
+    def read_weights(self, projection: Any) -> Synapses:
+        """NEST's own values."""
+        found = projection.nest_connections
+        pre, post, weights = projection._columns(["weight"], found)
+
+        def write(values: FloatArray) -> None:
+            with quiet_nest():
+                found.set({"weight": values.tolist()})
+
+        return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
+
+    def record(self, populations: Mapping[str, Any]) -> None:
+        """Connect one recorder to all."""
+        nest = self.nest
+        with quiet_nest():
+            self._recorder = nest.Create("spike_recorder", params=settings(nest, "spike_recorder"))
+            for name, population in populations.items():
+                ids = population.node_collection
+                nest.Connect(ids, self._recorder, syn_spec={**PLAIN_SYNAPSE, "delay": self.dt})
+                # The ids of one population follow each other (`nestkernel/node_manager.cpp`, `add_node`).
+                self._recorded[name] = (int(population.all_cells[0]), population.size)
+
+    def take(self) -> dict[str, Events]:
+        """Read the recorder's arrays."""
+        events = self._recorder.get("events")
+        self._recorder.n_events = 0
+        senders = np.asarray(events["senders"], dtype=np.int64)
+        step = 1.0 if self._recorder.get("time_in_steps") else self.dt
+        ticks = np.rint(np.asarray(events["times"]) / step).astype(np.int64) - self._offset
+        found = {}
+        for name, (first, size) in self._recorded.items():
+            ours = (senders >= first) & (senders < first + size)
+            found[name] = (senders[ours] - first, ticks[ours])
+        return found
+
+    def run_until(self, tick: int) -> None:
+        """Simulate up to `tick`; an error of NEST's becomes a `BackendError`."""
+        with quiet_nest():
+            try:
+                super().run_until(tick)
+            except self.nest.NESTError as error:
+                raise BackendError(f"NEST stopped: {error}") from error

@@ -1,0 +1,1 @@
+"""NEURON behind PyNN: the `dialect` with the rules of NEURON, its `projections`, and `surroundings` for tests."""

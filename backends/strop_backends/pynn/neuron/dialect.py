@@ -1,0 +1,367 @@
+"""`NeuronDialect`: PyNN on NEURON, `IF_curr_exp` in spaced mode, a frame in every fourth tick.
+
+There is no delta cell, so the factor from summed weight to membrane potential is calculated from the cell's
+equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
+(`tests/unit/pynn/test_neuron_rules.py`):
+
+* A weight is added to a current, `i' = -i / tau_syn` (`nmodl/expisyn.mod`), solved by `cnexp`: over a tick it
+  is multiplied by `exp(-dt / tau_syn)`. With `tau_syn = dt / 1024` that is exactly 0, so the current lasts
+  one tick, whatever its size: all neurons that fire for a frame cross the threshold in the same tick, and the next
+  layer's input is as synchronous as this one's. (With a slower current strong inputs would cross earlier than weak
+  ones, and no margin could be stated for the next layer.)
+* The membrane takes a backward Euler step: `V' = (V + (dt / cm) I) / (1 + dt / tau_m)`. So the peak, one tick
+  after the arrival, is `I * dt / (cm (1 + dt / tau_m))`: proportional to the summed weight. With `tau_m = dt
+  / 2^20` a 2^-20th is left over after a tick, a 2^-80th after four: nothing that float64 could see. `cm =
+  2^20 dt / (1 + 2^20)` makes the factor 2^-20. (A factor of 1 would take a millionth of that capacitance, and
+  is then met to 9e-13 only; here to 2^-52.)
+* The threshold is strict, and it is a `WATCH` (`nmodl/reset.mod`, `ResetRefrac`): it fires when the condition
+  *becomes* true. A neuron at rest must be below it, so thresholds that are not positive are lifted, and that
+  constant and the bias arrive as a spike from a source that spikes once in each step.
+* After a spike the membrane is clamped to `v_reset` for `tau_refrac`, a tick: one spike per frame.
+* The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered
+  by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires.
+  **What it resolves**: a potential that is less than `2^-44 * threshold` below its threshold fires, too
+  (6e-14 for a threshold of 1).
+* Input values are the `amp` of an `IClamp`, played from a `Vector`: an event for each time
+  (`nrncvode/vrecord.cpp`, `VecPlayStep::deliver`), so that a value set at T lifts the membrane in the step from T
+  to T + dt, as a spike that arrives at T does. A tick later it is set to 0 again. It contains the bias and the
+  lift of the threshold. (PyNN's `StepCurrentSource` is such a clamp with loops in Python over all its times;
+  `electrodes.py`.) `Vector.play` is read when the simulation is initialised, as the times of a `VecStim` are.
+* A `VecStim` takes its times when the simulation is initialised (`nmodl/vecstim.mod`): frames are presented
+  before the first `run`, or after a reset. Times are met to half a step (`nrncvode/netcvode.cpp`,
+  `deliver_net_events`), so that the roundings in `t`, which is a running sum, do not matter.
+* Settings of a script that change spikes, tried out one by one: `secondorder` (another integration of the
+  membrane), `dt` after the cells were made, CVode (steps of a variable length), more than one thread (NEURON stops:
+  its least delay is 0 here), CoreNEURON (which takes PyNN's mechanisms only where they are compiled for it). Each of
+  them is refused by name, whenever PyNN runs. Nothing depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the
+  cache, the compression of spikes, `condition_order` or PyNN's `min_delay`.
+* PyNN's `setup` forgets cells but does not take them away, and keeps every projection (`projections.py`,
+  `_projections`): networks built before are simulated along. A runner removes its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from strop.errors import BackendError, BackendMissingError
+from strop.graph import Population
+from strop_backends.pynn.common.connector import SynapseArrays
+from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
+from strop_backends.pynn.common.parameters import Tuning, tuned_classes
+from strop_backends.pynn.neuron.projections import projection_class
+
+# Subtracted from a threshold, relative to it: more than the roundings on the way to the membrane.
+RESOLUTION = 2.0**-44
+# Membrane time constants in a tick; its inverse is the share of the potential that is left after a tick.
+_LEAK = 2.0**20
+# Membrane potential in mV for a summed weight of 1 nA.
+PEAK = 2.0**-20
+# NEURON's own `dt` and steps in a millisecond (`nrnoc/init.cpp`; 1 / dt in PyNN).
+_STEP = (0.025, 40.0)
+
+
+class NeuronDialect(Dialect):
+    """NEURON 8 or newer through PyNN."""
+
+    name: ClassVar[str] = "pynn-neuron"
+    timestep: ClassVar[float] = 0.1
+    ticks_per_step = 4
+    latency = 1
+    # A NetCon, and PyNN's Connection and its place in two dictionaries.
+    bytes_per_synapse: ClassVar[int] = 1500
+    # Time and value, of the current and of its end; and the currents of all cells once more.
+    bytes_per_value: int = 48
+
+    # `dt` and `steps_per_ms` of before strop set NEURON up.
+    given: ClassVar[tuple[float, float]] = _STEP
+    # Sections that runners have left.
+    _left: ClassVar[list[Any]] = []
+
+    def __init__(self, sim: ModuleType) -> None:
+        super().__init__(sim)
+        self.population, _ = tuned_classes(sim)
+        self.projection = projection_class(sim)
+        self.h = sim.simulator.h
+        self._recorded: dict[str, Any] = {}
+        self._neurons: list[Any] = []
+        self._built_for = 0.0
+
+    @staticmethod
+    def load() -> ModuleType:
+        """Import `pyNN.neuron`; PyNN compiles its mechanisms where that has not been done."""
+        # NEURON looks for a display while it is imported, and warns where there is none (`neuron/__init__.py`); what
+        # the user has set stands.
+        given = os.environ.get("NEURON_MODULE_OPTIONS")
+        os.environ.setdefault("NEURON_MODULE_OPTIONS", "-nogui")
+        path = os.environ.get("PATH", "")
+        # PyNN looks for nrnivmodl on the PATH, where an environment that is not activated has not put it.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+        try:
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+                warnings.filterwarnings("ignore", message="mpi4py not available")
+                import pyNN.neuron
+        except (OSError, TypeError) as error:
+            # TypeError: PyNN did not find nrnivmodl, and goes on with a path of None.
+            raise BackendMissingError(
+                f"PyNN's mechanisms for NEURON are not compiled ({error}); run nrnivmodl in the folder "
+                "pyNN/neuron/nmodl, or put nrnivmodl and a C compiler on the PATH"
+            ) from error
+        finally:
+            os.environ["PATH"] = path
+            if given is None:
+                del os.environ["NEURON_MODULE_OPTIONS"]
+        module: ModuleType = pyNN.neuron
+        return module
+
+    # Setting up
+    # ---------------------------------------------------------------------------------------------------
+
+    def setup(self, timestep: float, longest_delay: int, **options: Any) -> None:
+        """Set NEURON up; options go to PyNN's `setup`."""
+        claim = CLAIMS.get(self.name)
+        if claim is None or not self.holds(claim.mark):
+            NeuronDialect.given = (self.h.dt, self.h.steps_per_ms)
+        longest = longest_delay * self.ticks_per_step * timestep
+        self.sim.setup(timestep=timestep, min_delay=timestep, max_delay=longest, **options)
+
+    def check_setup(self, longest_delay: int) -> None:
+        """Refuse settings that change spikes, now and whenever PyNN runs."""
+        self._built_for = self.dt
+        self._check_settings()
+        # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
+        self.sim.simulator.state.current_sources.append(_Watch(self._check_settings))
+
+    def check_surroundings(self) -> None:
+        """Refuse settings that change spikes, and frames while the simulation is under way."""
+        self._check_settings()
+        if self.sim.simulator.state.running:
+            raise BackendError(f"{self.name}: present frames before the first sim.run(), or after sim.reset()")
+
+    def _check_settings(self) -> None:
+        wrong = self._wrong(self._built_for)
+        if wrong:
+            raise BackendError(f"{self.name}: spikes would be wrong: {wrong}")
+
+    def _wrong(self, dt: float) -> str:
+        """Describe settings that make spikes wrong in a network built for steps of `dt` ms; empty if there are none."""
+        state, h = self.sim.simulator.state, self.h
+        processes, threads = int(state.parallel_context.nhost()), int(state.parallel_context.nthread())
+        wrong = {
+            f"h.dt is {h.dt:g} ms, the network was built for {dt:g} ms": h.dt != dt,
+            f"h.secondorder is {h.secondorder:g}, it must be 0": h.secondorder != 0,
+            "CVode is active (use_cvode), steps must have one length": bool(state.cvode.active()),
+            f"NEURON has {threads} threads, it must have 1 (ParallelContext.nthread)": threads != 1,
+            f"NEURON was started in {processes} processes (MPI), it must be 1": processes != 1,
+            "CoreNEURON is enabled": bool(getattr(sys.modules.get("neuron.coreneuron"), "enable", False)),
+        }
+        return "; ".join(what for what, is_so in wrong.items() if is_so)
+
+    # Occupation of NEURON
+    # ---------------------------------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """Sections and connections."""
+        return sum(1 for _ in self.h.allsec()) + int(self.h.List("NetCon").count())
+
+    def occupant(self, settings: bool) -> str | None:
+        """Sections and connections, also those that are not PyNN's; or another `dt`."""
+        counts = self._foreign()
+        if any(counts):
+            # Connections and cells refer to each other, and so outlive their populations for a while.
+            gc.collect()
+            counts = self._foreign()
+        if any(counts):
+            return f"{counts[0]:,} sections and {counts[1]:,} connections in NEURON"
+        if not settings:
+            return None
+        wrong = self._wrong(self.h.dt)
+        return wrong or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
+
+    def _foreign(self) -> tuple[int, int]:
+        """Count sections, and connections with a target, without those that runners have left."""
+        own = {*self._left, self.sim.simulator.dummy}
+        connections = self.h.List("NetCon")
+        targets = [connections.o(n).syn() for n in range(int(connections.count()))]
+        lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec in own)]
+        return sum(section not in own for section in self.h.allsec()), len(lead)
+
+    def release(self) -> None:
+        """Remove the network as far as NEURON allows, and set the time step back."""
+        from pyNN.neuron.projections import _projections
+
+        self.sim.end()
+        _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
+        self.sim.simulator.initializer.clear()
+        self.sim.simulator.state.clear()
+        for own in (cell for neurons in self._neurons for cell in neurons.all_cells):
+            # A section outlives its population: it and its attributes refer to each other in ways that Python's garbage
+            # collection does not see. It stays, without attributes.
+            self._left.append(own._cell)
+            own._cell.__dict__.clear()
+        self._neurons.clear()
+        self.h.dt, self.h.steps_per_ms = NeuronDialect.given
+        NeuronDialect.given = _STEP
+
+    # Time
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> object:
+        """PyNN's segment, a new one after each `reset`."""
+        return self.sim.simulator.state.segment_counter
+
+    def first_free_tick(self) -> int:
+        """The tick behind now."""
+        return round(float(self.sim.get_current_time()) / self.dt) + 1
+
+    def rewind(self) -> None:
+        """Initialise again, so that sources take new times."""
+        if self.sim.simulator.state.running:
+            self.sim.simulator.state.reset()
+
+    # Building
+    # -----------------------------------------------------------------------------------------------------
+
+    def neurons(self, population: Population) -> Any:
+        """`IF_curr_exp` with a current that lasts one tick."""
+        dt = self.dt
+        threshold, bias = population.threshold.reshape(-1).copy(), population.bias.reshape(-1).copy()
+        scale = PEAK * (1.0 - RESOLUTION)
+        cell = self.sim.IF_curr_exp(
+            cm=capacitance(dt),
+            tau_m=dt / _LEAK,
+            v_rest=0.0,
+            v_reset=0.0,
+            v_thresh=(threshold + lift(threshold)) * scale,
+            tau_refrac=dt,
+            tau_syn_E=dt / 1024,
+            tau_syn_I=dt / 1024,
+            i_offset=0.0,
+        )
+        neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+
+        def write_threshold(lifted: FloatArray) -> None:
+            for own, value in zip(neurons.all_cells, lifted * scale, strict=True):
+                own._cell.v_thresh = value
+
+        neurons.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
+        self._neurons.append(neurons)
+        return neurons
+
+    def attach_standing(self, neurons: Any, projection: Any, post: IntArray) -> None:
+        """Let changes of biases and thresholds reach the synapses that bring them."""
+        by_neuron = {c.postsynaptic_index: c for c in projection.connections}
+
+        def write_standing(values: FloatArray) -> None:
+            for neuron, value in zip(post.tolist(), values, strict=True):
+                by_neuron[neuron].weight = value
+
+        neurons.tuning.standing, neurons.tuning.write_standing = post, write_standing
+
+    def drive(self, population: Population, neurons: Any) -> Any:
+        """An `IClamp` in each cell, with the vectors of its amplitudes and times."""
+        h = self.sim.simulator.h
+        parts = []
+        for cell in neurons.all_cells:
+            clamp = h.IClamp(0.5, sec=cell._cell)
+            clamp.delay, clamp.dur, clamp.amp = 0.0, 1e12, 0.0
+            parts.append((clamp, h.Vector(), h.Vector()))
+        neurons.tuning.driven = True
+        return parts, neurons.tuning
+
+    def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
+        """Fill the vectors: each value in the tick before the one in which it counts, then 0."""
+        parts, tuning = drive
+        currents = np.zeros((values.shape[1], 2 * len(ticks)))
+        currents[:, ::2] = ((values + tuning.bias) + tuning.lift).T
+        start = ticks - self.latency
+        times = np.stack([start, start + 1], axis=1).reshape(-1) * self.dt
+        for (clamp, amplitude, when), current in zip(parts, currents, strict=True):
+            amplitude.from_python(current)
+            when.from_python(times)
+            amplitude.play(clamp._ref_amp, when)
+        tuning.frozen = "the values injected into them contain the biases; set them before any frame is presented"
+
+    def standing_weights(self, population: Population) -> FloatArray | None:
+        """The bias, and the lift of the threshold."""
+        return population.bias.reshape(-1) + lift(population.threshold.reshape(-1))
+
+    def project(
+        self, source: Any, target: Any, pre: IntArray, post: IntArray, weight: FloatArray, ticks: int | IntArray
+    ) -> Any:
+        """PyNN's own list connector: NEURON takes its synapses one by one."""
+        # There is no spread here: one delay for all.
+        delay = int(np.max(ticks)) * self.dt
+        return self.projection(
+            source,
+            target,
+            SynapseArrays(pre, post, weight, delay),
+            self.sim.StaticSynapse(weight=0.0, delay=delay),
+            receptor_type="excitatory",
+            label=f"{source.label}->{target.label}",
+        )
+
+    def read_weights(self, projection: Any) -> Synapses:
+        """The weight of each `NetCon`."""
+        connections = list(projection.connections)
+        table = np.array([(c.presynaptic_index, c.postsynaptic_index, c.weight) for c in connections], dtype=np.float64)
+        pre, post, weights = table.T
+
+        def write(values: FloatArray) -> None:
+            for connection, value in zip(connections, values.tolist(), strict=True):
+                connection.weight = value
+
+        return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
+
+    def record(self, populations: Mapping[str, Any]) -> None:
+        """Let PyNN record spikes."""
+        for name, population in populations.items():
+            population.record("spikes")
+            self._recorded[name] = population
+
+    def take(self) -> dict[str, Events]:
+        """Read the cells' vectors, and empty them."""
+        found = {}
+        for name, population in self._recorded.items():
+            vectors = [cell._cell.spike_times for cell in population.all_cells]
+            times = [np.array(vector.as_numpy()) for vector in vectors]
+            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
+            found[name] = (neurons, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
+            for vector in vectors:
+                vector.resize(0)
+        return found
+
+
+def capacitance(dt: float) -> float:
+    """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by
+    `PEAK` mV."""
+    return dt / (PEAK * (1.0 + _LEAK))
+
+
+def lift(threshold: FloatArray) -> FloatArray:
+    """Return the lift of thresholds, so that a neuron without input is below them: 0 where they are positive."""
+    size = np.where(threshold == 0, 0.5, np.abs(threshold))
+    lifted: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))
+    return lifted
+
+
+class _Watch:
+    """Looks like a current source to PyNN, and checks settings before each run."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+        self._devices = (None,)
+
+    def _update_iclamp(self, device: None, until: float) -> None:
+        self._check()

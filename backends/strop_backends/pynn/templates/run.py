@@ -1,0 +1,377 @@
+#!/usr/bin/env python
+"""Template: `write_pynn` and `write_spinnaker` in `../export.py` copy this file as it is into a folder, as `run.py`.
+
+It runs a sharpened (Whetstone) network on a PyNN simulator, and compares every spike with what is expected.
+
+    python run.py nest [--threads N] [--limit N]
+    python run.py brian2 [--limit N]
+    python run.py spiNNaker [--virtual] [--limit N] [--spread TICKS] [--neurons-per-core N]
+
+The neurons have no memory: in each step a neuron adds up its bias and the weights of the spikes that arrive, spikes if
+the sum is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a population of
+depth d (the number of layers before it) at step n + d.
+
+Beside this script are
+    standalone.py  what the scripts for all simulators share
+    network.json   populations and projections
+    network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
+    frames.npz     input spikes, input values of single neurons, spikes that are expected (for SpiNNaker, in its
+                   arithmetic), and labels
+
+It needs PyNN, the simulator and NumPy. It ends with 0 if every spike is as expected, with 1 if one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# For `python -I` and `runpy`, which do not look beside the script.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import standalone
+
+
+class Nest:
+    """NEST: `iaf_psc_delta` adds its input in the step in which it arrives and spikes if V >= V_th."""
+
+    timestep = 1.0  # ms
+    ticks_per_step = 1  # a frame in every tick
+    latency = 0  # a neuron spikes in the tick in which its input arrives
+    first_tick = 2  # a source is a generator and a relay behind it, and cannot spike earlier
+
+    def __init__(self, arguments: argparse.Namespace, network: dict[str, Any]) -> None:
+        # PyNN 0.13 calls NEST 3.10 in ways that NEST warns of each time.
+        os.environ.setdefault("PYNEST_QUIET", "1")
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"nest\.|pyNN\.")
+        logging.getLogger("PyNN").setLevel(logging.ERROR)
+        import nest
+        import pyNN.nest as sim
+
+        self.sim, self.nest = sim, nest
+        longest = (1 + max((p["delay"] for p in network["projections"]), default=1)) * arguments.spread
+        sim.setup(
+            timestep=self.timestep, min_delay=self.timestep, max_delay=longest * self.timestep,
+            spike_precision="on_grid", threads=arguments.threads, verbosity="error",
+        )  # fmt: skip
+
+    def neurons(self, name: str, threshold: Any, bias: Any) -> Any:
+        # exp(-dt / tau_m) with tau_m = dt / 1024 is exactly 0: nothing is left over from the step before.
+        # With C_m = tau_m the offset current I_e is added as it is.
+        tau = 2.0 ** math.floor(math.log2(self.timestep / 1024))
+        cell = self.sim.IF_curr_delta(
+            cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=float(min(threshold.min(), 0.0)) - 1.0,
+            v_thresh=float(threshold[0]), tau_refrac=0.0, i_offset=0.0,
+        )  # fmt: skip
+        population = self.sim.Population(len(threshold), cell, label=name)
+        # In NEST's own units: PyNN would convert them, and round.
+        population.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
+        return population
+
+    def standing(self, threshold: Any, bias: Any) -> Any:
+        return np.zeros_like(bias)  # the bias is an offset current
+
+    def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
+        # PyNN's FromListConnector would take some ten microseconds a synapse; NEST takes arrays of cell ids.
+        ids = np.asarray(source.node_collection.tolist())[pre], np.asarray(target.node_collection.tolist())[post]
+        delay = np.broadcast_to(ticks * self.timestep, weight.shape)
+        self.nest.Connect(*ids, "one_to_one", {"synapse_model": "static_synapse", "weight": weight, "delay": delay})
+
+    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
+        # A generator for each cell. The value of a tick is sent in that tick, arrives a tick later, counts in the next.
+        # The bias is an offset current already.
+        generators = self.nest.Create("step_current_generator", population.size)
+        self.nest.Connect(generators, population.node_collection, "one_to_one", {"delay": self.timestep})
+        times = [(ticks - 2 + late) * self.timestep for late in range(spread)]
+        generators.set(
+            [
+                {"amplitude_times": times[neuron % spread], "amplitude_values": column}
+                for neuron, column in enumerate(values.T)
+            ]
+        )
+
+
+class Brian2:
+    """Brian2 through PyNN: input decays once before the threshold, which is strict, and is lost in the tick
+    of a spike.
+
+    So a frame enters in every second tick; the decay over one tick is a factor f so small that f * f is 0;
+    the threshold is just below f * threshold; and the bias comes as a spike, because a current would act in
+    the tick between, too.
+    """
+
+    timestep = 0.1
+    ticks_per_step = 2
+    latency = 1
+    first_tick = 1
+
+    def __init__(self, arguments: argparse.Namespace, network: dict[str, Any]) -> None:
+        import brian2
+        import pyNN.brian2 as sim
+
+        self.sim, self.brian2 = sim, brian2
+        # Compiling code for every population takes longer than it saves.
+        brian2.prefs.codegen.target = "numpy"
+        # Whatever a preference file says.
+        brian2.prefs.core.default_float_dtype = np.float64
+        brian2.prefs.codegen.loop_invariant_optimisations = True
+        brian2.prefs.legacy.refractory_timing = False
+        brian2.defaultclock.dt = self.timestep * brian2.ms  # the clock of PyNN's spike sources
+        sim.setup(timestep=self.timestep, min_delay=self.timestep)
+
+    def decay(self) -> tuple[float, float]:
+        """Return a time constant (s) and its factor over a tick, as close below a power of two as there is
+        one."""
+        step = self.timestep * 1e-3
+        tau = (step / (np.arange(560, 800) * math.log(2)))[:, None] * (1 + np.arange(-8, 9) * 2.0**-52)
+        factor = np.exp(-step * 1 / tau)
+        best = np.unravel_index(np.argmax(np.frexp(factor)[0]), factor.shape)
+        return float(tau[best]), float(factor[best])
+
+    def lift(self, threshold: Any) -> Any:
+        """Return what makes thresholds positive: a neuron at rest must not spike in the tick between."""
+        size = np.where(threshold == 0, 2.0**-21, np.abs(threshold))
+        return np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1))
+
+    def neurons(self, name: str, threshold: Any, bias: Any) -> Any:
+        tau, factor = self.decay()
+        cell = self.sim.IF_curr_delta(
+            cm=1.0, tau_m=1.0, v_rest=0.0, v_reset=0.0, v_thresh=1.0, tau_refrac=0.0, i_offset=0.0
+        )
+        population = self.sim.Population(len(threshold), cell, initial_values={"v": 0.0}, label=name)
+        group = population.brian2_group
+        group.tau_m = tau * self.brian2.second
+        group.v_thresh = np.nextafter((threshold + self.lift(threshold)) * factor, -np.inf) * self.brian2.volt
+        return population
+
+    def standing(self, threshold: Any, bias: Any) -> Any:
+        return bias + self.lift(threshold)
+
+    def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
+        # An empty projection makes the Synapses object, which takes arrays (weights in volt).
+        empty = self.sim.FromListConnector([])
+        projection = self.sim.Projection(source, target, empty, self.sim.StaticSynapse(weight=0.0, delay=self.timestep))
+        synapses = projection._brian2_synapses[0][0]
+        synapses.connect(i=pre, j=post)
+        synapses.weight = weight * self.brian2.volt
+        synapses.delay = ticks * self.timestep * self.brian2.ms
+
+    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
+        # Added where a spike's weight would be, in the tick before the one in which the threshold is tested.
+        v = population.brian2_group.variables["v"].get_value()
+        due = dict(zip((ticks - self.latency).tolist(), (values + bias) + self.lift(threshold), strict=True))
+        network = self.sim.simulator.state.network
+        tick = network.clock.variables["timestep"].get_value()
+
+        def add() -> None:
+            v[:] += due.get(int(tick.item()), 0.0)
+
+        network.add(self.brian2.NetworkOperation(add, clock=network.clock, when="after_synapses"))
+
+
+class SpiNNaker:
+    """SpiNNaker through sPyNNaker: input decides in the tick in which it arrives, V >= V_thresh, in fixed
+    point.
+
+    Weights have 16 bits: steps of 2^(shift - 15), each population with a shift for excitatory and one for
+    inhibitory synapses. `network.json` may hold, for each population, the sums that the shifts are chosen
+    for, and a factor for its weights, bias and threshold.
+    """
+
+    timestep = 1.0
+    ticks_per_step = 1
+    latency = 0
+    first_tick = 1
+
+    def __init__(self, arguments: argparse.Namespace, network: dict[str, Any]) -> None:
+        import pyNN.spiNNaker as sim
+
+        self.sim = sim
+        self.scaling = network.get("scaling", {})
+        if arguments.spread > 1 and not self.scaling:
+            # Where delays differ, sPyNNaker makes ring buffers for a Poisson process: a frame would saturate them.
+            sys.exit("--spread needs the scaling that `strop export --target spinnaker` writes to network.json")
+        home = os.environ.get("HOME", "")
+        if arguments.virtual and not (Path(home) / ".spynnaker.cfg").exists():
+            # sPyNNaker needs a configuration in the home folder; for a virtual board an empty one is enough.
+            folder = tempfile.mkdtemp()
+            (Path(folder) / ".spynnaker.cfg").write_text("[Machine]\n", encoding="utf-8")
+            os.environ["HOME"] = folder
+        sim.setup(timestep=self.timestep, min_delay=self.timestep)
+        os.environ["HOME"] = home
+        if arguments.virtual:
+            configuration = import_module("spinn_utilities.config_holder")
+            configuration.set_config("Machine", "virtual_board", "True")
+            configuration.set_config("Machine", "version", "5")
+        if arguments.neurons_per_core:
+            sim.set_number_of_neurons_per_core(sim.extra_models.IFCurDelta, arguments.neurons_per_core)
+
+    def factor(self, name: str) -> float:
+        return float(self.scaling.get(name, {}).get("factor", 1.0))
+
+    def neurons(self, name: str, threshold: Any, bias: Any) -> Any:
+        # exp(-dt / tau_m) is 0 in s16.15, and the resistance tau_m / cm is 1: nothing is left over, V is the input.
+        tau, factor = self.timestep / 16, self.factor(name)
+        cell = self.sim.extra_models.IFCurDelta(
+            tau_m=tau, cm=tau, v_rest=0.0, v_reset=0.0, v_thresh=(threshold * factor).tolist(),
+            tau_refrac=0.0, i_offset=(bias * factor).tolist(),
+        )  # fmt: skip
+        sums = self.scaling.get(name, {}).get("max_expected_summed_weight")
+        more = {"max_expected_summed_weight": sums} if sums else None
+        return self.sim.Population(
+            len(threshold), cell, label=name, initial_values={"v": 0.0}, additional_parameters=more
+        )
+
+    def standing(self, threshold: Any, bias: Any) -> Any:
+        return np.zeros_like(bias)  # the bias is an offset current
+
+    def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
+        for chosen, receptor in ((weight > 0, "excitatory"), (weight < 0, "inhibitory")):
+            if chosen.any():
+                delay = np.broadcast_to(ticks * self.timestep, chosen.shape)[chosen]
+                scaled = weight[chosen] * self.factor(target.label)
+                table = np.column_stack([pre[chosen], post[chosen], scaled, delay])
+                connector = self.sim.FromListConnector(table, column_names=("weight", "delay"))
+                self.sim.Projection(source, target, connector, self.sim.StaticSynapse(), receptor_type=receptor)
+
+    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
+        sys.exit("this network is driven by values, SpiNNaker's cells take spikes: export it with another encoding")
+
+
+SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
+
+
+def spike_times(simulator: Any, network: dict[str, Any], frames: Any, count: int) -> dict[str, list[Any]]:
+    """Return the spike times (ms) of the sources of each population, one array for each source."""
+    times = {}
+    for entry in network["populations"]:
+        if entry["played"]:
+            neuron, frame = np.nonzero(frames[f"played:{entry['name']}"][:count].T)
+            tick = simulator.first_tick + (frame + entry["depth"]) * simulator.ticks_per_step
+            tick += neuron % simulator.spread
+            cuts = np.searchsorted(neuron, np.arange(1, entry["size"]))
+            times[entry["name"]] = np.split(tick * simulator.timestep, cuts)
+    return times
+
+
+def sources(simulator: Any, name: str, times: list[Any]) -> Any:
+    """Return a population of spike sources."""
+    if isinstance(simulator, SpiNNaker):
+        sequences = [part.tolist() for part in times]
+    else:
+        from pyNN.parameters import Sequence
+
+        sequences = [Sequence(part) for part in times]
+    # PyNN takes a list of length one for the times of a single source.
+    cell = simulator.sim.SpikeSourceArray(spike_times=sequences if len(sequences) > 1 else sequences[0])
+    return simulator.sim.Population(len(times), cell, label=name)
+
+
+def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
+    """Return the populations by name, connected, with their input."""
+    network, data, frames, count = folder.network, folder.data, folder.frames, folder.count
+    times = spike_times(simulator, network, frames, count)
+    steps = count + network["depth"]
+    populations: dict[str, Any] = {}
+    standing: dict[str, Any] = {}
+    for entry in network["populations"]:
+        name = entry["name"]
+        if entry["played"]:
+            populations[name] = sources(simulator, name, times[name])
+        else:
+            threshold, bias = data[f"threshold:{name}"], data[f"bias:{name}"]
+            populations[name] = simulator.neurons(name, threshold, bias)
+            populations[name].record("spikes")
+            weights = simulator.standing(threshold, bias)
+            if entry["driven"]:
+                ticks = simulator.first_tick + (np.arange(count) + entry["depth"]) * simulator.ticks_per_step
+                values = frames[f"driven:{name}"][:count]
+                simulator.drive(populations[name], threshold, bias, values, ticks, simulator.spread)
+            elif weights.any():
+                standing[name] = weights
+    for p in network["projections"]:
+        pre, post, weight = (data[f"{what}:{p['key']}"] for what in ("pre", "post", "weight"))
+        ticks = p["delay"] * simulator.ticks_per_step - simulator.latency
+        if simulator.spread > 1:
+            # Neuron j answers j % spread ticks late: all its input of a frame arrives in that tick.
+            ticks = ticks + post % simulator.spread - pre % simulator.spread
+        if len(pre):
+            simulator.connect(populations[p["source"]], populations[p["target"]], pre, post, weight, ticks)
+    if standing:
+        # A source that spikes once in each step, for what neurons need besides their input.
+        always = [(simulator.first_tick + np.arange(steps) * simulator.ticks_per_step) * simulator.timestep]
+        source = sources(simulator, "always-on", always)
+        for name, weights in standing.items():
+            post = np.flatnonzero(weights)
+            ticks = simulator.ticks_per_step - simulator.latency
+            simulator.connect(source, populations[name], np.zeros_like(post), post, weights[post], ticks)
+    return populations
+
+
+def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int) -> Any:
+    """Return a population's answer to each frame, bool, shape (count, size)."""
+    trains = population.get_data("spikes").segments[-1].spiketrains
+    raster = np.zeros((count, entry["size"]), dtype=bool)
+    for neuron, train in enumerate(trains):
+        tick = np.rint(np.asarray(train.magnitude) / simulator.timestep).astype(int) - simulator.first_tick
+        step, between = np.divmod(tick, simulator.ticks_per_step)
+        frame = step - entry["depth"]
+        raster[frame[(frame >= 0) & (frame < count) & (between == neuron % simulator.spread)], neuron] = True
+    return raster
+
+
+def main() -> int:
+    """Build, run, compare."""
+    parser = standalone.parser()
+    parser.add_argument("simulator", choices=sorted(SIMULATORS))
+    parser.add_argument("--threads", type=int, default=1, help="for NEST")
+    parser.add_argument("--virtual", action="store_true", help="SpiNNaker: map on a board that is not there")
+    parser.add_argument("--neurons-per-core", type=int, help="SpiNNaker: fewer spread a wave over more cores")
+    parser.add_argument("--spread", type=int, default=1, help="ticks to spread a wave over; a frame takes as many")
+    arguments = parser.parse_args()
+    if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator == "brian2"):
+        parser.error("--spread must be at least 1, and is for nest and spiNNaker")
+
+    folder = standalone.read(arguments.limit)
+    network, count = folder.network, folder.count
+
+    begin = time.perf_counter()
+    simulator = SIMULATORS[arguments.simulator](arguments, network)
+    simulator.spread, simulator.ticks_per_step = arguments.spread, simulator.ticks_per_step * arguments.spread
+    populations = build(simulator, folder)
+    ticks = simulator.first_tick + (count + network["depth"]) * simulator.ticks_per_step
+    built = time.perf_counter()
+    simulator.sim.run(ticks * simulator.timestep)
+    ran = time.perf_counter()
+    seconds = f"built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s"
+    print(f"{network['name']} on {arguments.simulator}: {seconds}")
+
+    if arguments.virtual:
+        for name, population in populations.items():
+            print(f"{name:30s} {population.size:8d} neurons on {len(population._vertex.machine_vertices):4d} cores")
+        simulator.sim.end()
+        print("mapped on a virtual board: there are no spikes to compare")
+        return 0
+    answers = {
+        entry["name"]: recorded(simulator, populations[entry["name"]], entry, count)
+        for entry in network["populations"]
+        if not entry["played"]
+    }
+    simulator.sim.end()
+    # In SpiNNaker's fixed-point arithmetic some spikes differ; the export has calculated them.
+    kinds = ("fixed", "expected") if arguments.simulator == "spiNNaker" else ("expected",)
+    return standalone.compare(folder, answers, kinds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Arguments of commands, opened and checked: models, graphs and backends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from strop.errors import DataError
+from strop.graph import Graph
+
+
+def open_model(path: Path) -> Any:
+    """Return the Keras model or the graph at `path`."""
+    from strop.errors import ModelFileError
+    from strop.graph.readers import read_graph
+
+    if not path.exists():
+        raise ModelFileError(f"model {path} does not exist")
+    graph = read_graph(path)
+    if graph is not None:
+        return graph
+    from strop.cli.noise import import_keras_quietly, quiet_stderr
+    from strop.reader import load_model
+
+    import_keras_quietly()
+    with quiet_stderr():
+        return load_model(path)
+
+
+def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -> Graph:
+    """Return a saved graph, or the graph of a Keras model under these options."""
+    check_planes(model, planes)
+    if isinstance(model, Graph):
+        check_decision(model, decision)
+        return model
+    from strop.lowering import lower
+
+    return lower(model, encoding, decision=decision, **planes)
+
+
+def check_planes(model: Any, planes: dict[str, Any]) -> None:
+    """Refuse `--bits`, `--step` and `--offset` for a saved graph, which states them itself."""
+    if planes and isinstance(model, Graph):
+        raise DataError(
+            f"--{min(planes)}: the saved graph {model.name!r} carries its own encoding; leave it out, or give the model"
+        )
+
+
+def check_decision(model: Any, decision: str) -> None:
+    """Refuse `--decision spikes` for a saved graph that decides in its read-out."""
+    from strop.running.decode import decides
+
+    if decision == "spikes" and isinstance(model, Graph) and decides(model):
+        first = next(readout for readout in model.readouts if readout.name == model.outputs[0])
+        if first.kind != "winner":
+            raise DataError(
+                f"--decision spikes: the saved graph {model.name!r} decides in its read-out {first.name!r}; lower the "
+                "model itself, or save the graph of strop.lower(model, decision='spikes')"
+            )
+
+
+def chosen_backends(names: str | None) -> list[str]:
+    """Return the backends named by the user, or all that can run here; unknown ones are refused before any work."""
+    from strop.running.registry import get_backend, named_backends
+
+    chosen = [str(name) for name in named_backends(names)]
+    for name in chosen:
+        get_backend(name)
+    return chosen
