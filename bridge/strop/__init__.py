@@ -32,6 +32,8 @@ from strop.verification.verify import verify
 if TYPE_CHECKING:
     from strop.costs.inspection import inspect
     from strop.lowering import lower
+    from strop.quantization.certify import certify
+    from strop.quantization.quantize import quantize
     from strop.reader import load_model
 
 __version__ = "0.1.0"
@@ -42,18 +44,22 @@ __all__ = [
     "Result",
     "StropError",
     "build",
+    "certify",
     "export",
     "inspect",
     "load_model",
     "lower",
+    "quantize",
     "simulate",
     "verify",
 ]
 
 _LAZY = {
+    "certify": "strop.quantization.certify",
     "inspect": "strop.costs.inspection",
     "load_model": "strop.reader",
     "lower": "strop.lowering",
+    "quantize": "strop.quantization.quantize",
 }
 _ROOMS = ("display", "keras")
 

@@ -65,9 +65,9 @@ then takes K ticks.
 {account}
 ## Fixed point
 
-Weights have 16 bits there. Ring-buffer shifts and factors were chosen for the frames in this folder
-(`scaling` in `network.json`). `fixed:P` in `frames.npz` holds the spikes that this arithmetic gives; a run is compared
-with them.
+Weights have 16 bits there. Ring-buffer shifts and factors are in `network.json` (`scaling`): exact where the network is
+in whole numbers, else chosen for the frames in this folder. `fixed:P` in `frames.npz` holds the spikes that this
+arithmetic gives; a run is compared with them.
 
     {report}
 """
@@ -103,13 +103,19 @@ def write_spinnaker(
     fill, headroom
         How the scaling is measured on the frames; see `strop_backends.pynn.spinnaker.fixed_point.measured_scaling`.
     """
-    from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, fixed_point_spikes, measured_scaling
+    from strop_backends.pynn.spinnaker.fixed_point import (
+        exact_scaling,
+        fixed_point_report,
+        fixed_point_spikes,
+        measured_scaling,
+    )
 
     if options:
         raise BackendError(f"the target 'spinnaker' does not know the option(s) {', '.join(sorted(options))}")
     frames = sample_frames(graph) if frames is None else frames
     network = write_portable(graph, out, frames, labels, "spinnaker")
-    scaling = measured_scaling(graph, frames, headroom, fill)
+    exact = exact_scaling(graph)
+    scaling = measured_scaling(graph, frames, headroom, fill) if exact is None else exact
     network["scaling"] = {
         name: {"factor": chosen.factor, "max_expected_summed_weight": list(chosen.expected_sums)}
         for name, chosen in scaling.items()
@@ -123,6 +129,7 @@ def write_spinnaker(
     save_arrays(out / "frames.npz", arrays)
     write_script(out, _TEMPLATE)
     (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
-    report = str(fixed_point_report(graph, frames, scaling, "measured on these frames")).replace("\n", "\n    ")
+    choice = "measured on these frames" if exact is None else "exact for all inputs"
+    report = str(fixed_point_report(graph, frames, scaling, choice)).replace("\n", "\n    ")
     readme = _SPINNAKER_README.format(**describe(network, frames), report=report)
     (out / "README.md").write_text(readme, encoding="utf-8")

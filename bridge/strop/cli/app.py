@@ -8,6 +8,7 @@ from strop.cli.commands.backends import backends
 from strop.cli.commands.export import export
 from strop.cli.commands.inspect import inspect
 from strop.cli.commands.predict import predict
+from strop.cli.commands.quantize import certify, quantize
 from strop.cli.commands.train import demo, train
 from strop.cli.commands.verify import verify
 
@@ -30,5 +31,5 @@ def app() -> None:
     """
 
 
-for _command in (backends, demo, export, inspect, predict, train, verify):
+for _command in (backends, certify, demo, export, inspect, predict, quantize, train, verify):
     app.add_command(_command)

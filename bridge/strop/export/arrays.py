@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
+from strop.export.certificate import write_certificate
 from strop.graph import Graph, Input, Operator, Projection
 from strop.graph.capacity import require_memory
 from strop.running.decode import RISING, decides, is_binary, keeps_order, readout_of
@@ -27,6 +28,9 @@ from strop.running.oracle import evaluate
 # Pairs of indices and a weight, once as they are expanded and once on their way to the file.
 _BYTES_PER_SYNAPSE = 64
 _SAMPLE_FRAMES = 16
+
+# The arithmetics that targets do not share with float64.
+ARITHMETICS = {"spinnaker": "spinnaker"}
 
 _ACCOUNT = """\
 `run.py` builds the network, presents {frames}, compares every spike of every layer with the expected ones,
@@ -42,6 +46,7 @@ lists its options.
 and `readout_after` |
 | `frames.npz` | `played:P`: stimulus spikes, `expected:P`: expected spikes, one row per frame; `driven:P`: input \
 currents, one row per frame; `labels` where they are known |
+| `certificate.json` | what is proved of the spikes for all inputs, and `check_certificate.py`, which proves it again |
 
 Neurons count in C order over their population's shape, channels last. No file holds pickled objects.
 
@@ -59,7 +64,7 @@ def write_portable(
     target: str,
     encodings: Sequence[str] = ("host", "bitplane", "binary"),
 ) -> dict[str, Any]:
-    """Write `network.json`, `network.npz` and `frames.npz`; return what was written to the first.
+    """Write `network.json`, `network.npz`, `frames.npz` and the certificate; return what was written to the first.
 
     Parameters
     ----------
@@ -105,6 +110,7 @@ def write_portable(
     }
     (folder / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
     save_arrays(folder / "network.npz", arrays)
+    write_certificate(folder, graph, ARITHMETICS.get(target, "float64"), network, arrays)
     save_arrays(folder / "frames.npz", _frame_arrays(graph, stimulus, frames, labels))
     return network
 

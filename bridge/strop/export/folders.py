@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
+from strop.export.arrays import ARITHMETICS
+from strop.quantization.quantize import Quantization, quantize_report
 from strop.running.encode import FrameDict, Frames, as_frames
 from strop.running.frames import frames_and_labels
 from strop.running.labels import labels_by_output
@@ -64,6 +66,7 @@ def export(
     *,
     frames: Frames | None = None,
     labels: Any = None,
+    quantize: bool = True,
     **options: Any,
 ) -> Path:
     """Write a folder that runs `graph` on `target` without strop, and return its path.
@@ -81,6 +84,9 @@ def export(
         Frames to include, as for `strop.simulate`; the folder then holds the spikes expected for them.
     labels : array of class numbers, shape (n,), or one-hot rows, optional
         Their classes, of the first output; see `strop.running.labels`.
+    quantize : bool
+        Whether a graph is brought into the target's arithmetic first, where it computes in few bits ("spinnaker"): see
+        `strop.quantize`.
     options
         Passed on to the target.
 
@@ -98,6 +104,10 @@ def export(
     graph = as_graph(graph, "strop.export")
     if frames is None and labels is not None:
         raise DataError("labels were given without frames")
+    account = ""
+    if quantize and target in ARITHMETICS:
+        result = quantize_report(graph, ARITHMETICS[target], frames=frames, labels=labels)
+        graph, account = result.graph, _account(result)
     ready: FrameDict | None = None
     truth = None
     if frames is not None:
@@ -111,6 +121,9 @@ def export(
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         writer(graph, draft, ready, truth, **options)
+        if account:
+            with (draft / "README.md").open("a", encoding="utf-8") as readme:
+                readme.write(account)
         # mkdtemp makes private folders.
         draft.chmod(0o777 & ~_umask())
         if folder.exists():
@@ -120,6 +133,23 @@ def export(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return folder
+
+
+def _account(result: Quantization) -> str:
+    """Return what a folder's README says of the quantisation."""
+    lines = [
+        "",
+        "## Whole numbers",
+        "",
+        f"Weights and thresholds were rounded to whole numbers that fit {result.arithmetic.name}, so that no input can "
+        "overflow a sum and",
+        "no sum can meet a threshold: the spikes of this network are the same for all inputs (`certificate.json`).",
+    ]
+    if result.frames:
+        changed = sum(row.changed or 0 for row in result.populations)
+        decided = "" if result.decisions is None else f" and {result.decisions:,} decisions"
+        lines.append(f"On the {result.frames:,} frames in this folder, {changed:,} spikes{decided} differ from before.")
+    return "\n".join(lines) + "\n"
 
 
 def _umask() -> int:

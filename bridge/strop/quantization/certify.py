@@ -23,7 +23,7 @@ from strop.quantization.certificate import Certificate, PopulationProof, Reason
 from strop.quantization.integers import EXPANDED, MOST_BITS, PopulationSums, population_sums, whole_numbers
 from strop.quantization.targets import arithmetic_of
 from strop.running.arithmetic import Arithmetic
-from strop.running.opening import ModelOrGraph, as_graph
+from strop.running.model_argument import ModelOrGraph, as_graph
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

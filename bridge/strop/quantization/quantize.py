@@ -24,9 +24,9 @@ from strop.quantization.targets import arithmetic_of
 from strop.running.arithmetic import Arithmetic
 from strop.running.decode import classes
 from strop.running.encode import FrameDict, as_frames, encode
-from strop.running.frames import Frames, take_apart
+from strop.running.frames import Frames, frames_and_labels
 from strop.running.labels import labels_by_output
-from strop.running.opening import ModelOrGraph, keys_of, model_or_graph
+from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.oracle import fires, potential
 
 FloatArray = npt.NDArray[np.float64]
@@ -183,7 +183,7 @@ def quantize_report(
         graph = lower(given, encoding)
     refuse_values(graph)
     refuse_other_grids(graph, arithmetic)
-    taken = None if frames is None else take_apart(graph, frames, labels, keys_of(given, graph)[0])
+    taken = None if frames is None else frames_and_labels(graph, frames, labels, keys_of(given, graph)[0])
     ready = None if taken is None else as_frames(graph, taken.frames)
     work = _Work(graph, arithmetic, ready)
     for population in graph.populations:

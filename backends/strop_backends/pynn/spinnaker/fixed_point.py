@@ -207,6 +207,21 @@ class _Population:
         assert total is not None
         return total
 
+    def is_exact(self, scaling: Scaling) -> bool:
+        """Whether this scaling rounds no weight, bias or threshold, and no spikes can fill a ring buffer."""
+        for sign, shift in ((0, scaling.excitatory), (1, scaling.inhibitory)):
+            scale = scaling.factor * math.ldexp(1.0, _FRACTION_BITS - shift)
+            total = np.zeros(self.size)
+            for _, pair in self.weights:
+                values = pair[sign].data * scale
+                if (values != np.rint(values)).any():
+                    return False
+                total += np.asarray(pair[sign].sum(axis=1)).reshape(-1) * scale
+            if total.max(initial=0.0) > _FULL:
+                return False
+        constants = np.concatenate([self.threshold, self.bias]) * scaling.factor * math.ldexp(1.0, _FRACTION_BITS)
+        return bool((constants == np.rint(constants)).all() and (np.abs(constants) < 2.0**31).all())
+
     def fires(self, spikes: Signals, scaling: Scaling) -> tuple[npt.NDArray[np.bool_], int]:
         """Return the population's spikes, shape (n, size), and how many sums saturate."""
         value = self._fixed(self.bias * scaling.factor)[None, :]
@@ -241,6 +256,17 @@ def shift_for(largest: float) -> int:
         return 0
     shift = math.ceil(max(0.0, math.log2(largest)))
     return shift + 1 if 2.0**shift <= largest else shift
+
+
+def exact_scaling(graph: Graph) -> dict[str, Scaling] | None:
+    """Return the scaling under which nothing is rounded and nothing can saturate, for graphs of `strop.quantize`.
+
+    Ring-buffer shifts of 1: weights are whole numbers of 2^-14, of each sign at most 65535 in a neuron's sum, and
+    thresholds and biases of 2^-15. None where a population is not like that.
+    """
+    scaling = Scaling(1, 1)
+    populations = _carried(graph)
+    return dict.fromkeys(populations, scaling) if all(p.is_exact(scaling) for p in populations.values()) else None
 
 
 def measured_scaling(graph: Graph, frames: Frames, headroom: float = 1.25, fill: bool = False) -> dict[str, Scaling]:

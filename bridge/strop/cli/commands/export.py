@@ -16,6 +16,7 @@ from strop.cli.options import PATH, decision_option, encoding_options, limit_opt
 @click.option("--target", required=True, help="brian2, pynn, spinnaker, nengo or nir.")
 @click.option("--out", type=PATH, required=True, help="Folder to write; must not exist, or be empty.")
 @click.option("--data", type=PATH, help="Frames to include, with the expected spikes.")
+@click.option("--no-quantize", is_flag=True, help="spinnaker: keep weights that are no whole numbers of its grid.")
 @limit_option
 @encoding_options
 @decision_option
@@ -24,6 +25,7 @@ def export(
     target: str,
     out: Path,
     data: Path | None,
+    no_quantize: bool,
     limit: int | None,
     encoding: str,
     planes: dict[str, Any],
@@ -35,5 +37,5 @@ def export(
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
     graph = graph_of(open_model(model), encoding, planes, decision)
-    click.echo(f"written: {run(graph, target, out, frames=frames, labels=labels)}")
+    click.echo(f"written: {run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize)}")
     return 0

@@ -3,13 +3,12 @@
 
     python check_certificate.py [FOLDER]
 
-FOLDER holds `certificate.json`, `network.json` and `network.npz`. Every float is a whole number times a power of two;
-for each neuron, with g the largest exponent such that all its weights are multiples of 2^g, the sums of its positive
-and of its negative weights in units of 2^g bound every partial sum of every input, in any order. They must fit the
-target. Ends with 0 if everything that the certificate says is so, and it says that all is proved; 1 if it is valid,
-and says that something is not proved; 2 if it is no certificate of this network.
+Every float is a whole number times a power of two. For each neuron, with g the largest exponent such that all its
+weights are multiples of 2^g, the sums of its positive and of its negative weights in units of 2^g bound every partial
+sum of every input, in any order. They must fit the target. Ends with 0 if the certificate is right and says that all is
+proved, 1 if it is right and says that something is not, 2 if it is no certificate of the network in FOLDER.
 
-This file is a template of strop: `strop export` copies it as it is.
+A template of strop: `strop export` copies this file as it is.
 """
 
 from __future__ import annotations
@@ -29,11 +28,13 @@ class Invalid(Exception):
     """The certificate is not one of this network."""
 
 
-def digest(text: bytes, arrays: dict) -> str:
-    """SHA-256 of network.json and of all arrays of network.npz, by name."""
-    content = hashlib.sha256(text)
+def digest(network: dict, arrays: dict) -> str:
+    """SHA-256 of populations and projections, and of all arrays of network.npz, by name."""
+    text = json.dumps([network["populations"], network["projections"]], sort_keys=True, separators=(",", ":"))
+    content = hashlib.sha256(text.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name], dtype=arrays[name].dtype.newbyteorder("<"))
+        array = np.ascontiguousarray(arrays[name])
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         content.update(f"{name}\0{array.dtype.str}{array.shape}".encode() + array.tobytes())
     return content.hexdigest()
 
@@ -61,14 +62,12 @@ class Population:
     def __init__(self, name: str, size: int, network: dict, arrays: dict) -> None:
         keys = [p["key"] for p in network["projections"] if p["target"] == name]
         self.post = np.concatenate([arrays[f"post:{key}"].astype(np.int64) for key in keys])
-        source = {key: next(p["source"] for p in network["projections"] if p["key"] == key) for key in keys}
         self.origin = np.concatenate([np.full(len(arrays[f"pre:{key}"]), n) for n, key in enumerate(keys)])
-        self.sources = [source[key] for key in keys]
+        self.sources = [p["source"] for p in network["projections"] if p["target"] == name]
         self.pre = np.concatenate([arrays[f"pre:{key}"].astype(np.int64) for key in keys])
         self.weight = np.concatenate([arrays[f"weight:{key}"] for key in keys])
-        self.threshold, self.bias = arrays[f"threshold:{name}"], arrays[f"bias:{name}"]
-        self.size = size
-        if not (np.isfinite(self.weight).all() and np.isfinite(self.threshold).all() and np.isfinite(self.bias).all()):
+        self.threshold, self.bias, self.size = arrays[f"threshold:{name}"], arrays[f"bias:{name}"], size
+        if not all(np.isfinite(values).all() for values in (self.weight, self.threshold, self.bias)):
             raise Invalid(f"{name}: not all numbers are finite")
 
     def numbers(self, target: dict) -> dict:
@@ -82,10 +81,8 @@ class Population:
         elif target["scale"] == "population":
             grid[:] = grid.min()
         size = np.frexp(self.weight)[1] - grid[self.post]
-        wide = np.zeros(self.size, bool)
-        wide[self.post[size > BITS]] = True
         rough = np.bincount(self.post, np.ldexp(1.0, np.where(there, np.minimum(size, 900), -1)), self.size)
-        wide |= rough >= 2.0**BITS
+        wide = rough >= 2.0**BITS
         usable = there & ~wide[self.post]
         shift = -grid[self.post[usable]]
         whole = np.ldexp(np.ldexp(self.weight[usable], shift // 2), shift - shift // 2).astype(np.int64)
@@ -109,13 +106,10 @@ class Population:
 
 def proved(population: Population, target: dict, found: dict) -> bool:
     """Whether every neuron fits the target."""
-    largest = (1 << target["sum_bits"]) - 1
-    heaviest = (1 << (target["weight_bits"] or target["sum_bits"])) - 1
-    if found["wide"].any() or (found["heaviest"] > heaviest).any():
-        return False
-    if max(found["positive"].max(), found["negative"].max()) > largest:
-        return False
-    if target["exponent"] is not None and (found["grid"] < target["exponent"]).any():
+    largest, heaviest = ((1 << bits) - 1 for bits in (target["sum_bits"], target["weight_bits"] or target["sum_bits"]))
+    exponent = found["grid"].min() if target["exponent"] is None else target["exponent"]
+    sums = max(found["positive"].max(), found["negative"].max())
+    if found["wide"].any() or found["heaviest"].max() > heaviest or sums > largest or found["grid"].min() < exponent:
         return False
     seen: dict = {}
     for j in range(population.size):
@@ -136,9 +130,8 @@ def holds(threshold: float, bias: float, grid: int, plus: int, minus: int, targe
     place = t - b
     distance = min(place % 1, -place % 1)
     if target["threshold_bits"] is not None:
-        if (2 * t).denominator != 1 or (2 * b).denominator != 1:
-            return False, None
-        if max(abs(2 * t), abs(2 * b)) >= 1 << target["threshold_bits"]:
+        halves = (2 * t).denominator == (2 * b).denominator == 1
+        if not halves or max(abs(2 * t), abs(2 * b)) >= 1 << target["threshold_bits"]:
             return False, None
     if target["resolution"]:
         size = plus + minus - (-2 * max(abs(t), abs(b)) // 1) + 1
@@ -149,16 +142,15 @@ def holds(threshold: float, bias: float, grid: int, plus: int, minus: int, targe
     return True, None if distance else int(place)
 
 
-def check(folder: Path) -> bool:
-    """Return what the certificate says, if it is right; raise `Invalid` if not."""
+def check(folder: Path) -> tuple:
+    """Return the target and what the certificate says of it, if it is right; raise `Invalid` if not."""
     certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
-    text = (folder / "network.json").read_bytes()
-    network = json.loads(text)
+    network = json.loads((folder / "network.json").read_text(encoding="utf-8"))
     with np.load(folder / "network.npz", allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     if certificate.get("format") != "strop-certificate" or certificate.get("version") != 1:
         raise Invalid("certificate.json is of another format or version")
-    if certificate.get("network") != digest(text, arrays):
+    if certificate.get("network") != digest(network, arrays):
         raise Invalid("the certificate's hash is not that of network.json and network.npz")
     target = certificate["target"]
     rows = {row["name"]: row for row in certificate["populations"]}
@@ -166,13 +158,15 @@ def check(folder: Path) -> bool:
     for entry in network["populations"]:
         name = entry["name"]
         if entry["played"]:
-            if name in rows and not rows[name]["on_host"]:
+            if not rows.pop(name, {"on_host": True})["on_host"]:
                 raise Invalid(f"{name} is not evaluated by the target, and the certificate says that it is")
-            rows.pop(name, None)
             continue
         row = rows.pop(name, None)
         if row is None or row["on_host"] or row["neurons"] != entry["size"]:
             raise Invalid(f"the certificate has no proof of {name}")
+        if entry["driven"] and not row["holds"]:  # by values that are no whole numbers: nothing is proved
+            result = False
+            continue
         population = Population(name, entry["size"], network, arrays)
         found = population.numbers(target)
         for what in ("positive", "negative", "heaviest"):
@@ -181,26 +175,24 @@ def check(folder: Path) -> bool:
         if row["exponents"] != [int(found["grid"].min()), int(found["grid"].max())]:
             raise Invalid(f"{name}: the exponents of its grids are others")
         fits = proved(population, target, found)
-        if fits != row["holds"]:
-            raise Invalid(
-                f"{name}: the certificate says {'proved' if row['holds'] else 'not proved'}, and it is not so"
-            )
+        if entry["driven"] or fits != row["holds"]:
+            raise Invalid(f"{name}: the certificate says the opposite of what is proved")
         result &= fits
     if rows or certificate["holds"] != result:
         raise Invalid("the certificate names populations that are not there, or another verdict than theirs")
-    return result
+    return target, result
 
 
 def main() -> int:
     """Check the certificate in a folder."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     try:
-        result = check(folder)
+        target, result = check(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
     except (Invalid, OSError, ValueError, KeyError, TypeError) as error:
         print(f"INVALID: {error}")
         return 2
+    print("target: " + ", ".join(f"{what} {value}" for what, value in target.items() if value is not None))
     print("PROVED for all inputs, as the certificate says" if result else "not proved, as the certificate says")
-    return 0 if result else 1
+    return int(not result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""The commands `strop quantize` and `strop certify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strop.cli.arguments import graph_of, open_model
+from strop.cli.options import PATH, decision_option, encoding_options, json_option, limit_option, model_argument
+from strop.cli.results import write_json
+
+_TARGET = "float64, float32, spinnaker, neuron, loihi, truenorth, int8 (or another intN), or a backend."
+
+
+@click.command()
+@model_argument
+@click.option("--target", required=True, help=_TARGET)
+@click.option("--weight-bits", type=int, help="Fewer bits for a weight than the target has, its sign counted.")
+@click.option("--data", type=PATH, help="Frames on which thresholds are placed, and changed spikes counted.")
+@limit_option
+@click.option("--out", type=PATH, required=True, help="Graph to write, a .strop file.")
+@encoding_options
+@decision_option
+@json_option
+def quantize(
+    model: Path,
+    target: str,
+    weight_bits: int | None,
+    data: Path | None,
+    limit: int | None,
+    out: Path,
+    encoding: str,
+    planes: dict[str, Any],
+    decision: str,
+    json_file: Path | None,
+) -> int:
+    """Write a graph in whole numbers that fits the target's arithmetic, whatever its input."""
+    from strop.cli.npz import read_data
+    from strop.errors import DataError
+    from strop.quantization.quantize import quantize_report
+    from strop.quantization.table import render_quantization
+
+    if out.suffix != ".strop":
+        raise DataError(f"--out {out}: a quantised graph is written as a .strop file")
+    if not out.parent.is_dir():
+        raise DataError(f"--out {out}: the folder {out.parent} does not exist")
+    frames, labels = (None, None) if data is None else read_data(data, limit)
+    graph = graph_of(open_model(model), encoding, planes, decision)
+    result = quantize_report(graph, target, weight_bits, frames, labels)
+    result.graph.save(out)
+    write_json(json_file, {"model": str(model), **result.to_dict()})
+    click.echo(render_quantization(result))
+    click.echo(f"written: {out}")
+    return 0
+
+
+@click.command()
+@model_argument
+@click.option("--target", required=True, help=_TARGET)
+@encoding_options
+@decision_option
+@json_option
+def certify(
+    model: Path, target: str, encoding: str, planes: dict[str, Any], decision: str, json_file: Path | None
+) -> int:
+    """Prove that spikes are equal for all inputs in the target's arithmetic. Ends with 1 where that is not proved."""
+    from strop.quantization.certify import certify as run
+
+    certificate = run(graph_of(open_model(model), encoding, planes, decision), target)
+    write_json(json_file, certificate.to_dict())
+    click.echo(str(certificate))
+    return 0 if certificate.holds else 1
