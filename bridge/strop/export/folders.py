@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
-from strop.export.arrays import ARITHMETICS
+from strop.export.arrays import ARITHMETICS, current_driven_populations
 from strop.quantization.quantize import Quantization, quantize_report
 from strop.running.encode import FrameDict, Frames, as_frames
 from strop.running.frames import frames_and_labels
@@ -105,7 +105,8 @@ def export(
     if frames is None and labels is not None:
         raise DataError("labels were given without frames")
     account = ""
-    if quantize and target in ARITHMETICS:
+    # What is driven by currents the writer refuses, and says what to do.
+    if quantize and target in ARITHMETICS and not current_driven_populations(graph):
         result = quantize_report(graph, ARITHMETICS[target], frames=frames, labels=labels)
         graph, account = result.graph, _account(result)
     ready: FrameDict | None = None

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph
+from strop.graph.rounding.formats import lowest_bit
 from strop.quantization.certificate import Certificate, PopulationProof, Reason
 from strop.quantization.integers import EXPANDED, MOST_BITS, PopulationSums, population_sums, whole_numbers
 from strop.quantization.targets import arithmetic_of
@@ -29,6 +30,8 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Pattern = dict[str, list[int]]
 
+# A grid is made finer for the sake of a threshold by so many powers of two at most.
+MOST_FINER = 32
 # Neurons of a population whose sums are searched for one that is equal to the threshold, and the largest such search.
 _SEARCHED_NEURONS = 4096
 _SEARCHED_STEPS = 1 << 33
@@ -95,15 +98,22 @@ def _prove(graph: Graph, name: str, arithmetic: Arithmetic, expand: bool) -> Pop
 
 
 def _on_target_grid(graph: Graph, name: str, arithmetic: Arithmetic, expand: bool) -> PopulationSums:
-    """Return the sums in units of the grid that the target has; a finer grid than the target's stays, and fails."""
+    """Return the sums in units of the grid that the target has; a finer grid than the target's stays, and fails.
+
+    Where the target's grid is free, and thresholds must be whole numbers of its halves, it is as fine as they need.
+    """
     sums = population_sums(graph, name, expand=expand)
+    wanted = sums.exponent
     if arithmetic.exponent is not None:
-        wanted = np.minimum(sums.exponent, arithmetic.exponent)
-    elif arithmetic.scale == "population":
-        wanted = np.full_like(sums.exponent, sums.exponent.min())
-    else:
-        return sums
-    return population_sums(graph, name, wanted, expand=expand)
+        wanted = np.minimum(wanted, arithmetic.exponent)
+    elif arithmetic.threshold_bits is not None:
+        population = graph.population(name)
+        halves = np.minimum(lowest_bit(population.threshold), lowest_bit(population.bias)).reshape(-1) + 1.0
+        finer = np.minimum(wanted, halves)
+        wanted = np.where(wanted - finer > MOST_FINER, wanted, finer).astype(np.int64)
+    if arithmetic.exponent is None and arithmetic.scale == "population":
+        wanted = np.full_like(wanted, wanted.min())
+    return sums if (wanted == sums.exponent).all() else population_sums(graph, name, wanted, expand=expand)
 
 
 def _distance(sums: PopulationSums) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, stages_of
 from strop.graph.capacity import require_memory
@@ -135,13 +133,10 @@ class Kernel:
         for stage in self.after:
             if isinstance(stage, Select):
                 values = [stage.apply(each) for each in values]
-            elif isinstance(stage, SumPool) and isinstance(self.core, (Dense, Convolution)):
-                # A window stays within a channel, so all that it adds up has one label.
-                values = [_largest(stage, each) for each in values]
             else:
                 assert isinstance(stage, SumPool)
-                values = [part for each in values for part in _taps(stage, each)]
-        neurons, found = [], []
+                values = [part for each in values for part in _in_windows(stage, each)]
+        neurons, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for each in values:
             flat = each.reshape(-1)
             there = np.flatnonzero(flat)
@@ -160,6 +155,9 @@ def scale_groups(kernels: Sequence[Kernel], size: int) -> tuple[IntArray, list[I
     size : int
         Number of its neurons.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     starts, total = [], size
     for kernel in kernels:
@@ -175,21 +173,18 @@ def scale_groups(kernels: Sequence[Kernel], size: int) -> tuple[IntArray, list[I
     return found[:size], [found[a : a + k.label_count] for a, k in zip(starts, kernels, strict=True)]
 
 
-def _largest(stage: SumPool, values: FloatArray) -> FloatArray:
-    result = np.zeros((1, *stage.shape_out))
-    for _, at, read in stage._window.taps():
-        place = (slice(None), *at)
-        result[place] = np.maximum(result[place], values[(slice(None), *read)])
-    return result
-
-
-def _taps(stage: SumPool, values: FloatArray) -> list[FloatArray]:
+def _in_windows(stage: SumPool, labels: FloatArray) -> list[FloatArray]:
+    """Return the labels that each window adds up: one array where all in a window are the same, else one for each tap."""
     parts = []
     for _, at, read in stage._window.taps():
         part = np.zeros((1, *stage.shape_out))
-        part[(slice(None), *at)] = values[(slice(None), *read)]
+        part[(slice(None), *at)] = labels[(slice(None), *read)]
         parts.append(part)
-    return parts
+    if not parts:
+        return []
+    largest = np.maximum.reduce(parts)
+    same = all(((part == largest) | (part == 0.0)).all() for part in parts)
+    return [largest] if same else parts
 
 
 def _merged(stages: list[Operator]) -> list[Operator]:

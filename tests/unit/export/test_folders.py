@@ -206,7 +206,8 @@ def test_a_folder_holds_plain_arrays_of_the_whole_network(tmp_path: Path) -> Non
     graph = branched_graph(3)
     folder = strop.export(graph, "pynn", tmp_path / "deep" / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "frames.npz", "network.json", "network.npz", "run.py", "standalone.py",
+        "README.md", "certificate.json", "check_certificate.py", "frames.npz", "network.json", "network.npz", "run.py",
+        "standalone.py",
     ]  # fmt: skip
     network = json.loads((folder / "network.json").read_text())
     assert [entry["name"] for entry in network["populations"]] == ["x", "a", "b", "c"]
@@ -269,7 +270,7 @@ def test_a_spinnaker_folder_holds_what_its_arithmetic_gives(tmp_path: Path) -> N
 
     graph = deciding_graph()
     frames = {"x": np.random.default_rng(1).random((30, 6)).astype(np.float32)}
-    folder = strop.export(graph, "spinnaker", tmp_path / "out", frames=frames["x"])
+    folder = strop.export(graph, "spinnaker", tmp_path / "out", frames=frames["x"], quantize=False)
     scaling = measured_scaling(graph, frames["x"], fill=True)
     network = json.loads((folder / "network.json").read_text())
     assert network["scaling"]["b"]["factor"] == scaling["b"].factor
@@ -281,6 +282,44 @@ def test_a_spinnaker_folder_holds_what_its_arithmetic_gives(tmp_path: Path) -> N
     assert "0 spikes differ" in (folder / "README.md").read_text()
     with pytest.raises(BackendError, match="'spinnaker' does not know the option"):
         strop.export(graph, "spinnaker", tmp_path / "other", colour="red")
+
+
+def test_a_spinnaker_folder_is_quantised_and_proved(tmp_path: Path) -> None:
+    from strop_backends.pynn.spinnaker.fixed_point import exact_scaling, fixed_point_spikes
+
+    rng = np.random.default_rng(3)
+    graph = Graph.from_nodes(
+        [Input("x", (6,))],
+        [Population(name, (size,), 0.5, rng.normal(size=size)) for name, size in (("a", 20), ("b", 12), ("c", 5))],
+        [
+            ("x", "a", Dense(rng.normal(size=(6, 20)))),
+            ("a", "b", Dense(rng.normal(size=(20, 12)))),
+            ("b", "c", Dense(rng.normal(size=(12, 5)))),
+        ],
+        (),
+        ["c"],
+    )
+    frames = rng.random((30, 6)).astype(np.float32)
+    folder = strop.export(graph, "spinnaker", tmp_path / "out", frames=frames)
+    network = json.loads((folder / "network.json").read_text())
+    row = {"factor": 1.0, "max_expected_summed_weight": [1.5, 1.5]}
+    assert network["scaling"] == {"b": row, "c": row}
+    quantised = strop.quantize(graph, "spinnaker", frames=frames)
+    arrays = np.load(folder / "frames.npz", allow_pickle=False)
+    scaling = exact_scaling(quantised)
+    assert scaling is not None
+    found = fixed_point_spikes(quantised, frames, scaling)
+    for name in ("b", "c"):
+        np.testing.assert_array_equal(arrays[f"fixed:{name}"], arrays[f"expected:{name}"])
+        np.testing.assert_array_equal(arrays[f"fixed:{name}"], found[name])
+    readme = (folder / "README.md").read_text()
+    assert "exact for all inputs" in readme
+    assert "On the 30 frames in this folder" in readme
+    done = subprocess.run(
+        [sys.executable, "-I", str(folder / "check_certificate.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert exact_scaling(graph) is None
 
 
 def test_a_spinnaker_folder_maps_on_a_virtual_board(tmp_path: Path) -> None:

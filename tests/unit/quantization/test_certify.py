@@ -42,6 +42,10 @@ def violated(graph: Graph, arithmetic: Arithmetic) -> bool:
     weights = [[Fraction(float(w)) for w in column] for column in operator.weight.T]
 
     grids = [_grid(column) for column in weights]
+    if arithmetic.threshold_bits is not None:
+        # As fine as thresholds that are whole numbers of halves need.
+        for values in (population.threshold, population.bias):
+            grids = [min(g, 2 * _grid([Fraction(float(v))]) if v else g) for g, v in zip(grids, values, strict=True)]
     if arithmetic.scale == "population":
         grids = [min(grids)] * len(grids)
     for neuron, column in enumerate(weights):
@@ -122,7 +126,7 @@ def test_patterns_show_what_goes_wrong(seed: int) -> None:
         (Arithmetic("t", 3, 20), 0.5, "heaviest weight is 12, which takes 4 bits of 3"),
         (Arithmetic("t", 8, 4), 0.5, "positive weights add up to 19, which takes 5 bits of 4"),
         (Arithmetic("t", 8, 20, exponent=2), 0.5, r"multiples of 2\^0, the grid of t is 2\^2"),
-        (Arithmetic("t", 8, 20, threshold_bits=4), 0.25, "no multiple of half the grid"),
+        (Arithmetic("t", 8, 20, threshold_bits=4, exponent=0), 0.25, "no multiple of half the grid"),
         (Arithmetic("t", 8, 20, threshold_bits=4), 8.0, "16 halves of the grid, of less than 16"),
         (
             Arithmetic("t", 8, 20, comparator=">"),

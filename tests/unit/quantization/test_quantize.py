@@ -188,6 +188,21 @@ def test_skips_and_pools_share_the_scale_of_what_they_join() -> None:
     assert rows["low"].exact
 
 
+def test_a_window_over_places_that_were_channels_shares_one_scale() -> None:
+    """An index map can lay channels out as places, so that a window adds up neurons of different kernels."""
+    rng = np.random.default_rng(8)
+    spread = Select((4, 3), np.arange(12).reshape(12, 1))
+    operator = compose(Dense(rng.normal(size=(5, 3)), (4,)), spread, SumPool((12, 1), (3,), (3,), ((0, 0),)))
+    assert operator is not None
+    node, population = Input("x", (4, 5), "binary"), Population("a", (4, 1), 0.3, 0.1)
+    graph = Graph((node,), (population,), (Projection("x", "a", operator),), (), ("a",))
+    quantised = quantize(graph, "float32")
+    frames = rng.random((50, 4, 5)).astype(np.float32)
+    signals = encode(graph, as_frames(graph, frames))
+    np.testing.assert_array_equal(evaluate(graph, signals)["a"], evaluate(quantised, signals)["a"])
+    assert certify(quantised, "float32").holds
+
+
 def test_what_cannot_fit_is_refused_with_the_bits_that_would_do() -> None:
     graph = two_layers(np.ones((40, 3)), np.ones((3, 2)))
     narrow = Arithmetic("narrow", 3, 4)

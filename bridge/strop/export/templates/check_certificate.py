@@ -51,11 +51,6 @@ def lowest_bits(weights: np.ndarray) -> np.ndarray:
     return exponent - 53 + trailing
 
 
-def scaled(value: float, exponent: int) -> Fraction:
-    """`value / 2^exponent`, exactly."""
-    return Fraction(value) / Fraction(2) ** exponent
-
-
 class Population:
     """The synapses of one population, from all its sources."""
 
@@ -78,7 +73,11 @@ class Population:
         grid[grid == 1 << 20] = 0
         if target["exponent"] is not None:
             grid = np.minimum(grid, target["exponent"])
-        elif target["scale"] == "population":
+        elif target["threshold_bits"] is not None:  # as fine as thresholds of whole halves need, within reason
+            halves = (np.where(v == 0.0, grid, lowest_bits(v) + 1) for v in (self.threshold, self.bias))
+            finer = np.minimum(grid, np.minimum(*halves))
+            grid = np.where(grid - finer > 32, grid, finer)
+        if target["exponent"] is None and target["scale"] == "population":
             grid[:] = grid.min()
         size = np.frexp(self.weight)[1] - grid[self.post]
         rough = np.bincount(self.post, np.ldexp(1.0, np.where(there, np.minimum(size, 900), -1)), self.size)
@@ -97,7 +96,7 @@ class Population:
         weights: dict = {}
         for k in np.flatnonzero(self.post == neuron):
             key = (self.sources[self.origin[k]], int(self.pre[k]))
-            weights[key] = weights.get(key, 0) + int(scaled(float(self.weight[k]), grid))
+            weights[key] = weights.get(key, 0) + int(Fraction(float(self.weight[k])) / Fraction(2) ** grid)
         sums, low = 1, sum(w for w in weights.values() if w < 0)
         for weight in weights.values():
             sums |= sums << abs(weight)
@@ -126,7 +125,7 @@ def proved(population: Population, target: dict, found: dict) -> bool:
 
 def holds(threshold: float, bias: float, grid: int, plus: int, minus: int, target: dict) -> tuple:
     """(whether the threshold fits the target, the whole number that it is, or None)."""
-    t, b = scaled(threshold, grid), scaled(bias, grid)
+    t, b = (Fraction(value) / Fraction(2) ** grid for value in (threshold, bias))
     place = t - b
     distance = min(place % 1, -place % 1)
     if target["threshold_bits"] is not None:
