@@ -174,7 +174,7 @@ def scale_groups(kernels: Sequence[Kernel], size: int) -> tuple[IntArray, list[I
 
 
 def _in_windows(stage: SumPool, labels: FloatArray) -> list[FloatArray]:
-    """Return the labels that each window adds up: one array where all in a window are the same, else one for each tap."""
+    """Return the labels that each window adds up: one array where all in it are the same, else one for each tap."""
     parts = []
     for _, at, read in stage._window.taps():
         part = np.zeros((1, *stage.shape_out))

@@ -6,12 +6,17 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pynn_graphs import branched_graph, one_layer
+from random_graphs import random_frames, random_graph
 
 from strop.errors import BackendError
+from strop.quantization.quantize import quantize
 from strop_backends.pynn.spinnaker import fixed_point
 from strop_backends.pynn.spinnaker.fixed_point import (
     Scaling,
+    exact_scaling,
     fixed_point_report,
     least_margin,
     measured_scaling,
@@ -108,3 +113,25 @@ def test_the_old_place_of_the_module_hands_on_its_names() -> None:
     with pytest.warns(DeprecationWarning, match="is strop_backends.pynn.spinnaker.fixed_point now"):
         old = import_module("strop_backends.pynn.fixed_point")
     assert all(getattr(old, name) is getattr(fixed_point, name) for name in old.__all__)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_quantised_graph_has_the_same_spikes_in_spinnakers_arithmetic(seed: int) -> None:
+    graph = quantize(random_graph(seed, ("host", "bitplane", "binary")[seed % 3]), "spinnaker")
+    scaling = exact_scaling(graph)
+    assert scaling is not None
+    report = fixed_point_report(graph, random_frames(graph, 8, seed), scaling)
+    assert report.different == 0
+    assert all(layer.saturated == 0 for layer in report.layers)
+    # sPyNNaker chooses that shift for the sum that it is told to expect.
+    assert all(shift_for(expected) == 1 for each in scaling.values() for expected in each.expected_sums)
+
+
+def test_scalings_that_round_or_may_saturate_are_not_exact() -> None:
+    grid = 2.0**-14
+    assert exact_scaling(one_layer([[grid * 65535], [0.0]], grid / 2)) is not None
+    assert exact_scaling(one_layer([[grid * 65535], [grid]], grid / 2)) is None
+    assert exact_scaling(one_layer([[grid * 1.5], [0.0]], grid / 2)) is None
+    assert exact_scaling(one_layer([[grid], [0.0]], grid / 4)) is None
+    assert exact_scaling(one_layer([[-grid * 65535], [grid * 65535]], grid / 2)) is not None
