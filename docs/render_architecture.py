@@ -28,6 +28,7 @@ ABOUT = {
     "verification": "compares every spike and output; ties, faults, the verdict",
     "costs": "neurons, events, energy",
     "export": "standalone folders",
+    "quantization": "whole numbers that fit a target; proofs for all inputs",
     "running": "the backend interface; frames in, spikes and classes out; the oracle",
     "lowering": "a Keras model becomes a graph",
     "reader": "model files of every format become a Keras 3 model",

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from strop.costs.activity import Activity, count_activity
 from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT, float32_energy
-from strop.costs.macs import Arithmetic, graph_arithmetic, host_arithmetic, readout_arithmetic, total
+from strop.costs.macs import LayerMacs, graph_arithmetic, host_arithmetic, readout_arithmetic, total
 from strop.costs.records import Costs, PopulationCost
+from strop.costs.target import target_facts
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
 from strop.running.encode import Frames, frame_notes
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
-from strop.running.registry import get_backend
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
 COO_BYTES = 24
@@ -77,7 +77,7 @@ def inspect(
 
 
 def inspect_graph(
-    graph: Graph, target: str | None = None, frames: Frames | None = None, dense: list[Arithmetic] | None = None
+    graph: Graph, target: str | None = None, frames: Frames | None = None, dense: list[LayerMacs] | None = None
 ) -> Inspection:
     """Return the costs of `graph`; no operator is expanded for it.
 
@@ -88,7 +88,7 @@ def inspect_graph(
     frames : array, shape (n, *input_shape), optional
         To count spikes and events. Targets that map a graph (`spinnaker`) also report the load of these frames, and
         which spikes would differ.
-    dense : list of Arithmetic, optional
+    dense : list of LayerMacs, optional
         The arithmetic of the Keras model, layer by layer; by default that of the graph's operators.
 
     Raises
@@ -130,7 +130,7 @@ def inspect_graph(
         totals,
         inputs,
         outputs,
-        None if target is None else _target(graph, target, frames),
+        None if target is None else target_facts(graph, target, frames),
         arithmetic=arithmetic,
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
@@ -175,7 +175,7 @@ def _population_cost(graph: Graph, name: str) -> PopulationCost:
     )
 
 
-def _arithmetic(graph: Graph, dense: list[Arithmetic] | None) -> dict[str, Any]:
+def _arithmetic(graph: Graph, dense: list[LayerMacs] | None) -> dict[str, Any]:
     layers = graph_arithmetic(graph) if dense is None else dense
     parts = {"dense": layers, "host": host_arithmetic(graph), "readout": readout_arithmetic(graph)}
     found: dict[str, Any] = {
@@ -261,23 +261,3 @@ def stored_values(operator: Operator) -> int:
 def _kind(operator: Operator) -> str:
     stages = getattr(operator, "stages", (operator,))
     return " + ".join(type(stage).__name__ for stage in stages)
-
-
-def _target(graph: Graph, name: str, frames: Frames | None) -> dict[str, Any]:
-    from strop.errors import BackendError
-
-    # Targets of `strop export` have shorter names.
-    backend = get_backend({"spinnaker": "pynn-spinnaker"}.get(name, name))
-    problem = ""
-    try:
-        backend.check(graph)
-    except BackendError as error:
-        problem = str(error)
-    found: dict[str, Any] = {"name": name, "version": backend.version(), "problem": problem}
-    fidelity = getattr(backend, "fidelity", None)
-    if fidelity is not None:
-        found["fidelity"] = [list(row) for row in fidelity(graph)]
-    mapping = getattr(backend, "inspect_mapping", None)
-    if mapping is not None and not problem:
-        found["mapping"] = mapping(graph) if frames is None else mapping(graph, frames)
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from strop.costs.macs import Arithmetic, total
+from strop.costs.macs import LayerMacs, total
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 _Count = Callable[[Any, list[Shape], Shape], tuple[int, int]]
 
 
-def model_arithmetic(model: keras.Model) -> list[Arithmetic]:
+def model_arithmetic(model: keras.Model) -> list[LayerMacs]:
     """Return the operations per frame of every layer call that has any, in the order of the model.
 
     Nothing is evaluated: only shapes go through the model.
@@ -33,7 +33,7 @@ def model_arithmetic(model: keras.Model) -> list[Arithmetic]:
     UnsupportedLayerError
         If the model cannot be followed layer by layer (see `strop.keras.walk`).
     """
-    found: list[Arithmetic] = []
+    found: list[LayerMacs] = []
 
     def visit(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # The outputs of a call as Keras infers them, with no trace of it left on the layer.
@@ -41,7 +41,7 @@ def model_arithmetic(model: keras.Model) -> list[Arithmetic]:
         before = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(args) if hasattr(tensor, "shape")]
         macs, additions = layer_arithmetic(operation, before, tuple(keras.tree.flatten(outputs)[0].shape[1:]))
         if macs or additions:
-            found.append(Arithmetic(path, type(operation).__name__, macs, additions))
+            found.append(LayerMacs(path, type(operation).__name__, macs, additions))
         return outputs
 
     walk(model, [keras.KerasTensor(tensor.shape, tensor.dtype) for tensor in model.inputs], visit)

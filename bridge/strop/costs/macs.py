@@ -16,7 +16,7 @@ from strop.graph import Convolution, Dense, Graph, Operator, Scale, Select, Spar
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class LayerMacs:
     """Dense operations per frame of one layer, or of all.
 
     Attributes
@@ -60,7 +60,7 @@ def operator_arithmetic(operator: Operator) -> tuple[int, int]:
     return macs, additions
 
 
-def graph_arithmetic(graph: Graph) -> list[Arithmetic]:
+def graph_arithmetic(graph: Graph) -> list[LayerMacs]:
     """Return the dense operations of a graph: a record for each population, then for each read-out."""
     found = []
     for population in graph.populations:
@@ -69,7 +69,7 @@ def graph_arithmetic(graph: Graph) -> list[Arithmetic]:
     return found + readout_arithmetic(graph)
 
 
-def readout_arithmetic(graph: Graph) -> list[Arithmetic]:
+def readout_arithmetic(graph: Graph) -> list[LayerMacs]:
     """Return the dense operations of the read-outs, which the host does; those that only rearrange spikes cost none."""
     found = []
     for readout in graph.readouts:
@@ -78,11 +78,11 @@ def readout_arithmetic(graph: Graph) -> list[Arithmetic]:
         parts = [operator_arithmetic(operator) for operator in readout.operators]
         summed = _added("Readout", readout.name, parts, math.prod(readout.logits_shape))
         macs, additions = (0, 0) if readout.after is None else operator_arithmetic(readout.after)
-        found.append(Arithmetic(readout.name, "Readout", summed.macs + macs, summed.additions + additions))
+        found.append(LayerMacs(readout.name, "Readout", summed.macs + macs, summed.additions + additions))
     return found
 
 
-def host_arithmetic(graph: Graph) -> list[Arithmetic]:
+def host_arithmetic(graph: Graph) -> list[LayerMacs]:
     """Return what is evaluated off the simulator before the first spike: every operator that takes analogue frames.
 
     Under the `host` encoding that is the first layer up to its spikes (and more where an input meets spikes, see
@@ -101,14 +101,12 @@ def host_arithmetic(graph: Graph) -> list[Arithmetic]:
     return found
 
 
-def total(parts: list[Arithmetic], name: str = "total") -> Arithmetic:
+def total(parts: list[LayerMacs], name: str = "total") -> LayerMacs:
     """Return the sum of several records."""
-    return Arithmetic(name, "", sum(part.macs for part in parts), sum(part.additions for part in parts))
+    return LayerMacs(name, "", sum(part.macs for part in parts), sum(part.additions for part in parts))
 
 
-def _added(kind: str, name: str, parts: list[tuple[int, int]], neurons: int) -> Arithmetic:
+def _added(kind: str, name: str, parts: list[tuple[int, int]], neurons: int) -> LayerMacs:
     """Sum projections, biases and comparisons: two additions per neuron besides those of the operators."""
     merging = (len(parts) - 1) * neurons
-    return Arithmetic(
-        name, kind, sum(macs for macs, _ in parts), sum(more for _, more in parts) + merging + 2 * neurons
-    )
+    return LayerMacs(name, kind, sum(macs for macs, _ in parts), sum(more for _, more in parts) + merging + 2 * neurons)

@@ -56,12 +56,30 @@ def _fan(most: int, mean: float) -> str:
 
 
 def _target_lines(target: dict[str, Any]) -> list[Any]:
-    lines = [f"{target['name']} ({target['version']}): {target['problem'] or 'can run this graph'}"]
+    version = f" ({target['version']})" if target["version"] else ""
+    said = target["problem"] or ("can run this graph" if version else "an arithmetic, no backend")
+    lines = [f"{target['name']}{version}: {said}"]
     for name, fidelity, reason in target.get("fidelity", ()):
         lines.append(f"  {name}: {fidelity}{f' ({reason})' if reason else ''}")
     # The version stands in the first line.
+    if target.get("quantization"):
+        lines += _quantization_lines(target["quantization"])
     mapping = {key: value for key, value in (target.get("mapping") or {}).items() if key != "version"}
     return [escape("\n".join(lines)), *_facts("", mapping)]
+
+
+def _quantization_lines(found: dict[str, Any]) -> list[str]:
+    """Return whether spikes are proved for the target's arithmetic, and what quantising changes where they are not."""
+    if found["proved"]:
+        return ["  equal for all inputs in its arithmetic: proved"]
+    lines = [f"  equal for all inputs in its arithmetic: not proved ({found['reason']})"]
+    if "refused" in found:
+        return [*lines, f"  quantised for it: {found['refused']}"]
+    text = f"  quantised for it (strop quantize): weights of {found['weight_bits']} bits, sums of {found['sum_bits']}"
+    if "spikes_changed" in found:
+        text += f"; {count(found['spikes_changed'])} of {count(found['compared'])} spikes change"
+        text += "" if found["decisions_changed"] is None else f", {count(found['decisions_changed'])} decisions"
+    return [*lines, text]
 
 
 def _facts(heading: str, facts: dict[str, Any]) -> list[Any]:

@@ -18,6 +18,7 @@ from strop.costs.inspection import inspect_graph
 from strop.costs.macs import graph_arithmetic, host_arithmetic, operator_arithmetic
 from strop.errors import DataError
 from strop.graph import Convolution, Dense, Graph, Input, Population, Readout, Scale, Select, Sparse, SumPool
+from strop.quantization.quantize import quantize
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
 
@@ -194,3 +195,29 @@ def test_without_frames_nothing_is_said_of_events() -> None:
 def test_frames_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match=r"the network takes \(n, 7, 6, 2\)"):
         strop.inspect(image_network(np.random.default_rng(3)), np.zeros((2, 5), np.float32))
+
+
+def test_a_target_says_whether_spikes_are_proved_and_what_quantising_changes() -> None:
+    rng = np.random.default_rng(0)
+    graph = Graph.from_nodes(
+        [Input("x", (8,), "binary")],
+        [Population("a", (12,), 0.5, rng.normal(size=12))],
+        [("x", "a", Dense(rng.normal(size=(8, 12))))],
+        (),
+        ["a"],
+    )
+    frames = rng.random((20, 8)).astype(np.float32)
+    found = inspect_graph(graph, "int4", frames).target
+    assert found is not None
+    assert found["quantization"]["proved"] is False
+    assert found["quantization"]["reason"].startswith("a, neuron 0: ")
+    assert found["quantization"]["weight_bits"] == 3
+    assert found["quantization"]["compared"] == 240
+    quantised = quantize(graph, "int4", frames=frames)
+    proved = inspect_graph(quantised, "int4").target
+    assert proved is not None
+    assert proved["quantization"] == {"proved": True}
+    reference = inspect_graph(quantised, "reference").target
+    assert reference is not None
+    assert reference["quantization"] == {"proved": True}
+    assert reference["version"].startswith("numpy")
