@@ -112,7 +112,9 @@ def population_sums(
     """
     parts = [projection_sums(projection.operator, expand=expand) for projection in graph.incoming(name)]
     own = np.minimum.reduce([part.exponent for part in parts])
-    exponent = np.where(own == NO_GRID, 0, own) if exponent is None else exponent
+    if exponent is None:
+        # A neuron without synapses lies on any grid: on the finest of the others.
+        exponent = np.where(own == NO_GRID, own.min() if own.min() < NO_GRID else 0, own)
     parts = [part.on_grid(exponent) for part in parts]
     wide = np.logical_or.reduce([part.wide for part in parts])
     positive, negative = (
@@ -255,7 +257,7 @@ def _of_stages(operator: Operator, stages: Sequence[Operator]) -> Sums:
             single &= isinstance(stage, Select)
             sums = _picked_all(stage, sums) if isinstance(stage, Select) else _pooled(stage, sums)
         elif isinstance(stage, Select):
-            single &= _is_injective(stage)
+            single &= is_injective(stage)
             times = _picked(stage, times, 0)
         elif isinstance(stage, SumPool):
             single &= all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
@@ -271,7 +273,8 @@ def _of_stages(operator: Operator, stages: Sequence[Operator]) -> Sums:
     return Sums(exponent, positive, negative, heaviest, wide.astype(bool))
 
 
-def _is_injective(stage: Select) -> bool:
+def is_injective(stage: Select) -> bool:
+    """Whether no value is read twice."""
     read = stage.index[stage.index >= 0]
     return len(np.unique(read)) == len(read)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, stages_of
 from strop.graph.capacity import require_memory
 from strop.graph.compose import compose
+from strop.quantization.integers import is_injective
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -55,6 +56,17 @@ class Kernel:
         count = operator.synapse_count
         require_memory(f"merging the {len(weighted)} kernels of {count:,} synapses", count * _BYTES_PER_SYNAPSE)
         return cls(source, (), Sparse(operator.shape_in, operator.shape_out, *operator.to_coo()), ())
+
+    @property
+    def has_one_way(self) -> bool:
+        """Whether one way at most leads from a source to a neuron, so that a synapse has the weight of the kernel."""
+        apart = all(
+            is_injective(stage)
+            if isinstance(stage, Select)
+            else isinstance(stage, SumPool) and all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
+            for stage in self.before
+        )
+        return apart and not any(isinstance(stage, SumPool) for stage in self.after)
 
     @property
     def weights(self) -> FloatArray:

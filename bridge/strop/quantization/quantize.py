@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from strop.errors import QuantizationError
 from strop.graph import Graph, Population, Projection
-from strop.quantization.integers import PopulationSums, population_sums
+from strop.quantization.integers import PopulationSums, population_sums, projection_sums
 from strop.quantization.kernels import Kernel, scale_groups
 from strop.quantization.targets import arithmetic_of
 from strop.running.arithmetic import Arithmetic
@@ -39,6 +39,9 @@ _SEARCHED_BITS = 10
 # How far thresholds may be moved on the frames, in steps of the grid.
 _REACH = 64
 _TRIES = 64
+# Thresholds half-way between whole numbers are float64: numbers of halves below 2^53.
+_HALVES_BITS = 53
+_LARGEST_SUM = (1 << 51) - 1
 
 
 @dataclass(frozen=True)
@@ -334,17 +337,20 @@ class _Neurons:
         shifted = self.sums.on_grid(finest[self.group])
         if shifted.wide.any() or not fits(replace(self.sums, **_numbers(shifted)), self.arithmetic):
             return
-        if self.arithmetic.threshold_bits is not None:
-            halves = np.abs(self.sums.fires_from.astype(np.float64)) * 2.0 + 1.0
-            halves = np.minimum(halves, 2.0 * (shifted.positive + shifted.negative) + 1.0)
-            if (halves >= 2.0**self.arithmetic.threshold_bits).any():
-                return
+        # Thresholds stay within what any input can bring, half a step beyond it.
+        halves = np.abs(self.sums.fires_from.astype(np.float64)) * 2.0 + 1.0
+        halves = np.minimum(halves, 2.0 * np.maximum(shifted.positive, shifted.negative) + 3.0)
+        if (halves >= 2.0 ** min(self.arithmetic.threshold_bits or _HALVES_BITS, _HALVES_BITS)).any():
+            return
         self.exact = True
         self.factor = np.ldexp(1.0, -finest)
         self._round()
 
     def _choose_rounded(self) -> None:
-        arithmetic = self.arithmetic
+        arithmetic, largest_sum = self.arithmetic, min(self.arithmetic.largest_sum, _LARGEST_SUM)
+        if self.arithmetic.threshold_bits is not None:
+            # A threshold may lie half a step beyond the largest sum.
+            largest_sum = min(largest_sum, (1 << (self.arithmetic.threshold_bits - 1)) - 2)
         positive, negative = self._sums_of([kernel.weights for kernel in self.kernels])
         largest = np.zeros(self.groups)
         np.maximum.at(largest, self.group, np.maximum(positive, negative))
@@ -353,7 +359,7 @@ class _Neurons:
             np.maximum.at(heaviest, labels, kernel.per_label(np.abs(kernel.weights), np.maximum))
         # What meets in one synapse over several paths is no heavier than the sum.
         with np.errstate(divide="ignore"):
-            ceiling = np.minimum(arithmetic.largest_weight / heaviest, arithmetic.largest_sum / largest)
+            ceiling = np.minimum(arithmetic.largest_weight / heaviest, largest_sum / largest)
         ceiling = np.where(largest > 0.0, ceiling, 1.0)
         self.factor = ceiling * (1.0 - 2.0**-30)
         if arithmetic.weight_bits is not None and arithmetic.weight_bits <= _SEARCHED_BITS:
@@ -361,11 +367,12 @@ class _Neurons:
         for _ in range(_TRIES):
             self._round()
             over = np.zeros(self.groups)
-            np.maximum.at(over, self.group, np.maximum(self.positive, self.negative) / arithmetic.largest_sum)
+            np.maximum.at(over, self.group, np.maximum(self.positive, self.negative) / largest_sum)
+            np.maximum.at(over, self.group, self._heaviest_synapses() / arithmetic.largest_weight)
             too_much = over > 1.0
             if not too_much.any():
                 break
-            self.factor = np.where(too_much, self.factor / over * (1.0 - 2.0**-12), self.factor)
+            self.factor = np.where(too_much, self.factor / np.maximum(over, 1.0) * (1.0 - 2.0**-12), self.factor)
         self._refuse_what_vanished(heaviest, largest)
 
     def _searched(self, ceiling: FloatArray) -> FloatArray:
@@ -397,6 +404,16 @@ class _Neurons:
                 operator = kernel.operator(np.maximum(sign * values, 0.0))
                 total += operator.apply(np.ones((1, *operator.shape_in)))[0].reshape(-1)
         return totals[0], totals[1]
+
+    def _heaviest_synapses(self) -> FloatArray:
+        """Return the heaviest weight of each neuron where several ways lead to one synapse; 0 where only one does."""
+        heaviest = np.zeros(self.old.size)
+        for kernel, numbers in zip(self.kernels, self.numbers, strict=True):
+            if not kernel.has_one_way:
+                sums = projection_sums(kernel.operator(numbers))
+                weights = np.ldexp(sums.heaviest.astype(np.float64), np.where(sums.heaviest > 0, sums.exponent, 0))
+                heaviest = np.maximum(heaviest, weights)
+        return heaviest
 
     def _refuse_what_vanished(self, heaviest: FloatArray, largest: FloatArray) -> None:
         """Refuse neurons none of whose weights is left: the target's sums are too narrow for them."""

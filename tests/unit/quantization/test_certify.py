@@ -42,6 +42,9 @@ def violated(graph: Graph, arithmetic: Arithmetic) -> bool:
     weights = [[Fraction(float(w)) for w in column] for column in operator.weight.T]
 
     grids = [_grid(column) for column in weights]
+    # A neuron without synapses lies on any grid.
+    finest = min([g for g, column in zip(grids, weights, strict=True) if any(column)], default=Fraction(1))
+    grids = [g if any(column) else finest for g, column in zip(grids, weights, strict=True)]
     if arithmetic.threshold_bits is not None:
         # As fine as thresholds that are whole numbers of halves need.
         for values in (population.threshold, population.bias):

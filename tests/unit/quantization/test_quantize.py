@@ -96,8 +96,12 @@ def test_what_is_whole_already_changes_no_spike(seed: int) -> None:
     wanted, found = evaluate(graph, signals), evaluate(report.graph, signals)
     for name in graph.population_names:
         np.testing.assert_array_equal(found[name], wanted[name])
-    # Once more changes nothing at all.
-    assert quantize(report.graph, "float64") == report.graph
+    # Once more, nothing is rounded either.
+    again = quantize_report(report.graph, "float64")
+    assert all(row.exact for row in again.populations)
+    found = evaluate(again.graph, signals)
+    for name in graph.population_names:
+        np.testing.assert_array_equal(found[name], wanted[name])
 
 
 def two_layers(first: np.ndarray, second: np.ndarray, threshold: float = 0.5) -> Graph:
@@ -201,6 +205,21 @@ def test_a_window_over_places_that_were_channels_shares_one_scale() -> None:
     signals = encode(graph, as_frames(graph, frames))
     np.testing.assert_array_equal(evaluate(graph, signals)["a"], evaluate(quantised, signals)["a"])
     assert certify(quantised, "float32").holds
+
+
+@pytest.mark.parametrize("target", ["float64", "truenorth", "loihi", "int8"])
+def test_thresholds_beyond_every_sum_stay_where_they_can_be_held(target: str) -> None:
+    rng = np.random.default_rng(9)
+    weight = rng.normal(size=(20, 3)) * np.array([1.0, 2.0**-30, 2.0**20])
+    node, population = Input("x", (20,), "binary"), Population("a", (3,), np.array([1e9, -1e9, 2.0**18]), 0.25)
+    graph = Graph((node,), (population,), (Projection("x", "a", Dense(weight)),), (), ("a",))
+    quantised = quantize(graph, target)
+    assert certify(quantised, target).holds
+    signals = encode(graph, as_frames(graph, rng.random((40, 20)).astype(np.float32)))
+    wanted, found = evaluate(graph, signals)["a"], evaluate(quantised, signals)["a"]
+    np.testing.assert_array_equal(found[:, :2], wanted[:, :2])
+    assert not wanted[:, 0].any()
+    assert wanted[:, 1].all()
 
 
 def test_what_cannot_fit_is_refused_with_the_bits_that_would_do() -> None:

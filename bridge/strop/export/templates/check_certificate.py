@@ -70,7 +70,7 @@ class Population:
         grid = np.full(self.size, 1 << 20, np.int64)
         there = self.weight != 0.0
         np.minimum.at(grid, self.post[there], lowest_bits(self.weight[there]))
-        grid[grid == 1 << 20] = 0
+        grid[grid == 1 << 20] = grid.min() if grid.min() < 1 << 20 else 0
         if target["exponent"] is not None:
             grid = np.minimum(grid, target["exponent"])
         elif target["threshold_bits"] is not None:  # as fine as thresholds of whole halves need, within reason
