@@ -198,13 +198,13 @@ class PyNNNetwork:
             if population.name in self.played or population.name in self.drives:
                 continue  # the injected values contain the bias
             weights = self.dialect.standing_weights(population)
-            if weights is not None and weights.any():
+            # Also where bias and lift cancel: either may be changed later.
+            if weights is not None and (weights.any() or population.bias.any()):
                 needed[population.name] = weights
         if not needed:
             return
         self.populations[STANDING] = self.dialect.sources(STANDING, 1)
         for name, weights in needed.items():
-            # Also where they cancel: biases may be changed later.
             post = np.flatnonzero((weights != 0) | (self.graph.population(name).bias.reshape(-1) != 0))
             # Sent one step ahead, as all other spikes to that population.
             ticks = self.dialect.ticks_per_step - self.dialect.latency

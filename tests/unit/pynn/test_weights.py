@@ -212,3 +212,11 @@ def test_a_bias_where_the_network_has_no_source_for_it_is_refused(simulator: str
     assert units.get("i_offset") == 0.0
     units.set(v_thresh=0.75)
     assert units.get("v_thresh") == 0.75
+
+
+def test_a_bias_that_the_lift_of_a_threshold_cancels_can_be_changed(name: str) -> None:
+    # On Brian2 and NEURON, thresholds of 0 or less are lifted, here by as much as the bias takes away.
+    graph = one_layer([[1.0], [-0.5]], [-0.25], [-0.5])
+    network = strop.build(graph, name)
+    network.populations["y"].set(v_thresh=-0.125, i_offset=-1.0)
+    assert_spikes_of(one_layer([[1.0], [-0.5]], [-0.125], [-1.0]), network)
