@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from pynn_graphs import branched_graph, require
 
+import strop
 from strop.costs.inspection import inspect_graph
 from strop.errors import BackendError
+from strop.graph import Dense, Graph, Input, Population
 from strop.running.registry import get_backend
 from strop_backends.pynn import PyNNSpinnakerBackend
-from strop_backends.pynn.spinnaker.fixed_point import Scaling, fixed_point_report, measured_scaling
+from strop_backends.pynn.spinnaker.fixed_point import Scaling, exact_scaling, fixed_point_report, measured_scaling
 
 pytestmark = [
     # sPyNNaker 7.4 leaves its database and log files to the garbage collector.
@@ -89,3 +93,46 @@ def test_a_spread_whose_delays_spynnaker_does_not_hold_is_refused() -> None:
     with pytest.raises(BackendError, match=f"the longest delay that it holds there is {slots:,}"):
         # A spread of k needs delays of up to (d + 1) k - 1.
         engine.map(graph, spread=slots)
+
+
+def test_spynnaker_itself_rounds_a_quantised_graph_to_its_whole_numbers() -> None:
+    """Its own choice of shifts, its own weight scales, and the words that it would write to a core."""
+    rng = np.random.default_rng(5)
+    sizes = (12, 20, 15)
+    graph = Graph.from_nodes(
+        [Input("x", (sizes[0],), "binary")],
+        [Population("a", (sizes[1],), 0.5, rng.normal(size=sizes[1])), Population("b", (sizes[2],), 0.1, 0.3)],
+        [("x", "a", Dense(rng.normal(size=sizes[:2]))), ("a", "b", Dense(rng.normal(size=sizes[1:])))],
+        (),
+        ["b"],
+    )
+    quantised = strop.quantize(graph, "spinnaker")
+    scaling = exact_scaling(quantised)
+    assert scaling is not None
+    network = strop.build(quantised, "pynn-spinnaker", virtual=True, board=3, scaling=scaling)
+    try:
+        dynamics = import_module(
+            "spynnaker.pyNN.models.neuron.synapse_dynamics.synapse_dynamics_static"
+        ).SynapseDynamicsStatic()
+        for name in ("a", "b"):
+            vertex = network.populations[name]._vertex
+            shifts = vertex.get_ring_buffer_shifts()
+            assert list(shifts) == [1, 1]
+            pre, post, weight = quantised.incoming(name)[0].operator.to_coo()
+            del pre
+            scales = vertex.get_weight_scales(shifts)
+            # As in spynnaker/pyNN/models/neuron/synapse_io.py: scaled in float64 or float32, then rounded to 16 bits.
+            for sign, kept in enumerate((weight > 0, weight < 0)):
+                numbers = np.abs(weight[kept]) * 2.0**14
+                assert (numbers == np.rint(numbers)).all()
+                connections = np.zeros(
+                    int(kept.sum()),
+                    [("target", "u4"), ("weight", "f8"), ("delay", "f8"), ("synapse_type", "u4")],
+                )
+                connections["weight"] = weight[kept] * scales[sign]
+                connections["delay"], connections["synapse_type"], connections["target"] = 1, sign, post[kept]
+                rows = np.zeros(len(connections), np.int64)
+                words, _ = dynamics.get_static_synaptic_data(connections, rows, 1, 2, len(connections), 32)
+                np.testing.assert_array_equal(np.sort(words[0] >> 16), np.sort(numbers.astype(np.uint32)))
+    finally:
+        network.sim.end()
