@@ -48,6 +48,17 @@ def test_lowering_expands_nothing(model: keras.Model) -> None:
     assert graph.synapses == pytest.approx(110e6, rel=0.1)
 
 
+def test_quantising_and_proving_expand_nothing(model: keras.Model) -> None:
+    graph = strop.quantize(strop.lower(model), "spinnaker")
+    tracemalloc.start()
+    certificate = strop.certify(graph, "spinnaker")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert certificate.holds
+    assert peak < 500e6
+    assert graph.synapses > 100e6
+
+
 def test_inspection_says_what_expanding_would_cost(model: keras.Model) -> None:
     graph = strop.lower(model)
     found = inspect_graph(graph)
