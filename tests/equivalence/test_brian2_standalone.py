@@ -14,19 +14,19 @@ from strop.errors import BackendError, CapacityError  # noqa: E402
 from strop.running.encode import as_frames, encode  # noqa: E402
 from strop.running.oracle import evaluate  # noqa: E402
 from strop.running.registry import available_backends, get_backend, runnable  # noqa: E402
-from strop_backends.brian2 import standalone  # noqa: E402
+from strop_backends.brian2 import cpp_standalone  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _compiler() -> None:
     try:
-        standalone.require_compiler()
+        cpp_standalone.require_compiler()
     except BackendError as error:
         pytest.skip(str(error))
 
 
 def test_the_users_device_clock_and_compiler_flags_are_left_as_they_were() -> None:
-    standalone._compiled.cache_clear()
+    cpp_standalone._compiled.cache_clear()
     user = b2.devices.cpp_standalone.device.cpp_standalone_device
     flags = b2.prefs.codegen.cpp.extra_compile_args_gcc
     b2.set_device("cpp_standalone", build_on_run=False, directory="mine")
@@ -37,9 +37,9 @@ def test_the_users_device_clock_and_compiler_flags_are_left_as_they_were() -> No
         frames = np.random.default_rng(0).integers(0, 256, (5, 7, 6, 2)).astype(np.uint8)
         # It is compiled here, while the user's device is the current one.
         graph = image_network(np.random.default_rng(0))
-        assert standalone._compiled.cache_info().currsize == 0
+        assert cpp_standalone._compiled.cache_info().currsize == 0
         result = strop.simulate(graph, frames, "brian2-standalone", frames_at_once=100)
-        assert standalone._compiled.cache_info().currsize == 1
+        assert cpp_standalone._compiled.cache_info().currsize == 1
         assert result.spikes["conv"].any()
         assert b2.get_device() is user
         assert user.build_on_run is False

@@ -82,7 +82,7 @@ class Brian2StandaloneBackend(Brian2Backend):
     runs: ClassVar[bool] = False
 
     def build(self, graph: Graph, **options: Any) -> Any:
-        """Return the compiled program with the network's files; see `strop_backends.brian2.standalone`.
+        """Return the compiled program with the network's files; see `strop_backends.brian2.cpp_standalone`.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Brian2StandaloneBackend(Brian2Backend):
         self.refuse_options(
             {name: value for name, value in options.items() if name != "frames_at_once"}, ["frames_at_once"]
         )
-        from strop_backends.brian2.standalone import StandaloneRunner
+        from strop_backends.brian2.cpp_standalone import StandaloneRunner
 
         return StandaloneRunner(graph, **options)
 

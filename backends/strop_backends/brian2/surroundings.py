@@ -81,7 +81,7 @@ _compiled_here: list[bool] = []
 @contextmanager
 def before_compiling() -> Iterator[None]:
     """Set every preference that could affect a C++ program, and another device; drop programs compiled before, once."""
-    from strop_backends.brian2.standalone import _compiled
+    from strop_backends.brian2.cpp_standalone import _compiled
 
     if not _compiled_here:
         _compiled.cache_clear()

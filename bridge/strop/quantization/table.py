@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from strop.quantization.quantize import Quantization
+from strop.quantization.records import Quantization
 from strop.running.terminal import count, percent, to_text
 
 
