@@ -384,11 +384,14 @@ class PyNNNetwork:
             result[name] = raster.reshape(count, *population.shape)
         return result
 
+    def close(self) -> None:
+        """Drop the network and let go of the simulator, so that others can be built in this process."""
+        if self.alive:
+            self.dialect.release()
+
     def __repr__(self) -> str:
-        return (
-            f"<PyNNNetwork of {self.graph.name!r} on {self.sim.__name__}: {len(self.populations)} populations, "
-            f"{len(self.projections)} projections>"
-        )
+        counts = f"{len(self.populations)} populations, {len(self.projections)} projections"
+        return f"<PyNNNetwork of {self.graph.name!r} on {self.sim.__name__}: {counts}>"
 
 
 def _analogue(graph: Graph, name: str) -> bool:

@@ -37,8 +37,12 @@ def test_it_runs_the_host_encoding_and_no_unknown_one(backend: Backend) -> None:
 
 
 def test_it_builds_native_objects(backend: Backend) -> None:
-    """`strop.build` gives something."""
-    assert backend.build(golden_case("dense").graph) is not None
+    """`strop.build` gives something; what has a `close` is closed, so that the simulator is free again."""
+    native = backend.build(golden_case("dense").graph)
+    assert native is not None
+    close = getattr(native, "close", None)
+    if callable(close):
+        close()
 
 
 def test_it_states_its_fidelity_for_every_population(backend: Backend) -> None:

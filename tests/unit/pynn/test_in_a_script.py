@@ -455,3 +455,18 @@ def test_nest_s_defaults_change_nothing() -> None:
     found = network.answers(network.dialect.take(), 12)
     for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
         np.testing.assert_array_equal(found[population], spikes, err_msg=population)
+
+
+def test_a_network_that_is_closed_frees_the_simulator(name: str) -> None:
+    network = strop.build(GRAPH, name)
+    assert dialect_for(MODULES[name]).in_use(disposable=True)
+    network.close()
+    assert not network.alive
+    assert dialect_for(MODULES[name]).in_use(disposable=True) is None
+    network.close()
+    runner = get_backend(name).prepare(GRAPH)
+    try:
+        assert isinstance(runner, PyNNRunner)
+        assert not isinstance(runner._host(), RemoteRunner)
+    finally:
+        runner.close()
