@@ -5,6 +5,7 @@
 
 Thresholds are placed on the first `--frames` frames of the training part (`x_train`), and everything is counted on the
 first `--test` frames of the test part, each layer fed by the quantised ones before it. Every graph is certified.
+`--fixed-point` also runs graphs for "spinnaker" in SpiNNaker's arithmetic, on the same frames.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from strop.running.decode import classes
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.simulate import chunk_size, chunks
+from strop_backends.pynn.spinnaker.fixed_point import exact_scaling, fixed_point_report
 
 
 def compared(before: strop.Graph, after: strop.Graph, frames: Any, labels: Any) -> tuple[int, int, int, float, float]:
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("--encodings", default="host")
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--test", type=int, default=10000)
+    parser.add_argument("--fixed-point", action="store_true")
     chosen = parser.parse_args()
     with np.load(chosen.data) as data:
         place = data["x_train"][: chosen.frames]
@@ -73,6 +76,13 @@ def main() -> None:
                 figures = f"{differ:,} of {total:,} | {decisions:,} | {accuracy[0]:.4f}, {accuracy[1]:.4f}"
                 spent = f"{middle - start:.1f} s, {end - middle:.1f} s"
                 print(f"| {model.name} | {encoding} | {target} | {figures} | {spent} |", flush=True)
+                if chosen.fixed_point and target == "spinnaker":
+                    scaling = exact_scaling(after)
+                    assert scaling is not None, f"{model}: not in whole numbers"
+                    report = fixed_point_report(after, frames, scaling)
+                    print(
+                        f"  in its arithmetic, {report.frames:,} frames: {report.different:,} spikes differ", flush=True
+                    )
 
 
 if __name__ == "__main__":
