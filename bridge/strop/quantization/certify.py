@@ -21,7 +21,14 @@ import numpy.typing as npt
 from strop.graph import Graph
 from strop.graph.rounding.formats import lowest_bit
 from strop.quantization.certificate import Certificate, PopulationProof, Reason
-from strop.quantization.integers import EXPANDED, MOST_BITS, PopulationSums, population_sums, whole_numbers
+from strop.quantization.integers import (
+    EXPANDED,
+    MOST_BITS,
+    PopulationSums,
+    population_on_grid,
+    population_sums,
+    whole_numbers,
+)
 from strop.quantization.targets import arithmetic_of
 from strop.running.arithmetic import Arithmetic
 from strop.running.model_argument import ModelOrGraph, as_graph
@@ -113,7 +120,7 @@ def _on_target_grid(graph: Graph, name: str, arithmetic: Arithmetic, expand: boo
         wanted = np.where(wanted - finer > MOST_FINER, wanted, finer).astype(np.int64)
     if arithmetic.exponent is None and arithmetic.scale == "population":
         wanted = np.full_like(wanted, wanted.min())
-    return sums if (wanted == sums.exponent).all() else population_sums(graph, name, wanted, expand=expand)
+    return population_on_grid(sums, graph.population(name), wanted)
 
 
 def _distance(sums: PopulationSums) -> str:

@@ -98,23 +98,18 @@ class PopulationSums(Sums):
     closeness: IntArray
 
 
-def population_sums(
-    graph: Graph, name: str, exponent: IntArray | None = None, *, expand: bool = False
-) -> PopulationSums:
-    """Return the largest sums, the heaviest weight and the place of the threshold of every neuron.
+def population_sums(graph: Graph, name: str, *, expand: bool = False) -> PopulationSums:
+    """Return the largest sums, the heaviest weight and the place of the threshold of every neuron, on its own grid.
 
     Parameters
     ----------
-    exponent : int64 array, shape (neurons,), optional
-        Of the grid in whose units they are given, no coarser than the neurons' own.
     expand : bool
         See `projection_sums`.
     """
     parts = [projection_sums(projection.operator, expand=expand) for projection in graph.incoming(name)]
     own = np.minimum.reduce([part.exponent for part in parts])
-    if exponent is None:
-        # A neuron without synapses lies on any grid: on the finest of the others.
-        exponent = np.where(own == NO_GRID, own.min() if own.min() < NO_GRID else 0, own)
+    # A neuron without synapses lies on any grid: on the finest of the others.
+    exponent = np.where(own == NO_GRID, own.min() if own.min() < NO_GRID else 0, own)
     parts = [part.on_grid(exponent) for part in parts]
     wide = np.logical_or.reduce([part.wide for part in parts])
     positive, negative = (
@@ -122,8 +117,19 @@ def population_sums(
         _added([part.negative for part in parts], wide),
     )
     heaviest = np.maximum.reduce([part.heaviest for part in parts])
-    places = _thresholds(graph.population(name), exponent, wide)
-    return PopulationSums(exponent, positive, negative, heaviest, wide, *places)
+    return _placed(Sums(exponent, positive, negative, heaviest, wide), graph.population(name))
+
+
+def population_on_grid(sums: PopulationSums, population: Population, exponent: IntArray) -> PopulationSums:
+    """Return the sums and thresholds of a population in units of another grid, no coarser than the neurons' own."""
+    return _placed(sums.on_grid(exponent), population)
+
+
+def _placed(sums: Sums, population: Population) -> PopulationSums:
+    """Add the place of the threshold of every neuron."""
+    wide = sums.wide.copy()
+    places = _thresholds(population, sums.exponent, wide)
+    return PopulationSums(sums.exponent, sums.positive, sums.negative, sums.heaviest, wide, *places)
 
 
 def projection_sums(operator: Operator, *, expand: bool = False) -> Sums:
@@ -257,10 +263,10 @@ def _of_stages(operator: Operator, stages: Sequence[Operator]) -> Sums:
             single &= isinstance(stage, Select)
             sums = _picked_all(stage, sums) if isinstance(stage, Select) else _pooled(stage, sums)
         elif isinstance(stage, Select):
-            single &= is_injective(stage)
+            single &= reads_once(stage)
             times = _picked(stage, times, 0)
         elif isinstance(stage, SumPool):
-            single &= all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
+            single &= reads_once(stage)
             times = _windows_added(stage, times)
         else:
             sums = _weighted(stage, times)
@@ -273,8 +279,11 @@ def _of_stages(operator: Operator, stages: Sequence[Operator]) -> Sums:
     return Sums(exponent, positive, negative, heaviest, wide.astype(bool))
 
 
-def is_injective(stage: Select) -> bool:
-    """Whether no value is read twice."""
+def reads_once(stage: Operator) -> bool:
+    """Whether an index map, or a window of ones, reads no value twice."""
+    if isinstance(stage, SumPool):
+        return all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
+    assert isinstance(stage, Select)
     read = stage.index[stage.index >= 0]
     return len(np.unique(read)) == len(read)
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, stages_of
 from strop.graph.capacity import require_memory
 from strop.graph.compose import compose
-from strop.quantization.integers import is_injective
+from strop.graph.rounding.grids import weights_of
+from strop.quantization.integers import reads_once
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -60,26 +61,15 @@ class Kernel:
     @property
     def has_one_way(self) -> bool:
         """Whether one way at most leads from a source to a neuron, so that a synapse has the weight of the kernel."""
-        apart = all(
-            is_injective(stage)
-            if isinstance(stage, Select)
-            else isinstance(stage, SumPool) and all(a >= b for a, b in zip(stage.strides, stage.size, strict=True))
-            for stage in self.before
+        return all(reads_once(stage) for stage in self.before) and not any(
+            isinstance(stage, SumPool) for stage in self.after
         )
-        return apart and not any(isinstance(stage, SumPool) for stage in self.after)
 
     @property
     def weights(self) -> FloatArray:
         """The weights of the core."""
-        match self.core:
-            case Dense() | Sparse():
-                return self.core.weight
-            case Convolution():
-                return self.core.kernel
-            case Scale():
-                return np.broadcast_to(self.core.factor, self.core.shape)
-            case _:
-                raise TypeError(type(self.core).__name__)
+        weights = weights_of(self.core)
+        return np.broadcast_to(weights, self.core.shape) if isinstance(self.core, Scale) else weights
 
     def operator(self, weights: FloatArray) -> Operator:
         """Return the whole operator with other weights in its core."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from strop.errors import QuantizationError
 from strop.graph import Graph, Population, Projection
-from strop.quantization.integers import PopulationSums, population_sums, projection_sums
+from strop.quantization.integers import PopulationSums, population_on_grid, projection_sums
 from strop.quantization.kernels import Kernel, scale_groups
 from strop.quantization.records import QuantizedPopulation
 from strop.running.arithmetic import Arithmetic
@@ -54,11 +54,10 @@ def fits(sums: PopulationSums, arithmetic: Arithmetic) -> bool:
 class QuantizedNeurons:
     """One population while it is quantised: factors, whole-number weights and thresholds."""
 
-    def __init__(self, graph: Graph, name: str, arithmetic: Arithmetic) -> None:
-        self.graph, self.arithmetic = graph, arithmetic
+    def __init__(self, graph: Graph, name: str, arithmetic: Arithmetic, sums: PopulationSums) -> None:
+        self.arithmetic, self.sums = arithmetic, sums
         self.old = graph.population(name)
         self.incoming = graph.incoming(name)
-        self.sums = population_sums(graph, name)
         self.kernels = [Kernel.of(p.source, p.operator) for p in self.incoming]
         self.group, self.labels = scale_groups(self.kernels, self.old.size)
         self.exact = False
@@ -86,11 +85,11 @@ class QuantizedNeurons:
         there = self.sums.heaviest > 0
         np.minimum.at(finest, self.group[there], self.sums.exponent[there])
         finest[finest == 1 << 20] = 0
-        shifted = self.sums.on_grid(finest[self.group])
-        if shifted.wide.any() or not fits(replace(self.sums, **_numbers(shifted)), self.arithmetic):
+        shifted = population_on_grid(self.sums, self.old, finest[self.group])
+        if not fits(shifted, self.arithmetic):
             return
         # Thresholds stay within what any input can bring, half a step beyond it.
-        halves = np.abs(self.sums.fires_from.astype(np.float64)) * 2.0 + 1.0
+        halves = np.abs(shifted.fires_from.astype(np.float64)) * 2.0 + 1.0
         halves = np.minimum(halves, 2.0 * np.maximum(shifted.positive, shifted.negative) + 3.0)
         if (halves >= 2.0 ** min(self.arithmetic.threshold_bits or _HALVES_BITS, _HALVES_BITS)).any():
             return
@@ -272,7 +271,3 @@ class QuantizedNeurons:
             changed,
             frames * self.old.size,
         )
-
-
-def _numbers(sums: Any) -> dict[str, Any]:
-    return {"positive": sums.positive, "negative": sums.negative, "heaviest": sums.heaviest, "wide": sums.wide}

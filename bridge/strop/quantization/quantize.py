@@ -8,6 +8,7 @@ kept as it is where it fits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -92,10 +93,12 @@ def quantize_report(
 
         graph = lower(given, encoding)
     refuse_values(graph)
-    refuse_other_grids(graph, arithmetic)
+    simulated = [name for name in graph.population_names if name not in graph.host_populations]
+    sums = {name: population_sums(graph, name) for name in simulated}
+    refuse_other_grids(sums, arithmetic)
     taken = None if frames is None else frames_and_labels(graph, frames, labels, keys_of(given, graph)[0])
     ready = None if taken is None else as_frames(graph, taken.frames)
-    work = _Work(graph, arithmetic, ready)
+    work = _Work(graph, arithmetic, sums, ready)
     for population in graph.populations:
         work.add(population)
     truth = None
@@ -116,10 +119,8 @@ def refuse_values(graph: Graph) -> None:
             )
 
 
-def refuse_other_grids(graph: Graph, arithmetic: Arithmetic) -> None:
-    """Raise `QuantizationError` if a graph was quantised before, and does not fit this arithmetic."""
-    simulated = [name for name in graph.population_names if name not in graph.host_populations]
-    found = {name: population_sums(graph, name) for name in simulated}
+def refuse_other_grids(found: Mapping[str, PopulationSums], arithmetic: Arithmetic) -> None:
+    """Raise `QuantizationError` if a graph with these sums was quantised before, and does not fit this arithmetic."""
     rounded = [name for name, sums in found.items() if not _is_trivial(sums)]
     if not rounded or not all(is_quantized(sums) for sums in found.values()):
         return
@@ -145,8 +146,10 @@ def _is_trivial(sums: PopulationSums) -> bool:
 class _Work:
     """Populations that are quantised one after the other, in the graph's order."""
 
-    def __init__(self, graph: Graph, arithmetic: Arithmetic, frames: FrameDict | None) -> None:
-        self.graph, self.arithmetic, self.frames = graph, arithmetic, frames
+    def __init__(
+        self, graph: Graph, arithmetic: Arithmetic, sums: Mapping[str, PopulationSums], frames: FrameDict | None
+    ) -> None:
+        self.graph, self.arithmetic, self.sums, self.frames = graph, arithmetic, sums, frames
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.rows: list[QuantizedPopulation] = []
@@ -166,7 +169,7 @@ class _Work:
                 spikes = fires(population, potential(self.graph, population.name, self.before))
                 self.before[population.name] = self.after[population.name] = spikes
             return
-        neurons = QuantizedNeurons(self.graph, population.name, self.arithmetic)
+        neurons = QuantizedNeurons(self.graph, population.name, self.arithmetic, self.sums[population.name])
         neurons.choose()
         changed = None
         if self.frames is not None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_graphs import random_frames, random_graph
 
 from strop.errors import BackendError, BackendMissingError, QuantizationError
-from strop.graph import Dense, Graph, Input, Population, Projection, Scale, Select, SumPool
+from strop.graph import Convolution, Dense, Graph, Input, Population, Projection, Scale, Select, SumPool
 from strop.graph.compose import compose
 from strop.quantization.certify import certify
 from strop.quantization.integers import whole_numbers
@@ -220,6 +220,17 @@ def test_thresholds_beyond_every_sum_stay_where_they_can_be_held(target: str) ->
     np.testing.assert_array_equal(found[:, :2], wanted[:, :2])
     assert not wanted[:, 0].any()
     assert wanted[:, 1].all()
+
+
+def test_thresholds_that_the_grid_of_a_kernel_makes_large_are_still_held() -> None:
+    """A neuron at the border reads whole weights alone: in the kernel's grid its threshold is 1,024 times as large."""
+    kernel = np.array([2.0**-10, 1.0]).reshape(2, 1, 1)
+    operator = Convolution((3, 1), kernel, (1,), (1,), ((1, 0),))
+    threshold = np.array([[1.5], [2.0**-11], [2.0**-11]])
+    node, population = Input("x", (3, 1), "binary"), Population("a", (3, 1), threshold, 0.0)
+    graph = Graph((node,), (population,), (Projection("x", "a", operator),), (), ("a",))
+    target = Arithmetic("narrow", None, 12, threshold_bits=11)
+    assert certify(quantize(graph, target), target).holds
 
 
 def test_what_cannot_fit_is_refused_with_the_bits_that_would_do() -> None:
