@@ -18,6 +18,7 @@ import numpy.typing as npt
 from strop.graph import Graph, Operator, Population, stages_of
 from strop.graph.rounding.formats import FORMATS, FloatFormat, lowest_bit
 from strop.graph.rounding.grids import weights_of
+from strop.running.stimulus import analogue_inputs
 
 
 def fidelity_of(
@@ -56,7 +57,7 @@ def _fidelity(
             )
     if name in graph.host_populations:
         return "exact", "evaluated on the host, in float64"
-    analogue = sorted(node.name for node in graph.inputs if node.name in fed_by and not node.spiking)
+    analogue = sorted(fed_by.intersection(analogue_inputs(graph)))
     arithmetic = FORMATS[precision]
     blur = resolution * float(compared(graph.population(name), _largest_sums(graph, name)).max())
     grid = _coarsest_grid(graph, name)
