@@ -9,6 +9,7 @@ from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT
 from strop.costs.macs import graph_arithmetic, host_arithmetic
 from strop.costs.macs import total as summed
 from strop.display.histogram import margin_histogram, margin_sentence, octave_range
+from strop.display.proof import proof_shown
 from strop.display.rendering import render
 from strop.display.versions import versions
 from strop.display.wave import payload, still_wave
@@ -50,6 +51,7 @@ def render_page(report: Report) -> str:
         report=report,
         word=_WORDS[report.verdict],
         sentence=_sentence(report),
+        proof=proof_shown(report),
         figures=_figures(report),
         links=_links(report),
         layers=_layers(report),
@@ -109,6 +111,8 @@ def _figures(report: Report) -> list[tuple[str, str, str]]:
 
 def _links(report: Report) -> list[tuple[str, str]]:
     links = [("layers", "Layers")]
+    if any(own.proof is not None for own in report.backends.values()):
+        links = [("proof", "For all inputs"), *links]
     if report.evidence is not None:
         links += [("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
     return [*links, ("costs", "Costs"), ("speeds", "Speeds"), ("versions", "Versions")]

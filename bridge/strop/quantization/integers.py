@@ -147,16 +147,36 @@ def projection_sums(operator: Operator, *, expand: bool = False) -> Sums:
         If the operator must be expanded, because it has more than one stage with weights, and memory does not suffice.
     """
     stages = list(stages_of(operator))
-    weighted = [stage for stage in stages if not isinstance(stage, (Select, SumPool))]
-    kernels = len(weighted) <= 1 and not any(isinstance(stage, Sparse) for stage in weighted)
+    kernels = bounded_from_kernels(operator)
     if kernels and not expand and operator.synapse_count > EXPANDED:
         return _of_stages(operator, stages)
+    if len(stages) > 1 and not expand and not _expands_exactly(operator, stages):
+        return _of_stages(operator, stages) if kernels else _unknown(operator.size_out)
     require_memory(
         f"expanding {operator.synapse_count:,} synapses for their exact sums",
         operator.synapse_count * _BYTES_PER_SYNAPSE,
     )
     _, post, weight = operator.to_coo()
     return _of_synapses(operator.size_out, post, weight)
+
+
+def bounded_from_kernels(operator: Operator) -> bool:
+    """Whether sums can be bounded without synapses: one stage has weights at most, and they are no single synapses."""
+    weighted = [stage for stage in stages_of(operator) if not isinstance(stage, (Select, SumPool))]
+    return len(weighted) <= 1 and not any(isinstance(stage, Sparse) for stage in weighted)
+
+
+def _expands_exactly(operator: Operator, stages: Sequence[Operator]) -> bool:
+    """Whether float64 rounds no product and no sum over paths when the stages of an operator become synapses."""
+    grid = sum(float(lowest_bit(weights_of(stage)).min(initial=np.inf)) for stage in stages)
+    largest = float(operator.absolute().apply(np.ones((1, *operator.shape_in))).max(initial=0.0)) * (1.0 + 2.0**-20)
+    return bool(largest <= 2.0 ** min(1023.0, grid + 53.0))
+
+
+def _unknown(size: int) -> Sums:
+    """Return the sums of neurons of which nothing is known: all of them wide."""
+    none = np.zeros(size, np.int64)
+    return Sums(none, none, none, none, np.ones(size, bool))
 
 
 def whole_numbers(weights: FloatArray, exponent: npt.NDArray[Any]) -> tuple[IntArray, BoolArray]:

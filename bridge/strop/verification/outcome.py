@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from strop.verification.evidence import Evidence
+    from strop.verification.proof import Proof
 
 # A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
 # one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.
@@ -216,6 +217,8 @@ class BackendReport:
         Layers in which no spike is beyond doubt, so that no comparison could be shown to find a wrong one.
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
+    proof : Proof or None
+        Whether its spikes are proved equal to the graph's for all inputs.
     """
 
     version: str
@@ -229,6 +232,7 @@ class BackendReport:
     unexplained: int = 0
     unproved: list[str] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
+    proof: Proof | None = None
 
     @property
     def faults(self) -> int:
@@ -250,7 +254,7 @@ class BackendReport:
         found = _layer_problems(name, self.layers)
         if self.unexplained and not self.faults:
             found.append(f"{name} answers {self.unexplained:,} frames otherwise, and no tie explains it")
-        return found
+        return found if self.proof is None else found + self.proof.problems(name, self.faults + self.ties)
 
     @property
     def frames_per_second(self) -> float:
@@ -272,6 +276,7 @@ class BackendReport:
             "run_seconds": self.run_seconds,
             "frames_per_second": self.frames_per_second,
             "version": self.version,
+            "proof": None if self.proof is None else self.proof.to_dict(self.faults + self.ties),
             "layers": [layer.to_dict() for layer in self.layers],
         }
 
@@ -334,6 +339,11 @@ class Outcome:
             return "failed"
         return "passed with reservations" if self.reservations() else "passed"
 
+    @property
+    def proved(self) -> list[str]:
+        """The backends whose spikes are proved equal to the graph's for all inputs, none of which differs."""
+        return [name for name, own in self.backends.items() if own.proof and own.proof.stands(own.faults + own.ties)]
+
     def problems(self) -> list[str]:
         """Return why the verification fails, a clause each; nothing where it passes."""
         found = [] if self.keras is None else self.keras.problems()
@@ -382,6 +392,7 @@ class Outcome:
             "problems": self.problems(),
             "reservations": self.reservations(),
             "notes": list(self.notes),
+            "proved_for_all_inputs": self.proved,
             "keras": None if self.keras is None else self.keras.to_dict(),
             "backends": {name: backend.to_dict() for name, backend in self.backends.items()},
             "graph": self.graph,

@@ -24,6 +24,7 @@ from strop.verification.evidence import Collector
 from strop.verification.judge import Judgement
 from strop.verification.outcome import BackendReport, KerasReport, OutputReport
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
+from strop.verification.proof import prove_for
 from strop.verification.report import Report
 from strop.verification.selfcheck import blind, check_outputs, check_spikes
 
@@ -66,11 +67,13 @@ class Verification:
         self.frames = 0
         self.reports: dict[str, BackendReport] = {}
         self.runners: dict[str, Runner] = {}
+        proofs = prove_for(graph, backends)
         try:
             for name, backend in backends.items():
                 begin = time.perf_counter()
                 self.runners[name] = backend.prepare(graph, **options.get(name, {}))
-                self.reports[name] = BackendReport(backend.version(), build_seconds=time.perf_counter() - begin)
+                seconds = time.perf_counter() - begin
+                self.reports[name] = BackendReport(backend.version(), build_seconds=seconds, proof=proofs[name])
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name

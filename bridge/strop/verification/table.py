@@ -10,6 +10,7 @@ from rich.text import Text
 
 from strop.running.terminal import count, percent, to_text
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, Outcome, OutputReport
+from strop.verification.proof import unproved
 
 # Most comparisons side by side in one table; more get a row each.
 _MOST_COLUMNS = 4
@@ -43,6 +44,7 @@ def render_report(report: Outcome) -> str:
             no_wrap=True,
             overflow="ignore",
         ),
+        *_proof_lines(report),
         *tables,
         f"{graph['populations']} populations, {count(graph['neurons'])} neurons, "
         f"{count(graph['synapses'])} synapses, depth {graph['depth']}, "
@@ -58,6 +60,16 @@ _VERDICTS = {
     "failed": "[red]FAILED[/red].",
 }
 _WORDS = "A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault."
+
+
+def _proof_lines(report: Outcome) -> list[str]:
+    """Return for which backends spikes are proved for all inputs, and why not for others."""
+    lines = []
+    if report.proved:
+        lines.append(f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)")
+    for reason, names in unproved(report.backends).items():
+        lines.append(f"not proved for all inputs: {', '.join(names)} ({escape(reason)})")
+    return lines
 
 
 def _verdict_lines(report: Outcome) -> list[str]:
@@ -112,6 +124,9 @@ def _wide_table(report: Outcome, columns: list[tuple[str, Any]]) -> list[Table]:
         others = (_answers(column) for _, column in columns[1:])
         table.add_row(escape(f"output {output.name}"), "", "", _verdict(output.faults, output.ties), *others)
     table.add_row("decided beyond doubt", "", "", *(_decided(column) for _, column in columns))
+    if report.proved:
+        proved = ("[green]proved[/green]" if name in report.proved else "on these frames" for name, _ in columns)
+        table.add_row("equal for all inputs", "", "", *proved)
     table.add_row("accuracy", "", "", *(percent(column.accuracy) for _, column in columns))
     for output in columns[0][1].accuracies if len(columns[0][1].accuracies) > 1 else ():
         each = (percent(column.accuracies.get(output)) for _, column in columns)
