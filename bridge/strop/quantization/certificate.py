@@ -130,7 +130,7 @@ class Certificate:
         return self.graph == graph.digest
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form (docs/certificates.md)."""
+        """Return the JSON form (docs/quantization.md)."""
         return {
             "format": FORMAT,
             "version": VERSION,

@@ -17,7 +17,6 @@ from strop.quantization.certificate import Certificate
 from strop.quantization.certify import certify_to_first_gap
 from strop.running.arithmetic import FLOAT64, Arithmetic
 from strop.running.backend import Backend
-from strop.verification.outcome import BackendReport
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,10 @@ STATEMENT = (
 )
 
 
-def unproved(backends: Mapping[str, BackendReport]) -> dict[str, list[str]]:
-    """Return the reasons why something is not proved, each with the backends that it holds for."""
+def unproved(proofs: Mapping[str, Proof | None]) -> dict[str, list[str]]:
+    """Return the reasons why something is not proved, each with the names of the backends that it holds for."""
     found: dict[str, list[str]] = {}
-    for name, own in backends.items():
-        if own.proof is not None and own.proof.reason:
-            found.setdefault(own.proof.reason, []).append(name)
+    for name, proof in proofs.items():
+        if proof is not None and proof.reason:
+            found.setdefault(proof.reason, []).append(name)
     return found

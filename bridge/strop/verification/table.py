@@ -67,7 +67,7 @@ def _proof_lines(report: Outcome) -> list[str]:
     lines = []
     if report.proved:
         lines.append(f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)")
-    for reason, names in unproved(report.backends).items():
+    for reason, names in unproved({name: own.proof for name, own in report.backends.items()}).items():
         lines.append(f"not proved for all inputs: {', '.join(names)} ({escape(reason)})")
     return lines
 
