@@ -116,4 +116,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, *_ROOMS])
+    return sorted([*__all__, *_ROOMS, "__version__"])
+
+
+def _page(report: Report) -> str:
+    from strop.display import render_page
+
+    return render_page(report)
+
+
+Report.page = staticmethod(_page)
