@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT, as_energy, float32_energy
 from strop.costs.macs import graph_arithmetic, host_arithmetic
 from strop.costs.macs import total as summed
+from strop.display.diagram import diagram_shown
 from strop.display.histogram import margin_histogram, margin_sentence, octave_range
 from strop.display.proof import proof_shown
 from strop.display.rendering import render
@@ -55,6 +56,7 @@ def render_page(report: Report) -> str:
         figures=_figures(report),
         links=_links(report),
         layers=_layers(report),
+        diagram=None if evidence is None else diagram_shown(evidence.graph),
         wave=None if evidence is None else _wave(evidence),
         margins=None if evidence is None else _margins(evidence),
         costs=_costs(report),
@@ -114,7 +116,7 @@ def _links(report: Report) -> list[tuple[str, str]]:
     if any(own.proof is not None for own in report.backends.values()):
         links = [("proof", "For all inputs"), *links]
     if report.evidence is not None:
-        links += [("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
+        links += [("network", "Network"), ("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
     return [*links, ("costs", "Costs"), ("speeds", "Speeds"), ("versions", "Versions")]
 
 

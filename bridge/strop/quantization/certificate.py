@@ -168,7 +168,7 @@ class Certificate:
             else (
                 row.name,
                 row.neurons,
-                f"−{row.negative:,} to {row.positive:,}",
+                f"{'−' if row.negative else ''}{row.negative:,} to {row.positive:,}",
                 row.heaviest,
                 f"{row.bits_needed} of {row.bits_available}",
                 row.distance,
