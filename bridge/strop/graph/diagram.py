@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class Diagram:
         What the picture shows, in a sentence.
     """
 
-    figure: Any
+    figure: Any = field(repr=False)
     alt: str
 
     def svg(self) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from strop.graph.files.atomic import write_text
 from strop.notebook import html_table
 from strop.verification.outcome import BackendReport, Outcome
+from strop.verification.proof import unproved
 
 
 class Report(Outcome):
@@ -50,6 +51,9 @@ class Report(Outcome):
             differing = f"{own.faults:,} faults" if own.faults else "equal"
             rows.append((name, differing, own.ties, proved, percent(own.accuracy)))
         headings = ("compared with the oracle", "spikes", "ties", "for all inputs", "accuracy")
-        notes = [*self.problems(), *(self.reservations() if self.passed else ()), *self.notes]
+        reasons = unproved({name: own.proof for name, own in self.backends.items()})
+        notes = [*self.problems(), *(self.reservations() if self.passed else ())]
+        notes += [f"Not proved for all inputs on {', '.join(names)}: {why}." for why, names in reasons.items()]
+        notes += self.notes
         about = f"{self.frames:,} frames, every spike of every layer"
         return html_table(f"{self.model}: {self.verdict}", headings, rows, notes, about)
