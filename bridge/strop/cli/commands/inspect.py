@@ -46,7 +46,6 @@ def inspect(
     from strop.cli.npz import read_data
     from strop.costs.inspection import inspect as run
     from strop.graph import Graph
-    from strop.lowering import lower
 
     frames = None if data is None else read_data(data, limit)[0]
     opened = open_model(model)
@@ -55,7 +54,11 @@ def inspect(
     inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes)
     inspection.model = str(model)
     if picture is not None:
-        graph = opened if isinstance(opened, Graph) else lower(opened, encoding, decision=decision, **planes)
+        graph = opened
+        if not isinstance(opened, Graph):
+            from strop.lowering import lower
+
+            graph = lower(opened, encoding, decision=decision, **planes)
         graph.plot(picture)
     write_json(json_file, inspection.to_dict())
     click.echo(str(inspection))
