@@ -30,8 +30,8 @@ from warnings import warn
 
 from strop.keras.framework import choose_framework
 
-choose_framework()
 try:
+    choose_framework()
     import keras
 except ImportError as error:  # Keras itself, or the framework that it runs on
     raise ImportError(
