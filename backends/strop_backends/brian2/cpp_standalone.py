@@ -156,9 +156,8 @@ class StandaloneRunner(Runner):
 
     Parameters
     ----------
-    graph : Graph
-    frames_at_once : int, optional
-        How many frames one run of the program takes; by default as many as `strop.simulate` gives it.
+    graph, frames_at_once
+        As for `Brian2StandaloneBackend.build`.
 
     Raises
     ------

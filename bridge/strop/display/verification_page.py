@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT, as_energy, float32_energy
 from strop.costs.macs import graph_arithmetic, host_arithmetic
 from strop.costs.macs import total as summed
-from strop.display.diagram import diagram_shown
 from strop.display.histogram import margin_histogram, margin_sentence, octave_range
-from strop.display.proof import proof_shown
+from strop.display.network_picture import diagram_shown
+from strop.display.proof_section import proof_shown
 from strop.display.rendering import render
 from strop.display.versions import versions
 from strop.display.wave import payload, still_wave

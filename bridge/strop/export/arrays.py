@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.export.certificate import write_certificate
+from strop.export.folder_certificate import write_certificate
 from strop.graph import Graph, Input, Operator, Projection
 from strop.graph.capacity import require_memory
 from strop.running.decode import RISING, decides, is_binary, keeps_order, readout_of
