@@ -22,12 +22,12 @@ from strop.errors import CapacityError
 from strop.graph import Graph
 from strop.graph.rounding.formats import lowest_bit
 from strop.quantization.certificate import Certificate, PopulationProof, Reason
+from strop.quantization.expansion import bounded_from_kernels
 from strop.quantization.floating import FloatingSums, floating_sums
 from strop.quantization.integers import (
     EXPANDED,
     MOST_BITS,
     PopulationSums,
-    bounded_from_kernels,
     population_on_grid,
     population_sums,
     whole_numbers,

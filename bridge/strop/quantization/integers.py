@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.graph import Convolution, Dense, Graph, Operator, Population, Scale, Select, Sparse, SumPool, stages_of
+from strop.graph import Convolution, Dense, Graph, Operator, Population, Scale, Select, SumPool, stages_of
 from strop.graph.capacity import require_memory
 from strop.graph.rounding.formats import lowest_bit
 from strop.graph.stage_weights import stage_weights
+from strop.quantization.expansion import bounded_from_kernels, expands_exactly
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -150,7 +151,7 @@ def projection_sums(operator: Operator, *, expand: bool = False) -> Sums:
     kernels = bounded_from_kernels(operator)
     if kernels and not expand and operator.synapse_count > EXPANDED:
         return _of_stages(operator, stages)
-    if len(stages) > 1 and not expand and not _expands_exactly(operator, stages):
+    if len(stages) > 1 and not expand and not expands_exactly(operator, stages):
         return _of_stages(operator, stages) if kernels else _unknown(operator.size_out)
     require_memory(
         f"expanding {operator.synapse_count:,} synapses for their exact sums",
@@ -158,19 +159,6 @@ def projection_sums(operator: Operator, *, expand: bool = False) -> Sums:
     )
     _, post, weight = operator.to_coo()
     return _of_synapses(operator.size_out, post, weight)
-
-
-def bounded_from_kernels(operator: Operator) -> bool:
-    """Whether sums can be bounded without synapses: one stage has weights at most, and they are no single synapses."""
-    weighted = [stage for stage in stages_of(operator) if not isinstance(stage, (Select, SumPool))]
-    return len(weighted) <= 1 and not any(isinstance(stage, Sparse) for stage in weighted)
-
-
-def _expands_exactly(operator: Operator, stages: Sequence[Operator]) -> bool:
-    """Whether float64 rounds no product and no sum over paths when the stages of an operator become synapses."""
-    grid = sum(float(lowest_bit(stage_weights(stage)).min(initial=np.inf)) for stage in stages)
-    largest = float(operator.absolute().apply(np.ones((1, *operator.shape_in))).max(initial=0.0)) * (1.0 + 2.0**-20)
-    return bool(largest <= 2.0 ** min(1023.0, grid + 53.0))
 
 
 def _unknown(size: int) -> Sums:
