@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from strop.verification.evidence import Evidence
+    from strop.verification.explanation.records import Explanation
 
 # A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
 # one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.
@@ -143,6 +144,8 @@ class KerasReport:
     outputs : list of OutputReport
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
+    explanation : Explanation or None
+        Why it has faults, if it has any.
     """
 
     accuracy: float | None = None
@@ -150,6 +153,7 @@ class KerasReport:
     layers: list[LayerReport] = field(default_factory=list)
     outputs: list[OutputReport] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
+    explanation: Explanation | None = field(default=None, repr=False)
 
     @property
     def faults(self) -> int:
@@ -193,6 +197,7 @@ class KerasReport:
             "seconds": self.seconds,
             "layers": [layer.to_dict() for layer in self.layers],
             "outputs": [output.to_dict() for output in self.outputs],
+            "explanation": None if self.explanation is None else self.explanation.to_dict(),
         }
 
 
@@ -216,6 +221,8 @@ class BackendReport:
         Layers in which no spike is beyond doubt, so that no comparison could be shown to find a wrong one.
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
+    explanation : Explanation or None
+        Why it has faults, if it has any.
     """
 
     version: str
@@ -229,6 +236,7 @@ class BackendReport:
     unexplained: int = 0
     unproved: list[str] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
+    explanation: Explanation | None = field(default=None, repr=False)
 
     @property
     def faults(self) -> int:
@@ -273,6 +281,7 @@ class BackendReport:
             "frames_per_second": self.frames_per_second,
             "version": self.version,
             "layers": [layer.to_dict() for layer in self.layers],
+            "explanation": None if self.explanation is None else self.explanation.to_dict(),
         }
 
 
@@ -309,6 +318,8 @@ class Outcome:
         For `strop.display`, with `strop.verify(..., evidence=True)`.
     notes : list of str
         How frames and labels were scaled and used, in plain sentences.
+    call : str
+        The arguments of the command line that `strop explain` needs, too; "" where there was none.
     """
 
     model: str
@@ -321,6 +332,7 @@ class Outcome:
     saturated: list[str] = field(default_factory=list)
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
     notes: list[str] = field(default_factory=list)
+    call: str = ""
 
     @property
     def passed(self) -> bool:
@@ -366,6 +378,10 @@ class Outcome:
                         f"{name}: rounding may decide {share:.2g} % of the comparisons in {layer.name} either way"
                     )
         return found
+
+    def explanations(self) -> list[Explanation]:
+        """Return why comparisons have faults, in their order: Keras first; nothing where none has any."""
+        return [column.explanation for _, column in self._columns() if column.explanation is not None]
 
     def _columns(self) -> list[tuple[str, KerasReport | BackendReport]]:
         keras: list[tuple[str, KerasReport | BackendReport]] = [] if self.keras is None else [("Keras", self.keras)]

@@ -1,0 +1,179 @@
+"""Outputs that are wrong although the spikes are right: what of the read-out would explain the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.graph import Graph, Readout
+from strop.running.decode import log_softmax, readout_logits, readout_of, respond, softmax
+from strop.verification.explanation.clues import Sample
+from strop.verification.explanation.intervals import number
+from strop.verification.explanation.places import neuron_text
+from strop.verification.explanation.records import Cause, OutputFaults
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+# Relative to the size of the logits: what float32 may leave of a difference, with a wide margin.
+_TOLERANCE = 2e-4
+_SOFTMAX = ("softmax", "key", "log_softmax")
+
+
+def explain_outputs(
+    graph: Graph, sample: Sample, known: Mapping[str, Array], faults: Mapping[str, int], comparison: str
+) -> tuple[OutputFaults, ...]:
+    """Return an explanation of every output that has faults.
+
+    Parameters
+    ----------
+    known : mapping of population name to array, shape (n, *shape)
+        The spikes that the read-outs read.
+    faults : mapping of output name to int
+        Frames in which it is wrong.
+    """
+    found = []
+    for place, name in enumerate(graph.outputs):
+        key = name if name in faults else f"{name}#{place + 1}"
+        if not faults.get(key):
+            continue
+        readout = readout_of(graph, name)
+        if readout is None or not sample.outputs:
+            cause = Cause("read-out", f"the output {name!r} is not what its spikes say", 0.0)
+            found.append(OutputFaults(name, int(sample.frames[0]), "its value differs", cause))
+            continue
+        found.append(_of_readout(readout, known, sample.outputs[place], sample, comparison))
+    if not found and any(faults.values()):
+        name = graph.outputs[0]
+        sentence = "all spikes are equal, and yet the decision differs: the decoding is at fault, not the network"
+        found.append(OutputFaults(name, int(sample.frames[0]), "another decision", Cause("read-out", sentence, 1.0)))
+    return tuple(found)
+
+
+def _of_readout(
+    readout: Readout, known: Mapping[str, Array], theirs: Array, sample: Sample, comparison: str
+) -> OutputFaults:
+    logits = readout_logits(readout, known)
+    ours = np.asarray(respond(readout, logits), dtype=np.float64)
+    values = np.asarray(theirs, dtype=np.float64).reshape(len(theirs), -1)
+    own = ours.reshape(len(ours), -1)
+    shift = np.abs(values - own) if values.shape == own.shape else np.ones((len(values), 1))
+    row = int(np.argmax(shift.max(axis=1) > _TOLERANCE * (1.0 + np.abs(own).max())))
+    place = int(np.argmax(shift[row]))
+    frame = int(sample.frames[row])
+    first = f"frame {frame}, value {place} of {readout.name}: {comparison} gives {number(values[row, place])}"
+    if values.shape == own.shape:
+        first += f", the read-out {number(own[row, place])}"
+    cause = Cause("read-out", f"the read-out {readout.name}: {_reason(readout, logits, values, known)}", 1.0)
+    return OutputFaults(readout.name, frame, first, cause)
+
+
+def _reason(readout: Readout, logits: Array, values: Floats, known: Mapping[str, Array]) -> str:
+    flat = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
+    if readout.argmax or readout.after is not None or values.shape != flat.shape:
+        return _exchanged_classes(flat, values) or "its values differ"
+    theirs, ours = _as_logits(readout, flat, values)
+    tolerance = _TOLERANCE * (1.0 + float(np.abs(ours).max(initial=0.0)))
+    for reason in (
+        *_functions(readout, flat, values, tolerance),
+        *_permutation(theirs, ours, tolerance),
+        *_offsets(readout, theirs, ours, tolerance),
+        *_factors(readout, theirs, ours, tolerance),
+        *_rows(readout, theirs, ours, known, tolerance),
+    ):
+        return reason
+    classes = np.flatnonzero((np.abs(theirs - ours) > tolerance).any(axis=0))
+    return f"weights or biases of {_classes(classes, flat.shape[1])} differ in more than one place"
+
+
+def _as_logits(readout: Readout, flat: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Return both answers as logits, as far as the values tell them: those of a softmax up to a constant."""
+    if readout.kind in _SOFTMAX:
+        theirs = values if readout.kind == "log_softmax" else np.log(np.maximum(values, 1e-30))
+        ours = log_softmax(flat)
+        return theirs, ours
+    if readout.kind == "sigmoid":
+        inside = np.clip(values, 1e-7, 1.0 - 1e-7)
+        return np.log(inside / (1.0 - inside)), flat
+    return values, np.asarray(respond(readout, flat.reshape(-1, *readout.logits_shape))).reshape(flat.shape)
+
+
+def _functions(readout: Readout, flat: Floats, values: Floats, tolerance: float) -> Iterator[str]:
+    if readout.kind != "linear" and np.allclose(values, flat, atol=tolerance):
+        yield f"its function ({readout.kind}) is not applied; the values are those of the logits"
+    if readout.kind == "linear" and flat.shape[1] > 1 and np.allclose(values, softmax(flat), atol=1e-5):
+        yield "a softmax is applied, and the read-out has none"
+
+
+def _permutation(theirs: Floats, ours: Floats, tolerance: float) -> Iterator[str]:
+    from scipy.optimize import linear_sum_assignment
+
+    apart = np.abs(theirs[:, :, None] - ours[:, None, :]).max(axis=0)
+    rows, columns = linear_sum_assignment(apart)
+    moved = np.flatnonzero(rows != columns)
+    if len(moved) and apart[rows, columns].max() <= tolerance:
+        names = ", ".join(str(int(one)) for one in moved[:4])
+        how = "exchanged" if len(moved) == 2 else "permuted"
+        yield f"classes {names.replace(', ', ' and ') if len(moved) == 2 else names} are {how}"
+
+
+def _offsets(readout: Readout, theirs: Floats, ours: Floats, tolerance: float) -> Iterator[str]:
+    change = theirs - ours
+    if readout.kind in _SOFTMAX:
+        # Known up to a constant in each frame: most classes are taken as unchanged.
+        change = change - np.median(change, axis=1, keepdims=True)
+    amount = np.median(change, axis=0)
+    if np.abs(change - amount).max() > tolerance:
+        return
+    classes = np.flatnonzero(np.abs(amount) > tolerance)
+    if len(classes):
+        shown = ", ".join(f"class {int(one)} by {number(float(amount[one]))}" for one in classes[:3])
+        yield f"its bias is off: {shown}{' and so on' if len(classes) > 3 else ''}"
+
+
+def _factors(readout: Readout, theirs: Floats, ours: Floats, tolerance: float) -> Iterator[str]:
+    bias = np.asarray(readout.bias, dtype=np.float64).reshape(-1)
+    for base, words in ((np.zeros(ours.shape[1]), "its values are"), (bias, "its weights are")):
+        a, b = theirs - base, ours - base
+        if readout.kind in _SOFTMAX:
+            a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+        factor = float((a * b).sum() / max(float((b * b).sum()), 1e-30))
+        if abs(factor - 1.0) > 1e-4 and np.abs(a - factor * b).max() <= 2.0 * tolerance:
+            yield f"{words} scaled by {number(factor)} (a factor, or a temperature)"
+
+
+def _rows(
+    readout: Readout, theirs: Floats, ours: Floats, known: Mapping[str, Array], tolerance: float
+) -> Iterator[str]:
+    change = theirs - ours
+    if readout.kind in _SOFTMAX:
+        change = change - np.median(change, axis=1, keepdims=True)
+    wrong = (np.abs(change) > tolerance).any(axis=1)
+    for source in readout.sources:
+        spikes = known[source].reshape(len(change), -1).astype(bool)
+        for neuron in np.flatnonzero((spikes == wrong[:, None]).all(axis=0)):
+            amount = np.median(change[wrong], axis=0)
+            classes = np.flatnonzero(np.abs(amount) > tolerance)
+            name = neuron_text(int(neuron), known[source].shape[1:])
+            yield f"the weights from {name} of {source} to {_classes(classes, len(amount))} are off"
+            return
+
+
+def _classes(classes: npt.NDArray[np.int64], number_of: int) -> str:
+    if len(classes) == number_of:
+        return "all classes"
+    return f"class {int(classes[0])}" if len(classes) == 1 else f"{len(classes)} of {number_of} classes"
+
+
+def _exchanged_classes(flat: Floats, values: Floats) -> str:
+    """Compare by class alone: whether one class stands for another throughout."""
+    if values.shape[1] != 1:
+        return ""
+    ours, theirs = flat.argmax(axis=1), values[:, 0].astype(np.int64)
+    pairs = {(int(a), int(b)) for a, b in zip(ours, theirs, strict=True) if a != b}
+    if not pairs:
+        return ""
+    one, other = min(pairs)
+    return f"class {one} is answered as class {other} ({int((ours != theirs).sum())} of {len(ours)} frames)"
