@@ -7,7 +7,6 @@ is there to be seen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -25,8 +24,7 @@ from strop.running.simulate import chunk_size
 from strop.verification.bounds import Bound, RoundingBound, SimulatorBound
 from strop.verification.comparison import Comparison
 from strop.verification.explanation.clues import Clues
-from strop.verification.explanation.frames import LayerFrame, layer_frames, neurons_of
-from strop.verification.explanation.records import Explanation, NeuronFault
+from strop.verification.explanation.frames import FrameFindings, layer_frames, neurons_of
 
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
@@ -37,51 +35,8 @@ KERAS = "keras"
 _MOST_NEURONS, _MOST_CONTRIBUTIONS = 20, 10
 
 
-@dataclass(frozen=True)
-class FrameExplanation:
-    """One frame in full.
-
-    Attributes
-    ----------
-    comparison : str
-        "Keras" or the backend.
-    frame : int
-    layers : tuple of LayerFrame
-    layer : str
-        The layer whose neurons are shown: the one asked for, or the first at fault, or the last.
-    neurons : tuple of NeuronFault
-        Its faulty neurons, those with the largest margins first; in a layer without faults, those closest to their
-        thresholds (then `observed` is what it should be).
-    faulty : bool
-        Whether `neurons` are faults.
-    explanation : Explanation or None
-        Of all faults among the frames that were run together with this one.
-    """
-
-    comparison: str
-    frame: int
-    layers: tuple[LayerFrame, ...]
-    layer: str
-    neurons: tuple[NeuronFault, ...]
-    faulty: bool
-    explanation: Explanation | None
-
-    @property
-    def faults(self) -> int:
-        """Faults in this frame."""
-        return sum(own.missing + own.extra for own in self.layers)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "comparison": self.comparison,
-            "frame": self.frame,
-            "faults": self.faults,
-            "layers": [own._asdict() for own in self.layers],
-            "layer": self.layer,
-            "neurons": [own.to_dict() for own in self.neurons],
-            "explanation": None if self.explanation is None else self.explanation.to_dict(),
-        }
+class FrameExplanation(FrameFindings):
+    """One frame in full; prints itself as tables."""
 
     def __str__(self) -> str:
         from strop.verification.frame_table import render_frame  # rich, only where something is printed

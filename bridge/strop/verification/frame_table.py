@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from strop.running.terminal import count, to_text
-from strop.verification.explain import FrameExplanation
+from strop.verification.explanation.frames import FrameFindings
 from strop.verification.explanation.intervals import number
 from strop.verification.explanation.places import place_text
 from strop.verification.explanation.records import NeuronFault
@@ -17,7 +17,7 @@ from strop.verification.explanation.wording import contribution_text
 _IN_A_CELL = 2
 
 
-def render_frame(found: FrameExplanation) -> str:
+def render_frame(found: FrameFindings) -> str:
     """Return the layers of a frame, the neurons of one of them, and why there are faults."""
     what = f"frame {found.frame} on {found.comparison}: {count(found.faults)} faults"
     title = "faulty neurons" if found.faulty else "no faults; the neurons closest to their thresholds"
@@ -31,7 +31,7 @@ def render_frame(found: FrameExplanation) -> str:
     )
 
 
-def _layers(found: FrameExplanation) -> Table:
+def _layers(found: FrameFindings) -> Table:
     table = Table()
     table.add_column("layer")
     for heading in ("neurons", "spikes", "oracle", "missing", "too many", "ties", "follows from before"):
@@ -44,7 +44,7 @@ def _layers(found: FrameExplanation) -> Table:
     return table
 
 
-def _neurons(found: FrameExplanation) -> Table:
+def _neurons(found: FrameFindings) -> Table:
     table = Table()
     table.add_column("neuron")
     for heading in ("potential", "threshold", "margin", "rounding"):
@@ -84,7 +84,7 @@ def _most(neurons: tuple[NeuronFault, ...]) -> list[Text]:
     return [Text(line) for line in lines]
 
 
-def _why(found: FrameExplanation) -> list[Text]:
+def _why(found: FrameFindings) -> list[Text]:
     if found.explanation is None:
         return []
     return [Text(""), *(Text(line) for line in found.explanation.lines()[:-1])]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from strop.verification.evidence import Evidence
-    from strop.verification.explanation.records import Explanation
+    from strop.verification.explanation.explained import Explanation
 
 # A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
 # one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.

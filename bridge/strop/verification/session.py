@@ -31,7 +31,7 @@ from strop.verification.selfcheck import blind, check_outputs, check_spikes
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
     from strop.lowering.probe import KerasProbe
-    from strop.verification.explanation.records import Explanation
+    from strop.verification.explanation.explained import Explanation
 
 # Keras's own name among the comparisons; a backend cannot be registered under it.
 KERAS = "keras"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from strop.running.terminal import count, percent, to_text
-from strop.verification.explanation.records import Explanation
+from strop.verification.explanation.explained import Explanation
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, Outcome, OutputReport
 
 # Most comparisons side by side in one table; more get a row each.

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph
 from strop.running.oracle import BoolArray, Signals
-from strop.verification.comparison import Found
+from strop.verification.judge import Judgement
 
 Array = npt.NDArray[Any]
 # Values of the widest node in the frames that are kept: an explanation needs a few float64 arrays of as many.
@@ -23,6 +23,15 @@ _VALUES = 3_000_000
 _LEAST_FRAMES, _MOST_FRAMES = 8, 400
 # Frames before the first fault.
 _BEFORE = 8
+
+
+class _Found(Protocol):
+    """The result of a comparison for one chunk, `strop.verification.comparison.Found`."""
+
+    @property
+    def judged(self) -> list[tuple[npt.NDArray[np.int64], Judgement]]: ...
+    @property
+    def faulty(self) -> BoolArray: ...
 
 
 @dataclass
@@ -109,7 +118,7 @@ class Clues:
 
     def take(
         self,
-        found: Found,
+        found: _Found,
         observed: Mapping[str, BoolArray],
         oracle: Mapping[str, BoolArray],
         signals: Signals,
@@ -143,9 +152,9 @@ class Clues:
             urgent |= wrong & ~found.faulty
         rows = self._choose(wrong, urgent)
         if len(rows):
-            kept = ({name: np.asarray(values)[rows] for name, values in given.items()} for given in (signals, observed))
+            kept_signals, kept_spikes = _picked(signals, rows), _picked(observed, rows)
             own = [np.asarray(values)[rows] for values in outputs]
-            self._parts.append(_Part(rows + self._start, self._chunk, self._start, *kept, own))
+            self._parts.append(_Part(rows + self._start, self._chunk, self._start, kept_signals, kept_spikes, own))
         self._start += count
         self._chunk += 1
 
@@ -195,6 +204,10 @@ class Clues:
             [np.concatenate(own) for own in zip(*(part.outputs for part in parts), strict=True)],
             np.concatenate([part.frames == part.first for part in parts]),
         )
+
+
+def _picked(given: Mapping[str, Array], rows: npt.NDArray[np.int64]) -> dict[str, Array]:
+    return {name: np.asarray(values)[rows] for name, values in given.items()}
 
 
 def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:

@@ -23,11 +23,12 @@ from strop.running.oracle import BoolArray, fires, potential
 from strop.verification.bounds import Bound, undecided
 from strop.verification.explanation.case import Case, Guess
 from strop.verification.explanation.clues import Clues, LayerCount, Sample
+from strop.verification.explanation.explained import Explanation
 from strop.verification.explanation.hypotheses import HYPOTHESES
 from strop.verification.explanation.hypotheses.leftovers import unexplained
 from strop.verification.explanation.outputs import explain_outputs
 from strop.verification.explanation.places import describe, index_of
-from strop.verification.explanation.records import Cause, Explanation, LayerFaults, NeuronFault
+from strop.verification.explanation.records import Cause, LayerFaults, NeuronFault
 from strop.verification.explanation.synapses import contributions
 from strop.verification.judge import doubted
 

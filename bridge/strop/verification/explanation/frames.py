@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from strop.graph import Graph
 from strop.running.oracle import BoolArray, potential
 from strop.verification.bounds import Bound
+from strop.verification.explanation.explained import Explanation
 from strop.verification.explanation.places import index_of
 from strop.verification.explanation.records import NeuronFault
 from strop.verification.explanation.synapses import contributions
@@ -44,6 +46,53 @@ class LayerFrame(NamedTuple):
     extra: int = 0
     ties: int = 0
     follows: int = 0
+
+
+@dataclass(frozen=True)
+class FrameFindings:
+    """One frame in full.
+
+    Attributes
+    ----------
+    comparison : str
+        "Keras" or the backend.
+    frame : int
+    layers : tuple of LayerFrame
+    layer : str
+        The layer whose neurons are shown: the one asked for, or the first at fault, or the last.
+    neurons : tuple of NeuronFault
+        Its faulty neurons, those with the largest margins first; in a layer without faults, those closest to their
+        thresholds (then `observed` is what it should be).
+    faulty : bool
+        Whether `neurons` are faults.
+    explanation : Explanation or None
+        Of all faults among the frames that were run together with this one.
+    """
+
+    comparison: str
+    frame: int
+    layers: tuple[LayerFrame, ...]
+    layer: str
+    neurons: tuple[NeuronFault, ...]
+    faulty: bool
+    explanation: Explanation | None
+
+    @property
+    def faults(self) -> int:
+        """Faults in this frame."""
+        return sum(own.missing + own.extra for own in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "comparison": self.comparison,
+            "frame": self.frame,
+            "faults": self.faults,
+            "layers": [own._asdict() for own in self.layers],
+            "layer": self.layer,
+            "neurons": [own.to_dict() for own in self.neurons],
+            "explanation": None if self.explanation is None else self.explanation.to_dict(),
+        }
 
 
 def layer_frames(

@@ -150,7 +150,7 @@ def _rows(
     change = theirs - ours
     if readout.kind in _SOFTMAX:
         change = change - np.median(change, axis=1, keepdims=True)
-    wrong = (np.abs(change) > tolerance).any(axis=1)
+    wrong: npt.NDArray[np.bool_] = np.any(np.abs(change) > tolerance, axis=1)
     for source in readout.sources:
         spikes = known[source].reshape(len(change), -1).astype(bool)
         for neuron in np.flatnonzero((spikes == wrong[:, None]).all(axis=0)):

@@ -184,8 +184,8 @@ class OutputFaults:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Why one comparison failed.
+class Findings:
+    """What was found of one comparison that failed; `explained.Explanation` says it in words.
 
     Attributes
     ----------
@@ -230,24 +230,3 @@ class Explanation:
         if found is not None:
             return f"{self.comparison}, layer {found.layer}: {found.cause.kind}"
         return f"{self.comparison}, output {self.outputs[0].output}: {self.outputs[0].cause.kind}"
-
-    def lines(self, call: str = "") -> list[str]:
-        """Return the explanation in five lines: cause, first fault, extent, origin, and what to look at next."""
-        from strop.verification.explanation.wording import five_lines
-
-        return five_lines(self, call)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "comparison": self.comparison,
-            "headline": self.headline,
-            "lines": self.lines(),
-            "frames": self.frames,
-            "faulty_frames": self.faulty_frames,
-            "first_frame": self.first_frame,
-            "layers": [own.to_dict() for own in self.layers],
-            "outputs": [own.to_dict() for own in self.outputs],
-            "followers": list(self.followers),
-            "echoes": list(self.echoes),
-        }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from strop.verification.explanation.intervals import number
 from strop.verification.explanation.places import place_text
-from strop.verification.explanation.records import Contribution, Explanation, LayerFaults, NeuronFault
+from strop.verification.explanation.records import Contribution, Findings, LayerFaults, NeuronFault
 
 _SHOWN_CONTRIBUTIONS = 3
 # Names and sentences come from models: a line that is longer than this is cut.
 _LONGEST = 420
 
 
-def five_lines(explanation: Explanation, call: str = "") -> list[str]:
+def five_lines(explanation: Findings, call: str = "") -> list[str]:
     """Return the five lines.
 
     Parameters
@@ -26,7 +26,7 @@ def five_lines(explanation: Explanation, call: str = "") -> list[str]:
     ]
 
 
-def _of_layer(explanation: Explanation, found: LayerFaults) -> list[str]:
+def _of_layer(explanation: Findings, found: LayerFaults) -> list[str]:
     first = "" if found.first is None else fault_text(found.first)
     kinds = f"{found.missing:,} missing, {found.extra:,} too many"
     neurons = f"{found.faulty_neurons:,} of {found.neurons:,} neurons"
@@ -76,7 +76,7 @@ def contribution_text(own: Contribution) -> str:
     return f"{own.source}{place_text(own.neuron)} {own.value:+.4g}"
 
 
-def origin(explanation: Explanation, found: LayerFaults) -> str:
+def origin(explanation: Findings, found: LayerFaults) -> str:
     """Return whether all faults come from one neuron or layer, and which layers follow."""
     others = explanation.layers[1:]
     if others:
@@ -100,7 +100,7 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _of_output(explanation: Explanation) -> list[str]:
+def _of_output(explanation: Findings) -> list[str]:
     found = explanation.outputs[0]
     others = ", ".join(own.output for own in explanation.outputs[1:])
     return [
@@ -111,7 +111,7 @@ def _of_output(explanation: Explanation) -> list[str]:
     ]
 
 
-def _look(explanation: Explanation, call: str) -> str:
+def _look(explanation: Findings, call: str) -> str:
     backend = "keras" if explanation.comparison == "Keras" else explanation.comparison
     frame, layer = explanation.first_frame or 0, "" if explanation.culprit is None else explanation.culprit.layer
     if not call:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from strop.verification.explanation.case import Case, Guess
+from strop.verification.explanation.case import Bools, Case, Guess
 from strop.verification.explanation.places import describe
 
 
@@ -21,7 +21,7 @@ def stuck(case: Case) -> Iterator[Guess]:
 
 
 def _constant(case: Case, *, fired: bool) -> Iterator[Guess]:
-    constant = (case.observed if fired else ~case.observed).all(axis=0)
+    constant: Bools = np.all(case.observed == fired, axis=0)
     chosen = np.flatnonzero(constant & case.bad.any(axis=0))
     if not len(chosen):
         return

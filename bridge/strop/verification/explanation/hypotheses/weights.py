@@ -84,7 +84,8 @@ def single_sources(case: Case) -> Iterator[Guess]:
                 words = (
                     f"{neuron_text(int(neuron), shape)} of {p.source}, its row of weights in {p.source} -> {p.target},"
                 )
-                yield _scaled(case, np.outer(signal[:, neuron], weights), words, log2(signal.shape[1]))
+                part = np.outer(signal[:, neuron], weights).astype(np.float64)
+                yield _scaled(case, part, words, log2(signal.shape[1]))
 
 
 def _factor(case: Case, part: Floats, rows: np.ndarray) -> Cut:
