@@ -24,7 +24,7 @@ from strop.verification.bounds import Bound, undecided
 from strop.verification.explanation.case import Case, Guess
 from strop.verification.explanation.clues import Clues, LayerCount, Sample
 from strop.verification.explanation.explained import Explanation
-from strop.verification.explanation.hypotheses import HYPOTHESES
+from strop.verification.explanation.hypotheses import HYPOTHESES, SEARCHES, Hypothesis
 from strop.verification.explanation.hypotheses.leftovers import unexplained
 from strop.verification.explanation.outputs import explain_outputs
 from strop.verification.explanation.places import describe, index_of
@@ -35,6 +35,8 @@ from strop.verification.judge import doubted
 Array = npt.NDArray[Any]
 # A guess that explains less than this share of the faults is none.
 _LEAST_EXPLAINED = 0.5
+# Where some guess explains this share, no search is made.
+_WELL_EXPLAINED = 0.9
 # Another guess that explains as much, and takes hardly more bits to say, is told beside it.
 _AS_GOOD = 3.0
 _MOST_SHOWN = 5
@@ -199,16 +201,9 @@ def _cases(graph: Graph, sample: Sample, suspect: _Suspect, name: str, compariso
 
 def cause_of(cases: list[Case]) -> Cause:
     """Return the likeliest cause of a layer's faults, among all hypotheses on all views of it."""
-    guesses: list[tuple[float, Guess]] = []
-    for case in cases:
-        if not case.faults():
-            continue
-        for hypothesis in HYPOTHESES:
-            for guess in hypothesis(case):
-                if guess.faults and guess.explained >= _LEAST_EXPLAINED:
-                    scale = case.faults() / guess.faults
-                    # Every fault that is left costs what it takes to name it.
-                    guesses.append((guess.bits + guess.left * scale * case.bits_of_one, guess))
+    guesses = _guesses(cases, HYPOTHESES)
+    if max((guess.explained for _, guess in guesses), default=0.0) < _WELL_EXPLAINED:
+        guesses += _guesses(cases, SEARCHES)
     if not guesses:
         own = unexplained(cases[0])
         return Cause(own.kind, own.sentence, 0.0)
@@ -222,6 +217,20 @@ def cause_of(cases: list[Case]) -> Cause:
             sentence += f"; or else {other.sentence}"
             break
     return Cause(best.kind, sentence, max(0.0, best.explained))
+
+
+def _guesses(cases: list[Case], hypotheses: tuple[Hypothesis, ...]) -> list[tuple[float, Guess]]:
+    """Return the guesses that explain something, each with what it costs to say it and to name what it leaves."""
+    found = []
+    for case in cases:
+        if not case.faults():
+            continue
+        for hypothesis in hypotheses:
+            for guess in hypothesis(case):
+                if guess.faults and guess.explained >= _LEAST_EXPLAINED:
+                    scale = case.faults() / guess.faults
+                    found.append((guess.bits + guess.left * scale * case.bits_of_one, guess))
+    return found
 
 
 def _first(graph: Graph, bound: Bound, sample: Sample, case: Case, count: LayerCount) -> NeuronFault | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph, Readout
-from strop.running.decode import log_softmax, readout_logits, readout_of, respond, softmax
+from strop.running.decode import decode, readout_of, softmax
 from strop.verification.explanation.clues import Sample
 from strop.verification.explanation.intervals import number
 from strop.verification.explanation.places import neuron_text
@@ -44,40 +44,43 @@ def explain_outputs(
             cause = Cause("read-out", f"the output {name!r} is not what its spikes say", 0.0)
             found.append(OutputFaults(name, int(sample.frames[0]), "its value differs", cause))
             continue
-        found.append(_of_readout(readout, known, sample.outputs[place], sample, comparison))
+        found.append(_of_readout(graph, place, readout, known, sample, comparison))
     if not found and any(faults.values()):
         name = graph.outputs[0]
-        sentence = "all spikes are equal, and yet the decision differs: the decoding is at fault, not the network"
+        sentence = (
+            "its spikes are right, and yet its decision is another one: the read-out is at fault, not the network"
+        )
         found.append(OutputFaults(name, int(sample.frames[0]), "another decision", Cause("read-out", sentence, 1.0)))
     return tuple(found)
 
 
 def _of_readout(
-    readout: Readout, known: Mapping[str, Array], theirs: Array, sample: Sample, comparison: str
+    graph: Graph, place: int, readout: Readout, known: Mapping[str, Array], sample: Sample, comparison: str
 ) -> OutputFaults:
-    logits = readout_logits(readout, known)
-    ours = np.asarray(respond(readout, logits), dtype=np.float64)
+    theirs = sample.outputs[place]
+    # As the verification decodes: where the decoding itself is wrong, it must be wrong here.
+    ours = np.asarray(decode(graph, known)[place], dtype=np.float64)
     values = np.asarray(theirs, dtype=np.float64).reshape(len(theirs), -1)
     own = ours.reshape(len(ours), -1)
     shift = np.abs(values - own) if values.shape == own.shape else np.ones((len(values), 1))
     row = int(np.argmax(shift.max(axis=1) > _TOLERANCE * (1.0 + np.abs(own).max())))
-    place = int(np.argmax(shift[row]))
+    at = int(np.argmax(shift[row]))
     frame = int(sample.frames[row])
-    first = f"frame {frame}, value {place} of {readout.name}: {comparison} gives {number(values[row, place])}"
+    first = f"frame {frame}, value {at} of {readout.name}: {comparison} gives {number(values[row, at])}"
     if values.shape == own.shape:
-        first += f", the read-out {number(own[row, place])}"
-    cause = Cause("read-out", f"the read-out {readout.name}: {_reason(readout, logits, values, known)}", 1.0)
+        first += f", the read-out {number(own[row, at])}"
+    cause = Cause("read-out", f"the read-out {readout.name}: {_reason(readout, own, values, known)}", 1.0)
     return OutputFaults(readout.name, frame, first, cause)
 
 
-def _reason(readout: Readout, logits: Array, values: Floats, known: Mapping[str, Array]) -> str:
-    flat = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
-    if readout.argmax or readout.after is not None or values.shape != flat.shape:
-        return _exchanged_classes(flat, values) or "its values differ"
-    theirs, ours = _as_logits(readout, flat, values)
+def _reason(readout: Readout, own: Floats, values: Floats, known: Mapping[str, Array]) -> str:
+    if readout.argmax or readout.after is not None or values.shape != own.shape:
+        return _exchanged_classes(own, values) or "its values differ"
+    for reason in _functions(readout, own, values):
+        return reason
+    theirs, ours = _as_logits(readout, values), _as_logits(readout, own)
     tolerance = _TOLERANCE * (1.0 + float(np.abs(ours).max(initial=0.0)))
     for reason in (
-        *_functions(readout, flat, values, tolerance),
         *_permutation(theirs, ours, tolerance),
         *_offsets(readout, theirs, ours, tolerance),
         *_factors(readout, theirs, ours, tolerance),
@@ -85,26 +88,26 @@ def _reason(readout: Readout, logits: Array, values: Floats, known: Mapping[str,
     ):
         return reason
     classes = np.flatnonzero((np.abs(theirs - ours) > tolerance).any(axis=0))
-    return f"weights or biases of {_classes(classes, flat.shape[1])} differ in more than one place"
+    return f"weights or biases of {_classes(classes, own.shape[1])} differ in more than one place"
 
 
-def _as_logits(readout: Readout, flat: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """Return both answers as logits, as far as the values tell them: those of a softmax up to a constant."""
-    if readout.kind in _SOFTMAX:
-        theirs = values if readout.kind == "log_softmax" else np.log(np.maximum(values, 1e-30))
-        ours = log_softmax(flat)
-        return theirs, ours
+def _as_logits(readout: Readout, values: Floats) -> Floats:
+    """Return logits, as far as the values tell them: those of a softmax up to a constant in each frame."""
+    if readout.kind in ("softmax", "key"):
+        return np.log(np.maximum(values, 1e-30))
     if readout.kind == "sigmoid":
         inside = np.clip(values, 1e-7, 1.0 - 1e-7)
-        return np.log(inside / (1.0 - inside)), flat
-    return values, np.asarray(respond(readout, flat.reshape(-1, *readout.logits_shape))).reshape(flat.shape)
+        result: Floats = np.log(inside / (1.0 - inside))
+        return result
+    return values
 
 
-def _functions(readout: Readout, flat: Floats, values: Floats, tolerance: float) -> Iterator[str]:
-    if readout.kind != "linear" and np.allclose(values, flat, atol=tolerance):
-        yield f"its function ({readout.kind}) is not applied; the values are those of the logits"
-    if readout.kind == "linear" and flat.shape[1] > 1 and np.allclose(values, softmax(flat), atol=1e-5):
-        yield "a softmax is applied, and the read-out has none"
+def _functions(readout: Readout, own: Floats, values: Floats) -> Iterator[str]:
+    if own.shape[1] < 2:
+        return
+    for theirs, ours, words in ((values, own, "is missing in the graph"), (own, values, "is missing")):
+        if not np.allclose(theirs, ours, atol=1e-3) and np.allclose(theirs, softmax(ours), atol=1e-5):
+            yield f"its softmax {words}"
 
 
 def _permutation(theirs: Floats, ours: Floats, tolerance: float) -> Iterator[str]:
@@ -151,6 +154,8 @@ def _rows(
     if readout.kind in _SOFTMAX:
         change = change - np.median(change, axis=1, keepdims=True)
     wrong: npt.NDArray[np.bool_] = np.any(np.abs(change) > tolerance, axis=1)
+    if not wrong.any():
+        return
     for source in readout.sources:
         spikes = known[source].reshape(len(change), -1).astype(bool)
         for neuron in np.flatnonzero((spikes == wrong[:, None]).all(axis=0)):
@@ -167,11 +172,11 @@ def _classes(classes: npt.NDArray[np.int64], number_of: int) -> str:
     return f"class {int(classes[0])}" if len(classes) == 1 else f"{len(classes)} of {number_of} classes"
 
 
-def _exchanged_classes(flat: Floats, values: Floats) -> str:
-    """Compare by class alone: whether one class stands for another throughout."""
-    if values.shape[1] != 1:
+def _exchanged_classes(own: Floats, values: Floats) -> str:
+    """Compare class numbers: whether one class stands for another throughout."""
+    if values.shape[1] != 1 or own.shape[1] != 1:
         return ""
-    ours, theirs = flat.argmax(axis=1), values[:, 0].astype(np.int64)
+    ours, theirs = own[:, 0].astype(np.int64), values[:, 0].astype(np.int64)
     pairs = {(int(a), int(b)) for a, b in zip(ours, theirs, strict=True) if a != b}
     if not pairs:
         return ""

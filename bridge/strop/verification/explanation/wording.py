@@ -103,8 +103,10 @@ def _some(names: tuple[str, ...]) -> str:
 def _of_output(explanation: Findings) -> list[str]:
     found = explanation.outputs[0]
     others = ", ".join(own.output for own in explanation.outputs[1:])
+    keras = explanation.comparison == "Keras"
+    subject = "Keras and the graph differ in" if keras else f"{explanation.comparison} errs in"
     return [
-        f"Cause:  {explanation.comparison} errs in output {found.output}: {found.cause.sentence} [{found.cause.kind}].",
+        f"Cause:  {subject} output {found.output}: {found.cause.sentence} [{found.cause.kind}].",
         f"First:  {found.sentence}.",
         f"Extent: {explanation.faulty_frames:,} of {explanation.frames:,} frames; no spike is at fault.",
         f"Origin: all spikes are right, the read-out is not{f'; so is output {others}' if others else ''}.",

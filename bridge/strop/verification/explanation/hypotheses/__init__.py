@@ -22,3 +22,4 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *order.HYPOTHESES,
     *leftovers.HYPOTHESES,
 )
+SEARCHES: tuple[Hypothesis, ...] = order.SEARCHES

@@ -7,12 +7,15 @@ from math import log2
 
 import numpy as np
 
+from strop.graph import Operator, structure
 from strop.verification.explanation.case import Bools, Case, Floats, Guess
 from strop.verification.explanation.intervals import Cut, best_cut, between, limits_by_column, number
 from strop.verification.explanation.places import channels_of, describe, has_channels, neuron_text
 
 # A potential so many units in the last place below its threshold was made to be: `>` is written as such a threshold.
 _STEPS_BELOW = 8.0
+# Weights of larger projections are not looked at, to see whether they are all 1.
+_MOST_COUNTED = 2_000_000
 
 
 def comparator(case: Case) -> Iterator[Guess]:
@@ -63,16 +66,60 @@ def one_threshold(case: Case) -> Iterator[Guess]:
     yield case.counted_guess("threshold", sentence, 3.0 + _precision(case, cut), cut.left)
 
 
+def other_count(case: Case) -> Iterator[Guess]:
+    """A layer that counts spikes (a pool, a merge) fires at another count: AND for OR, or the other way round."""
+    if not case.simple:
+        return
+    weights = [p.operator.to_coo()[2] for p in case.projections if p.operator.synapse_count <= _MOST_COUNTED]
+    if len(weights) < len(case.projections) or any((own != 1.0).any() for own in weights):
+        return
+    counts, most = case.potential - case.bias, sum(_ones(p.operator) for p in case.projections)
+    channels = channels_of(case.shape)
+    own = np.unique(channels[case.bad_neurons])
+    mixed = has_channels(case.shape) and len(own) < case.shape[-1]
+    concerned = np.isin(channels, own) if mixed else np.ones(len(channels), dtype=bool)
+    who = f"channels {', '.join(map(str, own[:4]))}{' ...' if len(own) > 4 else ''}" if mixed else "its neurons"
+    bits = 2.0 + (len(own) * log2(case.shape[-1]) if mixed else 0.0)
+    for words, spikes in (
+        ("all of their sources do (AND), not where any does (OR)", counts >= most),
+        ("any of their sources does (OR), not where all do (AND)", counts >= 1.0),
+    ):
+        predicted = np.where(concerned, spikes, case.expected)
+        yield case.guess("threshold", f"{who} fire where {words}", bits, predicted)
+
+
+def _ones(operator: Operator) -> Floats:
+    return structure(operator).apply(np.ones((1, *operator.shape_in))).reshape(-1)
+
+
 def level_of_channel(case: Case) -> Iterator[Guess]:
-    """The neurons of one channel (or of a few) fire as if one bias of that channel were off."""
+    """The neurons of one channel (or of a few) fire as if one bias of that channel were off.
+
+    A channel may also fire where its potentials are low: then its weights, or the scale of its normalisation, have the
+    other sign.
+    """
     if case.margin is None or not has_channels(case.shape):
         return
     channels = channels_of(case.shape)
-    concerned = np.unique(channels[case.bad_neurons])
-    cuts = {int(channel): _cut_of(case, channels == channel) for channel in concerned}
+    cuts: dict[int, Cut] = {}
+    turned: list[int] = []
+    for channel in np.unique(channels[case.bad_neurons]):
+        cuts[int(channel)] = cut = _cut_of(case, channels == channel)
+        other = _cut_of(case, channels == channel, sign=-1.0) if cut.left else cut
+        if other.left < 0.5 * cut.left:
+            cuts[int(channel)] = other
+            turned.append(int(channel))
     left = sum(cut.left for cut in cuts.values())
     bits = sum(log2(case.shape[-1]) + 2.0 + _precision(case, cut) for cut in cuts.values())
-    yield case.counted_guess("bias", _of_channels(case, cuts), bits, left)
+    if not turned:
+        yield case.counted_guess("bias", _of_channels(case, cuts), bits, left)
+        return
+    names = ", ".join(map(str, turned[:4])) + (" ..." if len(turned) > 4 else "")
+    sentence = (
+        f"channel{'s' if len(turned) > 1 else ''} {names} of {case.shape[-1]} fire where their potential is low: their "
+        f"weights, or the scale of their normalisation, have the other sign"
+    )
+    yield case.counted_guess("weights", sentence, bits + len(turned), left)
 
 
 def level_of_neurons(case: Case) -> Iterator[Guess]:
@@ -95,6 +142,10 @@ def level_of_neurons(case: Case) -> Iterator[Guess]:
         yield case.counted_guess("threshold", sentence, each, left)
         return
     up = int(np.count_nonzero(low[holds] >= 0.0))
+    if case.simple and not case.bias.any():
+        sentence = f"{where} fire by another level, each its own: they have biases, and the graph has none there"
+        yield case.counted_guess("bias", sentence, each * len(chosen), left)
+        return
     ways = "too high" if up == len(chosen) else "too low" if up == 0 else "off, some up and some down"
     sentence = f"{where} fire by another level, each its own: their thresholds are {ways} (or their biases are off)"
     yield case.counted_guess("bias" if up not in (0, len(chosen)) else "threshold", sentence, each * len(chosen), left)
@@ -113,16 +164,16 @@ def reversed_sign(case: Case) -> Iterator[Guess]:
     predicted = case.expected.copy()
     predicted[:, chosen] = (case.bias - drive >= case.threshold)[:, chosen]
     where, bits = describe(np.flatnonzero(chosen), case.shape)
-    yield case.guess("weights", f"all weights into {where} have the other sign", bits + 3.0, predicted)
+    yield case.guess("weights", f"all weights into {where} have the other sign", bits + 1.0, predicted)
 
 
 # In words -------------------------------------------------------------------------------------------------------------
 
 
-def _cut_of(case: Case, chosen: Bools) -> Cut:
+def _cut_of(case: Case, chosen: Bools, sign: float = 1.0) -> Cut:
     assert case.margin is not None
     counted = case.counted[:, chosen]
-    return best_cut(case.margin[:, chosen][counted], case.observed[:, chosen][counted])
+    return best_cut(sign * case.margin[:, chosen][counted], case.observed[:, chosen][counted])
 
 
 def _precision(case: Case, cut: Cut) -> float:
@@ -159,6 +210,10 @@ def _of_channels(case: Case, cuts: dict[int, Cut]) -> str:
         return f"the bias of channel {channel} is off by {_off(cut)} (or its threshold, or its scale)"
     shown = ", ".join(f"{channel} by {_off(cut)}" for channel, cut in list(cuts.items())[:2])
     more = f" and {len(cuts) - 2} more" if len(cuts) > 2 else ""
+    if case.simple and not case.bias.any():
+        return (
+            f"{len(cuts)} of {case.shape[-1]} channels have biases, and the graph has none there: channel {shown}{more}"
+        )
     of = f"{len(cuts)} of {case.shape[-1]} channels" if len(cuts) < case.shape[-1] else f"all {len(cuts)} channels"
     return f"the biases (or scales) of {of} are off, each by its own amount: channel {shown}{more}"
 
@@ -173,4 +228,13 @@ def _of_neuron(case: Case, neuron: int, cut: Cut) -> str:
     return f"the threshold of {neuron_text(neuron, case.shape)} alone is {_moved(own, cut)} (or its {_or_bias(cut)})"
 
 
-HYPOTHESES = (comparator, no_biases, one_level, one_threshold, level_of_channel, level_of_neurons, reversed_sign)
+HYPOTHESES = (
+    comparator,
+    no_biases,
+    other_count,
+    one_level,
+    one_threshold,
+    level_of_channel,
+    level_of_neurons,
+    reversed_sign,
+)

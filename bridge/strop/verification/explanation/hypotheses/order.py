@@ -184,6 +184,18 @@ def _moved_paddings(stage: Convolution) -> Iterator[tuple[str, Operator]]:
             yield f"padding is {padding} and not {stage.padding}: the kernel is shifted", other
 
 
+def exchanged_projections(case: Case) -> Iterator[Guess]:
+    """Two projections take each other's sources: branches of a concatenation, or of a sum, are exchanged."""
+    for one, other in combinations(range(len(case.projections)), 2):
+        p, q = case.projections[one], case.projections[other]
+        if p.operator.shape_in != q.operator.shape_in:
+            continue
+        part = p.operator.apply(case.sent[q.source]) + q.operator.apply(case.sent[p.source])
+        potential = case.potential - case.parts[one] - case.parts[other] + case.flat(part)
+        sentence = f"{p.source} and {q.source} are exchanged among the sources of {p.target}"
+        yield case.guess("order", sentence, 4.0, case.respond(potential))
+
+
 def exchanged_sources(case: Case) -> Iterator[Guess]:
     """Two sources of a projection are exchanged: two rows of its weights.
 
@@ -260,6 +272,9 @@ def permuted_sources(case: Case) -> Iterator[Guess]:
         # Row `rows[k]` of the graph's weights serves source `columns[k]`.
         source_of = np.empty(size, np.int64)
         source_of[rows] = columns
+        first = case.respond(case.potential - case.parts[place] + signal[:, source_of] @ own)
+        if case.left(first) > 0.7 * case.faults():
+            continue
         source_of = _improved(case, place, signal, own, source_of)
         moved = int(np.count_nonzero(source_of != np.arange(size)))
         sentence = f"the sources of {case.arrow(place)} are permuted ({moved} of {size} rows of its weights)"
@@ -306,6 +321,8 @@ HYPOTHESES = (
     exchanged_neurons,
     arranged_sources,
     other_kernels,
+    exchanged_projections,
     exchanged_sources,
-    permuted_sources,
 )
+# Searches that take long, and are made only where nothing else explains the faults.
+SEARCHES = (permuted_sources,)
