@@ -39,6 +39,8 @@ _LEAST_EXPLAINED = 0.5
 _WELL_EXPLAINED = 0.9
 # Another guess that explains as much, and takes hardly more bits to say, is told beside it.
 _AS_GOOD = 3.0
+# A source that nearly always fires adds a constant: its weight and the neuron's threshold are hard to tell apart.
+_ALIKE = 9.0
 _MOST_SHOWN = 5
 # Sources of which either version of the spikes is tried.
 _MOST_TOUCHED = 4
@@ -211,8 +213,8 @@ def cause_of(cases: list[Case]) -> Cause:
     cost, best = guesses[0]
     sentence = best.sentence
     for other_cost, other in guesses[1:]:
-        if other_cost > cost + _AS_GOOD:
-            break
+        if other_cost > cost + (_ALIKE if {best.kind, other.kind} == {"threshold", "weight"} else _AS_GOOD):
+            continue
         if other.kind != best.kind and other.explained >= best.explained:
             sentence += f"; or else {other.sentence}"
             break

@@ -30,7 +30,7 @@ def single_spikes(case: Case) -> Iterator[Guess]:
 def lost_spikes(case: Case) -> Iterator[Guess]:
     """Spikes are lost (or added) here and there, in one direction only and without a rule."""
     spikes = case.observed[case.bad]
-    if len(spikes) <= _FEW or (spikes.any() and not spikes.all()):
+    if len(spikes) <= _FEW or len(case.bad_neurons) < 3 or (spikes.any() and not spikes.all()):
         return
     extra = bool(spikes.all())
     possible = int(np.count_nonzero((~case.expected if extra else case.expected) & case.counted))

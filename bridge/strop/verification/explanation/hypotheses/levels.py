@@ -164,7 +164,7 @@ def reversed_sign(case: Case) -> Iterator[Guess]:
     predicted = case.expected.copy()
     predicted[:, chosen] = (case.bias - drive >= case.threshold)[:, chosen]
     where, bits = describe(np.flatnonzero(chosen), case.shape)
-    yield case.guess("weights", f"all weights into {where} have the other sign", bits + 1.0, predicted)
+    yield case.guess("weights", f"all weights into {where} have the other sign", bits + 4.0, predicted)
 
 
 # In words -------------------------------------------------------------------------------------------------------------

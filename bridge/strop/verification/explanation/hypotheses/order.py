@@ -10,7 +10,7 @@ import numpy as np
 
 from strop.graph import Composed, Convolution, Dense, Operator
 from strop.graph.operators import stages_of
-from strop.verification.explanation.case import Case, Floats, Guess, Rows
+from strop.verification.explanation.case import Bools, Case, Floats, Guess, Rows
 from strop.verification.explanation.hypotheses.arrangements import Arrangement, arrangements, node_of, planes, shapes_of
 from strop.verification.explanation.places import neuron_text
 
@@ -18,8 +18,12 @@ from strop.verification.explanation.places import neuron_text
 _MOST_MATCHED, _MOST_SOURCES = 1024, 400
 # Values of the arrays that a search may take.
 _MOST_VALUES = 200_000_000
+# A permutation explains all, or hardly less.
+_MOST_LEFT = 0.05
 # How often all pairs of a permutation are looked at.
 _SWEEPS = 4
+# Values that trying pairs of sources may take.
+_MOST_TRIED = 1_000_000
 
 
 def arranged_neurons(case: Case) -> Iterator[Guess]:
@@ -45,14 +49,19 @@ def exchanged_neurons(case: Case) -> Iterator[Guess]:
     # Differences of each faulty neuron with every neuron's right spikes.
     differ = hits.T @ (1.0 - expected) + misses.T @ expected
     yield from _matched(case, neurons, differ, "neurons are permuted")
-    if case.simple and len(neurons) * case.observed.size <= _MOST_VALUES and len(case.parts) == 1:
-        drive = case.parts[0]
-        need = case.threshold[neurons] - case.bias[neurons]
-        wrong = np.stack(
-            [np.count_nonzero(((drive >= need[k]) != seen[:, k : k + 1]) & counted[:, k : k + 1], axis=0)
-             for k in range(len(neurons))]
-        )  # fmt: skip
-        yield from _matched(case, neurons, wrong, "the weights into its neurons are permuted")
+    if not case.simple or len(neurons) * case.observed.size * len(case.parts) > _MOST_VALUES:
+        return
+    for place, part in enumerate(case.parts):
+        # What a neuron needs of this projection to fire, given the others; and which column of it would give that.
+        need = (case.threshold - case.potential + part)[:, neurons]
+        wrong = np.stack([_misses(part >= need[:, [k]], seen[:, [k]], counted[:, [k]]) for k in range(len(neurons))])
+        yield from _matched(case, neurons, wrong, f"the columns of weights of {case.arrow(place)} are permuted")
+
+
+def _misses(predicted: Bools, seen: Bools, counted: Bools) -> Rows:
+    """Return how often each column is not what was seen."""
+    result: Rows = np.count_nonzero((predicted != seen) & counted, axis=0)
+    return result
 
 
 def _matched(case: Case, neurons: Rows, differ: np.ndarray, words: str) -> Iterator[Guess]:
@@ -68,7 +77,7 @@ def _matched(case: Case, neurons: Rows, differ: np.ndarray, words: str) -> Itera
     if copies < 0.5 * left:
         left, partners = copies, nearest
     moved = np.flatnonzero(partners != neurons)
-    if not len(moved):
+    if not len(moved) or left > _MOST_LEFT * case.faults():
         return
     bits = 4.0 + 2.0 * len(moved) * log2(case.observed.shape[1])
     pairs = [(int(neurons[k]), int(partners[k])) for k in moved]
@@ -212,7 +221,8 @@ def exchanged_sources(case: Case) -> Iterator[Guess]:
         if not len(candidates):
             continue
         quiet = _apart(signal[others]) if len(others) else np.zeros_like(apart)
-        order = np.argsort(quiet[candidates[:, 0], candidates[:, 1]], kind="stable")[:48]
+        room = int(np.clip(_MOST_TRIED // (len(case.few) * case.layer.size), 32, 1000))
+        order = np.argsort(quiet[candidates[:, 0], candidates[:, 1]], kind="stable")[:room]
         for one, other in candidates[order]:
             difference = _row(p.operator, int(one)) - _row(p.operator, int(other))
             step = (signal[:, other] - signal[:, one]).astype(np.float64)
@@ -250,9 +260,9 @@ def permuted_sources(case: Case) -> Iterator[Guess]:
     """
     from scipy.optimize import linear_sum_assignment
 
+    signals = [case.flat(case.sent[p.source]).astype(np.float64) for p in case.projections]
     for place, p in enumerate(case.projections):
-        signal = case.flat(case.sent[p.source]).astype(np.float64)
-        size = signal.shape[1]
+        signal, size = signals[place], signals[place].shape[1]
         if (
             not 2 < size <= _MOST_SOURCES
             or case.frames < size // 2
@@ -261,7 +271,7 @@ def permuted_sources(case: Case) -> Iterator[Guess]:
         ):
             continue
         own = np.stack([_row(p.operator, n) for n in range(size)])
-        seen = _estimated(signal, case.observed)
+        seen = _estimated([signal, *signals[:place], *signals[place + 1 :]], case.observed)[:size]
         scale = np.abs(own).max(axis=0) / np.maximum(np.abs(seen).max(axis=0), 1e-9)
         seen = seen * scale
         similar = _unit(own) @ _unit(seen).T
@@ -273,7 +283,7 @@ def permuted_sources(case: Case) -> Iterator[Guess]:
         source_of = np.empty(size, np.int64)
         source_of[rows] = columns
         first = case.respond(case.potential - case.parts[place] + signal[:, source_of] @ own)
-        if case.left(first) > 0.7 * case.faults():
+        if case.left(first) > 0.9 * case.faults():
             continue
         source_of = _improved(case, place, signal, own, source_of)
         moved = int(np.count_nonzero(source_of != np.arange(size)))
@@ -303,7 +313,9 @@ def _improved(case: Case, place: int, signal: Floats, own: Floats, source_of: np
     return source_of
 
 
-def _estimated(signal: Floats, spikes: np.ndarray) -> Floats:
+def _estimated(signals: list[Floats], spikes: Bools) -> Floats:
+    """Return weights from sources to neurons that explain the spikes best, up to a factor for each neuron."""
+    signal = np.concatenate(signals, axis=1)
     centred, answers = signal - signal.mean(axis=0), spikes - spikes.mean(axis=0)
     gram = centred.T @ centred
     gram[np.diag_indices_from(gram)] += 1e-2 * max(float(np.trace(gram)) / len(gram), 1e-9)

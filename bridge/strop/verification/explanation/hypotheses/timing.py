@@ -70,7 +70,8 @@ def other_frames(case: Case) -> Iterator[Guess]:
             left += int(np.count_nonzero(case.bad[row]))
         else:
             found[int(row)] = other
-    if not found or len(case.observed[0]) < 4:
+    # A single wrong spike makes a pattern that some other frame may well have.
+    if not found or np.count_nonzero(case.bad[list(found)]) < 2 * len(found):
         return
     numbers = case.sample.frames
     pairs = [f"frame {numbers[row]} has the spikes of frame {numbers[other]}" for row, other in list(found.items())[:2]]

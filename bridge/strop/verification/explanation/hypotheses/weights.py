@@ -141,7 +141,7 @@ def _synapse_of(case: Case, neuron: int, signals: Floats) -> Guess:
     low = np.where(active & up, need, -np.inf).max(axis=0)
     high = np.where(active & ~up, need, np.inf).min(axis=0)
     fits = (low < high) & (elsewhere == 0)
-    rare = active.mean(axis=0)
+    rare, others = _activity_nearby(below, bad, active)
     weights = _weights_into(case, neuron)
     order = np.lexsort((rare, weights == 0.0, elsewhere, ~fits))
     best = int(order[0])
@@ -149,10 +149,37 @@ def _synapse_of(case: Case, neuron: int, signals: Floats) -> Guess:
     if not fits[best]:
         cut = factor_cut(sent[:, best], below, fired)
         low[best], high[best], left = cut.low, cut.high, cut.left
-    surprise = int(bad.sum()) * -log2(max(rare[best], 1e-9)) - log2(len(rare))
+    surprise = min(int(bad.sum()), 2 * others) * -log2(max(rare[best], 1e-9)) - log2(len(rare))
     bits = log2(case.observed.shape[1]) + log2(len(rare)) + 7.0 - float(np.clip(surprise, 0.0, 12.0))
     sentence = _of_synapse(case, neuron, best, float(weights[best]), Cut(float(low[best]), float(high[best]), left))
     return Guess("weight", sentence, max(bits, 4.0), left, int(bad.sum()))
+
+
+def _activity_nearby(below: Floats, bad: np.ndarray, active: np.ndarray) -> tuple[Floats, int]:
+    """Return how often each source fires where the potential is about that of the faults, and nothing is wrong.
+
+    Second, in how many frames that was seen.
+
+    Potentials near a threshold come with certain sources: only among such frames it says something that a source fires
+    in all faulty ones.
+    """
+    low, high = float(below[bad].min()), float(below[bad].max())
+    others = np.flatnonzero(~bad)
+    distance = np.maximum(low - below[others], below[others] - high)
+    nearest = others[np.argsort(distance, kind="stable")[: max(20, 2 * int(bad.sum()))]]
+    return (active[nearest].sum(axis=0) + 1.0) / (len(nearest) + 2.0), len(nearest)
+
+
+def neuron_projections(case: Case) -> Iterator[Guess]:
+    """All weights of a projection into one neuron are missing, have the other sign, or are scaled."""
+    if not case.simple or len(case.bad_neurons) != 1:
+        return
+    neuron = int(case.bad_neurons[0])
+    for place, part in enumerate(case.parts):
+        single = np.zeros(part.shape)
+        single[:, neuron] = part[:, neuron]
+        words = f"{neuron_text(neuron, case.shape)}, its column of weights in {case.arrow(place)},"
+        yield _scaled(case, single, words, log2(case.observed.shape[1]) + 2.0)
 
 
 def _weights_into(case: Case, neuron: int) -> Floats:
@@ -232,4 +259,4 @@ def _change(case: Case, felt: Floats, own: np.ndarray, rows: np.ndarray) -> Cut:
     return factor_cut(felt[counted], below[counted], case.observed[np.ix_(rows, own)][counted])
 
 
-HYPOTHESES = (projections, signal_groups, single_sources, single_synapses, kernel_taps)
+HYPOTHESES = (projections, neuron_projections, signal_groups, single_sources, single_synapses, kernel_taps)
