@@ -139,7 +139,7 @@ class Clues:
         for name, frames in (wrong_outputs or {}).items():
             self.output_faults[name] = self.output_faults.get(name, 0) + int(np.count_nonzero(frames))
             wrong |= frames
-        urgent = np.zeros(count, dtype=bool)
+        faulty: dict[str, BoolArray] = {"": wrong & ~found.faulty}
         if wrong.any():
             self.faulty_frames += int(np.count_nonzero(wrong))
             for name, spikes in observed.items():
@@ -148,9 +148,10 @@ class Clues:
                     self.differing[name] = self.differing.get(name, 0) + differing
             for rows, judgement in found.judged:
                 for name, verdict in judgement.verdicts.items():
-                    urgent[self._count(name, rows, verdict.faults, observed[name])] = True
-            urgent |= wrong & ~found.faulty
-        rows = self._choose(wrong, urgent)
+                    faulty.setdefault(name, np.zeros(count, dtype=bool))[rows] = self._count(
+                        name, verdict.faults, observed[name][rows]
+                    )
+        rows = self._choose(wrong, faulty)
         if len(rows):
             kept_signals, kept_spikes = _picked(signals, rows), _picked(observed, rows)
             own = [np.asarray(values)[rows] for values in outputs]
@@ -158,38 +159,38 @@ class Clues:
         self._start += count
         self._chunk += 1
 
-    def _count(
-        self, name: str, rows: npt.NDArray[np.int64], faults: BoolArray, observed: BoolArray
-    ) -> npt.NDArray[np.int64]:
-        """Count the faults of a layer; return the rows that its sample still has room for."""
-        in_frame = faults.reshape(len(rows), -1).any(axis=1)
-        if not in_frame.any():
-            return rows[:0]
-        count = self.counts.setdefault(name, LayerCount(np.zeros(self.graph.population(name).size, np.int64)))
-        flat = faults.reshape(len(rows), -1)
-        extra = int(np.count_nonzero(faults & observed[rows]))
-        count.neurons += flat.sum(axis=0)
-        count.extra += extra
-        count.missing += int(np.count_nonzero(flat)) - extra
-        count.frames += int(np.count_nonzero(in_frame))
-        # Every layer may claim a share of the frames beyond the window, or a first one would leave none to a second.
-        room = self._quota.setdefault(name, max(4, self._more // 2))
-        chosen = rows[in_frame][:room]
-        self._quota[name] -= len(chosen)
-        return chosen
+    def _count(self, name: str, faults: BoolArray, observed: BoolArray) -> BoolArray:
+        """Count the faults of a layer in some frames; return which frames have any."""
+        flat = faults.reshape(len(faults), -1)
+        in_frame: BoolArray = np.any(flat, axis=1)
+        if in_frame.any():
+            count = self.counts.setdefault(name, LayerCount(np.zeros(self.graph.population(name).size, np.int64)))
+            extra = int(np.count_nonzero(faults & observed))
+            count.neurons += flat.sum(axis=0)
+            count.extra += extra
+            count.missing += int(np.count_nonzero(flat)) - extra
+            count.frames += int(np.count_nonzero(in_frame))
+        return in_frame
 
-    def _choose(self, wrong: BoolArray, urgent: BoolArray) -> npt.NDArray[np.int64]:
-        """Return the rows of a chunk to keep: consecutive ones while the window is open, then those that are urgent."""
+    def _choose(self, wrong: BoolArray, faulty: Mapping[str, BoolArray]) -> npt.NDArray[np.int64]:
+        """Return the rows of a chunk to keep: consecutive ones while the window is open, then faulty ones.
+
+        Every layer may claim a share of the frames beyond the window, or a first one would leave none to a second.
+        """
         chosen = np.zeros(len(wrong), dtype=bool)
-        if wrong.any() or self._open:
-            first = 0 if self._open else max(0, int(np.argmax(wrong)) - _BEFORE)
-            stop = min(len(wrong), first + self._window)
-            chosen[first:stop] = True
-            self._window -= stop - first
-            self._open = self._window > 0
-            rest = np.flatnonzero(urgent & ~chosen)[: self._more]
-            self._more -= len(rest)
-            chosen[rest] = True
+        if not wrong.any() and not self._open:
+            return np.flatnonzero(chosen)
+        first = 0 if self._open else max(0, int(np.argmax(wrong)) - _BEFORE)
+        stop = min(len(wrong), first + self._window)
+        chosen[first:stop] = True
+        self._window -= max(0, stop - first)
+        self._open = self._window > 0
+        for name, rows in faulty.items():
+            room = self._quota.setdefault(name, max(_LEAST_FRAMES // 2, self._more // 2))
+            more = np.flatnonzero(rows & ~chosen)[: min(room, self._more)]
+            self._quota[name] -= len(more)
+            self._more -= len(more)
+            chosen[more] = True
         return np.flatnonzero(chosen)
 
     def sample(self) -> Sample:

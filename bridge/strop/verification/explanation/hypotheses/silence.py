@@ -32,7 +32,8 @@ def _constant(case: Case, *, fired: bool) -> Iterator[Guess]:
     where, bits = describe(neurons, case.shape)
     own = int(np.count_nonzero(case.bad[:, neurons]))
     if fired:
-        sentence = f"{where} fire in every frame (threshold out of reach below, or a bias too large)"
+        verb = "fires" if len(neurons) == 1 else "fire"
+        sentence = f"{where} {verb} in every frame: a threshold that is always reached, or a bias too large"
         yield case.counted_guess("stuck", sentence, bits + 2.0, left)
         return
     if whole:
