@@ -1,7 +1,7 @@
 """The five lines of docs/explain.md: a small network is broken in four ways, and each is explained.
 
-    python docs/render_explain.py           # writes them into the page
-    python docs/render_explain.py --check   # ends with 1 if the page has others
+python docs/render_explain.py           # writes them into the page
+python docs/render_explain.py --check   # ends with 1 if the page has others
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ def _reason(readout: Readout, own: Floats, values: Floats, known: Mapping[str, A
 def _as_logits(readout: Readout, values: Floats) -> Floats:
     """Return logits, as far as the values tell them: those of a softmax up to a constant in each frame."""
     if readout.kind in ("softmax", "key"):
-        return np.log(np.maximum(values, 1e-30))
+        logarithms: Floats = np.log(np.maximum(values, 1e-30))
+        return logarithms
     if readout.kind == "sigmoid":
         inside = np.clip(values, 1e-7, 1.0 - 1e-7)
         result: Floats = np.log(inside / (1.0 - inside))
