@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from strop.quantization.certify import certify
     from strop.quantization.quantize import quantize
     from strop.reader import load_model
+    from strop.verification.explain import explain
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "StropError",
     "build",
     "certify",
+    "explain",
     "export",
     "inspect",
     "load_model",
@@ -56,6 +58,7 @@ __all__ = [
 
 _LAZY = {
     "certify": "strop.quantization.certify",
+    "explain": "strop.verification.explain",
     "inspect": "strop.costs.inspection",
     "load_model": "strop.reader",
     "lower": "strop.lowering",

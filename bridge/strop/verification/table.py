@@ -9,11 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from strop.running.terminal import count, percent, to_text
+from strop.verification.explanation.explained import Explanation
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, Outcome, OutputReport
 from strop.verification.proof import unproved
 
 # Most comparisons side by side in one table; more get a row each.
 _MOST_COLUMNS = 4
+# Most explanations in five lines; others are named.
+_MOST_EXPLAINED = 3
 
 
 def _verdict(faults: int, ties: int) -> str:
@@ -39,11 +42,7 @@ def render_report(report: Outcome) -> str:
     graph = report.graph
     return to_text(
         # Not the table's own title, which is folded where a path is longer than the table is wide.
-        Text(
-            f"{report.model}: {count(report.frames)} frames, every spike of every layer",
-            no_wrap=True,
-            overflow="ignore",
-        ),
+        Text(f"{report.model}: {count(report.frames)} frames, every spike of every layer"),
         *_proof_lines(report),
         *tables,
         f"{graph['populations']} populations, {count(graph['neurons'])} neurons, "
@@ -51,6 +50,7 @@ def render_report(report: Outcome) -> str:
         f"{count(graph['synaptic_events_per_frame'])} synaptic events per frame",
         *(escape(note) for note in report.notes),
         *_verdict_lines(report),
+        *_explanations(report),
     )
 
 
@@ -80,6 +80,23 @@ def _verdict_lines(report: Outcome) -> list[str]:
     if report.keras is None:
         lines.append("  There is no Keras model to compare with: the graph itself was taken as it is.")
     return lines
+
+
+def _explanations(report: Outcome) -> list[Text]:
+    """Return why comparisons have faults, five lines each; of those that say the same, and of many, the first alone."""
+    found: dict[str, list[Explanation]] = {}
+    for explanation in report.explanations():
+        cause, *_ = explanation.lines()
+        found.setdefault(cause.replace(explanation.comparison, "", 1), []).append(explanation)
+    lines = []
+    for alike in list(found.values())[:_MOST_EXPLAINED]:
+        lines += ["", *alike[0].lines(report.call)]
+        if len(alike) > 1:
+            lines.append(f"The same on {', '.join(own.comparison for own in alike[1:])}.")
+    if len(found) > _MOST_EXPLAINED:
+        others = [alike[0].headline for alike in list(found.values())[_MOST_EXPLAINED:]]
+        lines.append(f"Otherwise at fault: {'; '.join(others)}.")
+    return [Text(line) for line in lines]
 
 
 def _layers(columns: list[tuple[str, Any]]) -> list[LayerReport]:
