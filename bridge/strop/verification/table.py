@@ -43,11 +43,12 @@ def render_report(report: Outcome) -> str:
     return to_text(
         # Not the table's own title, which is folded where a path is longer than the table is wide.
         Text(f"{report.model}: {count(report.frames)} frames, every spike of every layer"),
-        *_proof_lines(report),
+        *_proved_line(report),
         *tables,
         f"{graph['populations']} populations, {count(graph['neurons'])} neurons, "
         f"{count(graph['synapses'])} synapses, depth {graph['depth']}, "
         f"{count(graph['synaptic_events_per_frame'])} synaptic events per frame",
+        *_unproved_lines(report),
         *(escape(note) for note in report.notes),
         *_verdict_lines(report),
         *_explanations(report),
@@ -62,14 +63,18 @@ _VERDICTS = {
 _WORDS = "A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault."
 
 
-def _proof_lines(report: Outcome) -> list[str]:
-    """Return for which backends spikes are proved for all inputs, and why not for others."""
-    lines = []
-    if report.proved:
-        lines.append(f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)")
-    for reason, names in unproved({name: own.proof for name, own in report.backends.items()}).items():
-        lines.append(f"not proved for all inputs: {', '.join(names)} ({escape(reason)})")
-    return lines
+def _proved_line(report: Outcome) -> list[str]:
+    if not report.proved:
+        return []
+    return [f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)"]
+
+
+def _unproved_lines(report: Outcome) -> list[str]:
+    """Return why spikes are not proved for all inputs, a line for each reason."""
+    reasons = unproved({name: own.proof for name, own in report.backends.items()})
+    lines = [f"not proved for all inputs: {', '.join(names)} ({escape(why)})" for why, names in reasons.items()]
+    # Where something is proved, the reader knows how.
+    return lines if report.proved or not lines else [*lines, "strop quantize gives a graph whose spikes can be proved"]
 
 
 def _verdict_lines(report: Outcome) -> list[str]:
