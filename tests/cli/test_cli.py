@@ -69,7 +69,7 @@ def test_verify_passes_writes_json_and_a_page(folder: Path, tmp_path: Path) -> N
     assert result.stderr == ""
     assert "PASSED" in result.stdout
     found: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
-    said = {"verdict", "strict", "problems", "reservations", "notes"}
+    said = {"verdict", "strict", "problems", "reservations", "notes", "proved_for_all_inputs"}
     assert set(found) == {"model", "frames", "passed", "keras", "backends", "graph", *said}
     assert (found["frames"], found["passed"]) == (20, True)
     assert {"accuracy", "ties", "faults", "seconds"} <= set(found["keras"])
