@@ -47,6 +47,9 @@ class Arithmetic:
         The grid is `2^exponent` for all neurons, None where it is free.
     resolution : float
         Differences smaller than this, relative to the size of what is compared, are not seen.
+    signs : bool
+        Whether weights are signs, -1 and 1: where there is a synapse, none is rounded to 0. A matter of rounding alone,
+        so it does not stand in certificates.
     source : str
         Where this is known from.
     """
@@ -61,6 +64,7 @@ class Arithmetic:
     scale: str = "neuron"
     exponent: int | None = None
     resolution: float = 0.0
+    signs: bool = False
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

@@ -263,7 +263,7 @@ def test_a_graph_that_was_quantised_for_a_wider_target_is_refused() -> None:
     ("target", "bits", "error", "message"),
     [
         ("int9000", None, BackendError, "do not fit"),
-        ("int1", None, BackendError, "at least 2 bits"),
+        ("int0", None, BackendError, "at least 1 bit"),
         ("spinaker", None, BackendMissingError, "Did you mean 'spinnaker'"),
         ("spinnaker", 0, BackendError, "at least 1"),
         ("spinnaker", 40, BackendError, "weights of 17 bits"),
