@@ -232,7 +232,8 @@ class _Search:
                 trouble = trouble or f"{path} computes in {operation.compute_dtype}, not in float32"
             return _Way((kernel,), trouble)
         if any(variable.name.endswith("kernel") for variable in getattr(operation, "trainable_variables", ())):
-            return _Way(way.kernels, f"{path} ({type(operation).__name__}) has kernels that are not rounded")
+            unknown = RoundedKernel(operation, path)
+            return _Way((unknown,), f"{path} ({type(operation).__name__}) has kernels that are not rounded")
         if isinstance(operation, L.BatchNormalization) and way.spikes and not way.kernels:
             return _Way((), f"{path} scales spikes, so that their weights are no whole numbers of one scale", True)
         return way
