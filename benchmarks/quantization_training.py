@@ -136,7 +136,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     # The same figures give the same file.
     matplotlib.rcParams.update({"svg.hashsalt": "strop", "svg.fonttype": "none", "font.size": 9})
     architectures = list(dict.fromkeys(row["architecture"] for row in rows))
-    figure, axes = plt.subplots(1, len(architectures), figsize=(4.0 * len(architectures), 3.2), squeeze=False)
+    columns = len(architectures)
+    figure, axes = plt.subplots(1, columns, figsize=(4.0 * columns, 3.4), squeeze=False, sharey=True)
     styles = (
         ("trained", "trained with so few bits", "#1f6f8b", "o"),
         ("rounded", "rounded afterwards", "#c8553d", "s"),
@@ -149,19 +150,22 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         place.axhline(exact, color="#777777", linestyle="--", linewidth=1, label="float32")
         for what, label, colour, marker in styles:
             errors = [[100 * (1 - row[what]) for row in own if row["bits"] == b] for b in bits]
-            place.plot(bits, [np.mean(each) for each in errors], color=colour, linewidth=1.5, label=label)
+            means = [np.mean(each) for each in errors]
+            place.plot(bits, means, color=colour, linewidth=1.5, marker=marker, markersize=4, label=label)
             for b, each in zip(bits, errors, strict=True):
-                place.plot([b] * len(each), each, marker, color=colour, markersize=4)
+                place.plot([b] * len(each), each, marker, color=colour, markersize=4, alpha=0.5)
         place.set_yscale("log")
         place.set_xticks(bits)
         place.set_xlabel("bits of a weight, the sign counted")
         place.set_title(_NAMES[architecture], fontsize=10)
-        place.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        place.set_yticks([0.5, 1, 2, 5, 10, 20, 50, 100], [f"{n:g}" for n in (0.5, 1, 2, 5, 10, 20, 50, 100)])
+        place.minorticks_off()
         place.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("test error in %")
-    axes[0][-1].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
 def main() -> None:

@@ -26,6 +26,11 @@ IntArray = npt.NDArray[np.int64]
 _SHARES = np.linspace(1.0, 0.5, 33)
 
 
+# With the fewest levels, larger ones as well: the heaviest weights are then cut to the largest level.
+_CUTTING_SHARES = np.geomspace(8.0, 0.5, 65)
+_CUT_LEVELS = 3
+
+
 # Up to so many bits of a weight the factor is searched for; beyond, rounding hardly depends on it.
 _SEARCHED_BITS = 10
 
@@ -172,23 +177,28 @@ class QuantizedNeurons:
     def _searched(self, ceiling: FloatArray) -> FloatArray:
         """Return for each group the factor, of those tried, with the least squared error of the weights."""
         best, least = ceiling, np.full(self.groups, np.inf)
-        for share in _SHARES:
+        for share in _CUTTING_SHARES if self.arithmetic.largest_weight <= _CUT_LEVELS else _SHARES:
             factor = ceiling * share
             error = np.zeros(self.groups)
             for kernel, labels in zip(self.kernels, self.labels, strict=True):
                 each = kernel.per_weight(factor[labels])
-                weights = kernel.weights
-                np.add.at(error, labels, kernel.per_label((weights - np.rint(weights * each) / each) ** 2, np.add))
+                off = kernel.weights - self._whole(kernel.weights * each) / each
+                np.add.at(error, labels, kernel.per_label(off**2, np.add))
             better = error < least * (1.0 - 1e-12)
             best, least = np.where(better, factor, best), np.where(better, error, least)
         return best
 
     def _round(self) -> None:
         self.numbers = [
-            np.rint(kernel.weights * kernel.per_weight(self.factor[labels]))
+            self._whole(kernel.weights * kernel.per_weight(self.factor[labels]))
             for kernel, labels in zip(self.kernels, self.labels, strict=True)
         ]
         self.positive, self.negative = self._sums_of(self.numbers)
+
+    def _whole(self, weights: FloatArray) -> FloatArray:
+        """Return scaled weights as whole numbers that the target holds."""
+        most = float(self.arithmetic.largest_weight)
+        return np.clip(np.rint(weights), -most, most)
 
     def _sums_of(self, weights: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
         """Return the sums of positive and of negative weights of each neuron; whole numbers stay exact below 2^53."""
