@@ -17,10 +17,11 @@ from strop.quantization.kernels import Kernel
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-# Whole numbers of more bits are not searched for: rounding to so many changes next to nothing.
+# Weights of more bits are not searched for, but for bit planes, which double them up to so often.
 _MOST = 127
-# How far from a whole number a weight may be: folding rounds it a few times by 2^-53 of at most 127.
-_NEAR = 2.0**-42
+_DOUBLINGS = 16
+# How far from a whole number a weight may be, relative to the heaviest: folding rounds it a few times by 2^-53.
+_NEAR = 2.0**-49
 # So many weights of a kernel are looked at first; networks that were not trained with few bits fail on these.
 _SAMPLE = 4096
 
@@ -49,7 +50,8 @@ def whole_multiples(
     heaviest = np.where(heaviest > 0.0, heaviest, 1.0)
     rng = np.random.default_rng(0)
     sample = [_weights(k, own, rng.integers(0, k.weights.size, _SAMPLE)) for k, own in _filled(kernels, labels)]
-    numbers = np.arange(1, min(largest, _MOST) + 1)
+    numbers = np.unique(np.arange(1, _MOST + 1)[:, None] << np.arange(_DOUBLINGS + 1))
+    numbers = numbers[numbers <= largest]
     possible = np.array([_fit(sample, np.full(groups, n), heaviest) for n in numbers])
     if not possible.any(axis=0).all():
         return None
@@ -81,5 +83,5 @@ def _fit(
     fit = np.ones(len(heaviest), bool)
     for weights, group in parts:
         scaled = weights * (numbers / heaviest)[group]
-        fit[group[np.abs(scaled - np.rint(scaled)) > _NEAR]] = False
+        fit[group[np.abs(scaled - np.rint(scaled)) > _NEAR * numbers[group]]] = False
     return fit

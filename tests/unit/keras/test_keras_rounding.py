@@ -1,5 +1,7 @@
 """Training with weights of few bits: what is rounded and when, what comes out, and that quantising changes nothing."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from strop.running.oracle import evaluate
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 96)
 X = np.float32(np.eye(3)[Y] @ RNG.random((3, 6)) + 0.1 * RNG.random((96, 6)))
+X = np.float32(np.rint(255.0 * X / X.max()) / 255.0)  # what eight bit planes carry
 SHARP = {"sharpness": 1.0, "surrogate_width": 1.0}
 
 
@@ -149,6 +152,11 @@ def test_what_was_trained_with_few_bits_is_quantised_without_a_change(bits, eage
         np.testing.assert_array_equal(spikes[0][name], spikes[1][name])
         assert spikes[0][name].any()
 
+    # With bit planes the first layer is on the target as well, each plane with twice the weights of the one before.
+    report = quantize_report(tmp_path / "net.keras", "spinnaker", frames=X, encoding="bitplane")
+    assert [(row.exact, row.changed) for row in report.populations] == [(True, 0)] * 3
+    assert strop.certify(report.graph, "spinnaker").holds
+
     # One weight that is off by a hundredth is noticed.
     kernel = rounded_kernels(model)[1].layer.kernel
     values = np.array(kernel)
@@ -250,9 +258,11 @@ def test_rounding_goes_with_other_sharpeners_and_leaves_the_readout_alone():
     assert len(np.unique(np.abs(np.asarray(readout.kernel)[:, 0]))) == 8
 
 
-def test_the_convnet_trains_with_few_bits():
+def test_the_convnet_trains_with_few_bits(monkeypatch):
     settings = ConvnetSettings(filters=(2, 3), dense=12, width=20, batch_size=8, sharpening_epochs=0, weight_bits=2)
     model = mnist_convnet(settings, seed=0)
+    # Tracing takes far longer than these two batches.
+    monkeypatch.setattr(model, "compile", partial(model.compile, run_eagerly=True))
     frames, labels = RNG.random((16, 28, 28, 1), dtype=np.float32), np.arange(16) % 10
     fit_convnet(model, frames, labels, (frames, labels), settings, epochs=1)
     report = quantize_report(model, "int2")
