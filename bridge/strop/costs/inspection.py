@@ -17,6 +17,7 @@ from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
 from strop.running.encode import Frames, frame_notes
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
+from strop.running.stimulus import analogue_inputs
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
 COO_BYTES = 24
@@ -141,7 +142,7 @@ def inspect_graph(
 
 def _notes(graph: Graph) -> list[str]:
     """Return a note on populations that the host evaluates because an input meets spikes there."""
-    analogue = {node.name for node in graph.inputs if not node.spiking}
+    analogue = set(analogue_inputs(graph))
     host = [name for name in graph.population_names if name in graph.host_populations]
     sources = {name: {p.source for p in graph.incoming(name)} for name in host}
     mixed = [name for name in host if sources[name] & analogue and sources[name] - analogue]

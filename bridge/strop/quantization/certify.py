@@ -32,10 +32,13 @@ from strop.quantization.integers import (
 from strop.quantization.targets import arithmetic_of
 from strop.running.arithmetic import Arithmetic
 from strop.running.model_argument import ModelOrGraph, as_graph
+from strop.running.stimulus import current_driven_populations
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Pattern = dict[str, list[int]]
+# The neurons where something does not hold, and the reason for one of them.
+Check = tuple[BoolArray, Callable[[int], Reason]]
 
 # A grid is made finer for the sake of a threshold by so many powers of two at most.
 MOST_FINER = 32
@@ -75,10 +78,9 @@ def _prove(graph: Graph, name: str, arithmetic: Arithmetic, expand: bool) -> Pop
     size = graph.population(name).size
     if name in graph.host_populations:
         return PopulationProof(name, size, True)
-    analogue = [node.name for node in graph.inputs if not node.spiking]
-    driven = [p.source for p in graph.incoming(name) if p.source in analogue]
-    if driven:
-        reason = Reason(0, f"it is driven by the values of {driven[0]!r}, which are no whole numbers")
+    driven_by = current_driven_populations(graph).get(name)
+    if driven_by:
+        reason = Reason(0, f"it is driven by the values of {driven_by[0].source!r}, which are no whole numbers")
         return PopulationProof(name, size, False, reasons=(reason,), failing=size)
     sums = _on_target_grid(graph, name, arithmetic, expand)
     failing = np.zeros(size, bool)
@@ -130,13 +132,18 @@ def _distance(sums: PopulationSums) -> str:
     return f"1/{1 << closest}" if closest <= MOST_BITS else f"2^-{closest}"
 
 
-def _checks(
-    graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic
-) -> Iterator[tuple[BoolArray, Callable[[int], Reason]]]:
+def _checks(graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
     """Yield each thing that must hold: the neurons where it does not, and the reason for one of them."""
     row = _Row(graph, name, sums)
     yield sums.wide, lambda j: Reason(j, f"its whole numbers need more than {MOST_BITS} bits")
     sound = ~sums.wide
+    yield from _weight_checks(sound, row, sums, arithmetic)
+    yield from _threshold_checks(sound, sums, arithmetic)
+    yield from _comparison_checks(sound, row, sums, arithmetic)
+
+
+def _weight_checks(sound: BoolArray, row: _Row, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
+    """Whether the target holds every weight, and every sum of weights."""
     if arithmetic.exponent is not None:
         finer = sound & (sums.exponent < arithmetic.exponent)
         yield (
@@ -166,21 +173,27 @@ def _checks(
                 row.all_of(j, sign),
             ),
         )
-    if arithmetic.threshold_bits is not None:
-        yield (
-            sound & ~sums.on_halves,
-            lambda j: Reason(
-                j, f"its threshold or bias is no multiple of half the grid, and would be rounded by {arithmetic.name}"
-            ),
-        )
-        limit = 1 << arithmetic.threshold_bits
-        yield (
-            sound & (sums.halves >= limit),
-            lambda j: Reason(
-                j,
-                f"its threshold or bias is {sums.halves[j]:,} halves of the grid, of less than {limit:,}",
-            ),
-        )
+
+
+def _threshold_checks(sound: BoolArray, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
+    """Whether the target holds every threshold and bias, where it has a grid for them."""
+    if arithmetic.threshold_bits is None:
+        return
+    yield (
+        sound & ~sums.on_halves,
+        lambda j: Reason(
+            j, f"its threshold or bias is no multiple of half the grid, and would be rounded by {arithmetic.name}"
+        ),
+    )
+    limit = 1 << arithmetic.threshold_bits
+    yield (
+        sound & (sums.halves >= limit),
+        lambda j: Reason(j, f"its threshold or bias is {sums.halves[j]:,} halves of the grid, of less than {limit:,}"),
+    )
+
+
+def _comparison_checks(sound: BoolArray, row: _Row, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
+    """Whether the target tells every sum from the threshold, as the graph does."""
     if arithmetic.resolution:
         yield (
             sound & ~_is_resolved(sums, arithmetic),

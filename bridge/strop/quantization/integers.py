@@ -23,7 +23,7 @@ import numpy.typing as npt
 from strop.graph import Convolution, Dense, Graph, Operator, Population, Scale, Select, Sparse, SumPool, stages_of
 from strop.graph.capacity import require_memory
 from strop.graph.rounding.formats import lowest_bit
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -329,7 +329,7 @@ def _pooled(stage: Operator, sums: Sequence[npt.NDArray[Any]]) -> tuple[Any, ...
 def _weighted(stage: Operator, times: IntArray) -> tuple[Any, ...]:
     """Return the sums behind the stage that has weights, when each value before it is counted `times` times."""
     exponent = _output_grids(stage)
-    numbers, fits = whole_numbers(weights_of(stage), exponent)
+    numbers, fits = whole_numbers(stage_weights(stage), exponent)
     rough = stage.absolute().apply(times[None].astype(np.float64))[0]
     grid = np.broadcast_to(_over_outputs(stage, exponent), stage.shape_out)
     with np.errstate(over="ignore"):
@@ -361,7 +361,7 @@ def _summed_axes(stage: Operator) -> tuple[int, ...]:
 
 def _output_grids(stage: Operator) -> IntArray:
     """Return the exponent of each output's grid, as an array that broadcasts against the stage's weights."""
-    bits = lowest_bit(weights_of(stage))
+    bits = lowest_bit(stage_weights(stage))
     bits = bits.min(axis=_summed_axes(stage), keepdims=True) if _summed_axes(stage) else bits
     return np.where(np.isinf(bits), NO_GRID, bits).astype(np.int64)
 

@@ -40,7 +40,7 @@ def train(
     report_folder: Path | None,
 ) -> int:
     """Train and sharpen a network with the Whetstone recipe, and save it."""
-    from strop.cli.training import train_and_save
+    from strop.cli.recipe_runs import train_and_save
 
     return train_and_save(dataset, out, data, architecture, epochs, seed, report_folder, weight_bits)
 
@@ -50,7 +50,7 @@ def train(
 @click.option("--seed", type=int, default=0, show_default=True)
 def demo(report_folder: Path | None, seed: int) -> int:
     """Train and sharpen on bundled digits, lower, and verify every spike on every installed backend."""
-    from strop.cli.training import run_demo
+    from strop.cli.recipe_runs import run_demo
 
     report = run_demo(seed, chosen_backends(None), evidence=report_folder is not None)
     if report_folder is not None:

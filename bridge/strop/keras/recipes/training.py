@@ -226,10 +226,7 @@ def _digits_convnet(seed: int) -> Any:
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            layers.Conv2D(32, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-            layers.MaxPooling2D(),
+            *_convolution_block(32, 3, padding="same"),
             layers.Flatten(),
             layers.Dropout(0.2),
             *_dense_block(256),
@@ -273,14 +270,8 @@ def _mnist_lenet(seed: int) -> Any:
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
-            layers.Conv2D(6, 5, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-            layers.MaxPooling2D(),
-            layers.Conv2D(16, 5, use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-            layers.MaxPooling2D(),
+            *_convolution_block(6, 5, padding="same"),
+            *_convolution_block(16, 5, padding="valid"),
             layers.Flatten(),
             *_dense_block(120),
             *_dense_block(84),
@@ -290,13 +281,18 @@ def _mnist_lenet(seed: int) -> Any:
     )
 
 
+def _convolution_block(filters: int, size: int, padding: str) -> list[Any]:
+    convolution = layers.Conv2D(filters, size, padding=padding, use_bias=False)
+    return [convolution, *_spikes(), layers.MaxPooling2D()]
+
+
 def _dense_block(neurons: int) -> list[Any]:
+    return [layers.Dense(neurons, use_bias=False), *_spikes()]
+
+
+def _spikes() -> list[Any]:
     # The statistics of batch normalisation have to follow within an epoch when a layer below becomes a threshold.
-    return [
-        layers.Dense(neurons, use_bias=False),
-        layers.BatchNormalization(momentum=0.9),
-        SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-    ]
+    return [layers.BatchNormalization(momentum=0.9), SpikingBReLU(surrogate_width=_SURROGATE_WIDTH)]
 
 
 def _readout(width: int, seed: int, dropout: float, temperature: float = 1.0) -> list[Any]:
