@@ -7,11 +7,9 @@ whatever its inputs are, and in float64 elsewhere.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import DataError, StropError
-from strop.graph import Graph, Input, Operator, Population, Projection, Readout, difference, stages_of
+from strop.graph import Graph, Input, Population, Projection, Readout, difference, stages_of
 from strop.graph.rounding.evaluation import Evaluation, Operators
 from strop.graph.rounding.formats import FLOAT32
 from strop.graph.rounding.grids import weights_of
@@ -55,8 +53,8 @@ def to_keras(graph: ModelOrGraph) -> keras.Model:
     Returns
     -------
     keras.Model
-        Functional, built, not compiled. Layers bear the names of populations and read-outs, with `_` for what Keras does
-        not allow.
+        Functional, built, not compiled. Layers bear the names of populations and read-outs, with `_` for what Keras
+        does not allow.
 
     Raises
     ------
@@ -179,7 +177,9 @@ class _Builder:
         tensor = self.tensors[node.name] = keras.Input(node.shape, dtype=node.dtype, name=name)
         if node != Input(name, node.shape):
             fields = ("name", "encoding", "bits", "level", "step", "offset", "scaled_by")
-            layer = InputEncoding({key: _number(getattr(node, key)) for key in fields}, name=self._unique(f"{name}_frames"))
+            layer = InputEncoding(
+                {key: _number(getattr(node, key)) for key in fields}, name=self._unique(f"{name}_frames")
+            )
             self.tensors[node.name] = layer(tensor)
         return tensor
 

@@ -188,7 +188,9 @@ def _sparse(described: Description, arrays: Arrays, x: Any, path: str) -> Any:
     weight = ops.cast(weight, x.dtype)
     flat = ops.reshape(x, (-1, rows))
     if rows * columns <= _LARGEST_MATRIX:
-        matrix = ops.scatter(ops.stack([ops.cast(pre, "int32"), ops.cast(post, "int32")], axis=1), weight, (rows, columns))
+        matrix = ops.scatter(
+            ops.stack([ops.cast(pre, "int32"), ops.cast(post, "int32")], axis=1), weight, (rows, columns)
+        )
         found = ops.matmul(flat, matrix)
     else:
         sent = ops.take(ops.transpose(flat), ops.cast(pre, "int32"), axis=0) * weight[:, None]
@@ -224,13 +226,25 @@ def _convolution(described: Description, arrays: Arrays, x: Any, path: str) -> A
         strides = [1] * len(strides)
     for axis, step in enumerate(dilation):
         kernel = _spread(kernel, axis, step)
-    x = _padded(x, padding)
-    if described["groups"] > 1 and extents[-2] == 1 and len(strides) <= 2 and len(set(strides)) == 1:
-        kernel = ops.reshape(kernel, (*kernel.shape[:-2], described["groups"], -1))
+    return _convolved(_padded(x, padding), kernel, tuple(strides), described["groups"])
+
+
+def _convolved(x: Any, kernel: Any, strides: tuple[int, ...], groups: int) -> Any:
+    """Convolve without padding, channels last, the channels in groups."""
+    *size, per_group, filters = kernel.shape
+    if math.prod(size) == 1:
+        # A product over the channels: TensorFlow 2.21 on CPUs fails on some convolutions with a kernel of one tap.
+        for axis, stride in enumerate(strides, start=1):
+            x = _cut(x, axis, 0, x.shape[axis], stride)
+        kernel = ops.reshape(kernel, (per_group, filters))
+    elif groups > 1 == per_group and len(strides) <= 2 and len(set(strides)) == 1:
+        kernel = ops.reshape(kernel, (*size, groups, filters // groups))
         return ops.depthwise_conv(x, kernel, strides[0], "valid", "channels_last")
-    xs = ops.split(x, described["groups"], axis=-1)
-    kernels = ops.split(kernel, described["groups"], axis=-1)
-    parts = [ops.conv(a, b, tuple(strides), "valid", "channels_last") for a, b in zip(xs, kernels, strict=True)]
+    parts = []
+    for own, part in zip(ops.split(x, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True):
+        parts.append(
+            ops.matmul(own, part) if len(part.shape) == 2 else ops.conv(own, part, strides, "valid", "channels_last")
+        )
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
 

@@ -211,7 +211,7 @@ class Context:
             self.outputs.append(signal.terms[0].source)
             return
         if ending is not None and ending.record is not None and winner is None:
-            self.outputs.append(self.recorded_readout(name, ending))
+            self.outputs.append(self.recorded_readout(ending))
             return
         kind = "spikes" if plain else "linear" if ending is None else ending.kind
         identity = Select(signal.shape, flat_index(signal.shape))
@@ -228,10 +228,10 @@ class Context:
         self.computed[readout.name] = signal.stage
         self.outputs.append(readout.name)
 
-    def recorded_readout(self, name: str, signal: ReadoutSignal) -> str:
+    def recorded_readout(self, signal: ReadoutSignal) -> str:
         """Add the read-out that a model records, once; return its name."""
         assert signal.record is not None
-        name = signal.record.get("name", name)
+        name = str(signal.record["name"])
         if self.records.get(name) is not signal.record:
             name = self.unique(name)
             logits = signal.summed

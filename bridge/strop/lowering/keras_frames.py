@@ -19,9 +19,7 @@ from strop.graph import Graph, Input
 Array = npt.NDArray[Any]
 
 
-def keras_frames(
-    graph: Graph, frames: Mapping[str, Array], encoded: Collection[str] = frozenset()
-) -> dict[str, Array]:
+def keras_frames(graph: Graph, frames: Mapping[str, Array], encoded: Collection[str] = frozenset()) -> dict[str, Array]:
     """Return the frames for Keras, one array of shape `(n, *input.shape)` per input, in the model's input dtype.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The order of a graph's nodes, where a model records it (`strop.to_keras`): Keras walks layers in an order of its own."""
+"""The order of a graph's nodes, where a model records it (`strop.to_keras`); Keras walks layers in another order."""
 
 from __future__ import annotations
 

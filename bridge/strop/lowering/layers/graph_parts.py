@@ -80,7 +80,7 @@ def _spike_readout(layer: Any, context: Context, signal: Signal) -> Signal:
         kind=layer.kind,
         after=after,
         argmax=layer.argmax,
-        record=layer.record,
+        record={"name": context.path, **layer.record},
     )
 
 
@@ -89,5 +89,5 @@ def _first_of(layer: Any, context: Context, signals: Any) -> Signal:
     listed: list[Signal] = list(signals) if isinstance(signals, (list, tuple)) else [signals]
     for signal in listed[1:]:
         if isinstance(signal, ReadoutSignal) and signal.record is not None:
-            context.recorded_readout(context.path, signal)
+            context.recorded_readout(signal)
     return listed[0]
