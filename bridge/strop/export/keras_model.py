@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import DataError, StropError
+from strop.errors import BackendMissingError, DataError, StropError
 from strop.graph import Graph, Input, Population, Projection, Readout, difference, stages_of
 from strop.graph.rounding.evaluation import Evaluation, Operators
 from strop.graph.rounding.formats import FLOAT32
@@ -60,8 +60,11 @@ def to_keras(graph: ModelOrGraph) -> keras.Model:
     ------
     DataError
         If the graph holds an operator that is none of strop's.
+    BackendMissingError
+        If Keras 3 and TensorFlow are not installed.
     """
     found = as_graph(graph, "strop.to_keras")
+    _require_keras()
     model = _Builder(found).model()
     from strop.lowering import lower
 
@@ -72,6 +75,13 @@ def to_keras(graph: ModelOrGraph) -> keras.Model:
             "please report it"
         )
     return model
+
+
+def _require_keras() -> None:
+    try:
+        import strop.keras  # noqa: F401
+    except ImportError as error:
+        raise BackendMissingError(str(error)) from error
 
 
 def write_keras(graph: ModelOrGraph, path: str | os.PathLike[str]) -> Path:
