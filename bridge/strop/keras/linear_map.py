@@ -6,6 +6,7 @@ own. `strop.lower` turns it back into the same operator.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -212,40 +213,39 @@ def _sum_pool(described: Description, arrays: Arrays, x: Any, path: str) -> Any:
 
 
 def _convolution(described: Description, arrays: Arrays, x: Any, path: str) -> Any:
+    """Add up the products of all taps.
+
+    Not by Keras's convolutions: TensorFlow 2.21 on CPUs takes equal strides only for some of them, fails on some with a
+    kernel of one tap, and gives wrong numbers for single channels with strides that leave one column.
+    """
     kernel = ops.cast(arrays[f"{path}kernel"], x.dtype)
-    extents = described["kernel"]["extents"]
+    *size, per_group, filters = described["kernel"]["extents"]
     strides, dilation, padding = (described[key] for key in ("strides", "dilation", "padding"))
     if described["transposed"]:
         # The adjoint: zeros between the values that enter, and the kernel turned round.
         extra = described["output_padding"] or [0] * len(strides)
-        reach = [d * (k - 1) for d, k in zip(dilation, extents, strict=False)]
+        reach = [d * (k - 1) for d, k in zip(dilation, size, strict=True)]
         padding = [(r - before, r - after + e) for r, (before, after), e in zip(reach, padding, extra, strict=True)]
         for axis, stride in enumerate(strides, start=1):
             x = _spread(x, axis, stride)
         kernel = ops.flip(kernel, axis=tuple(range(len(strides))))
         strides = [1] * len(strides)
-    for axis, step in enumerate(dilation):
-        kernel = _spread(kernel, axis, step)
-    return _convolved(_padded(x, padding), kernel, tuple(strides), described["groups"])
-
-
-def _convolved(x: Any, kernel: Any, strides: tuple[int, ...], groups: int) -> Any:
-    """Convolve without padding, channels last, the channels in groups."""
-    *size, per_group, filters = kernel.shape
-    if math.prod(size) == 1:
-        # A product over the channels: TensorFlow 2.21 on CPUs fails on some convolutions with a kernel of one tap.
-        for axis, stride in enumerate(strides, start=1):
-            x = _cut(x, axis, 0, x.shape[axis], stride)
-        kernel = ops.reshape(kernel, (per_group, filters))
-    elif groups > 1 == per_group and len(strides) <= 2 and len(set(strides)) == 1:
-        kernel = ops.reshape(kernel, (*size, groups, filters // groups))
-        return ops.depthwise_conv(x, kernel, strides[0], "valid", "channels_last")
-    parts = []
-    for own, part in zip(ops.split(x, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True):
-        parts.append(
-            ops.matmul(own, part) if len(part.shape) == 2 else ops.conv(own, part, strides, "valid", "channels_last")
-        )
-    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+    x = _padded(x, padding)
+    spans = [n - d * (k - 1) for n, d, k in zip(x.shape[1:], dilation, size, strict=False)]
+    groups = described["groups"]
+    total: Any = None
+    for tap in itertools.product(*map(range, size)):
+        places = zip(tap, dilation, spans, strides, strict=True)
+        part = x[(slice(None), *(slice(t * d, t * d + span, stride) for t, d, span, stride in places))]
+        if groups == 1:
+            product = ops.matmul(part, kernel[tap])
+        else:
+            part = ops.reshape(part, (-1, *part.shape[1:-1], groups, per_group))
+            weights = ops.reshape(kernel[tap], (per_group, groups, filters // groups))
+            product = ops.einsum("...gi,igo->...go", part, weights)
+            product = ops.reshape(product, (-1, *product.shape[1:-2], filters))
+        total = product if total is None else total + product
+    return total
 
 
 def _composed(described: Description, arrays: Arrays, x: Any, path: str) -> Any:

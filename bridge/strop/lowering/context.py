@@ -10,6 +10,8 @@ import numpy as np
 
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
 from strop.graph.rounding.evaluation import Stage
+from strop.graph.rounding.formats import FLOAT64
+from strop.graph.rounding.stages import InFormat
 from strop.lowering.readout_signal import ReadoutSignal, after_map
 from strop.lowering.recorded_order import in_recorded_order
 from strop.lowering.refusal import Refusal
@@ -240,7 +242,8 @@ class Context:
             operators = tuple(term.operator or identity for term in logits.terms)
             found = Readout(name, signal.kind, sources, operators, logits.offset, after_map(signal), signal.argmax)
             self.readouts.append(found)
-            self.computed[name], self.records[name] = logits.stage, signal.record
+            self.computed[name] = InFormat(logits.stage, FLOAT64) if logits.wide else logits.stage
+            self.records[name] = signal.record
         return name
 
     def lowering(self, name: str) -> Lowering:

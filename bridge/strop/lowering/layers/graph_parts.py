@@ -9,7 +9,8 @@ import numpy as np
 
 from strop.errors import NotSharpenedError
 from strop.graph import Operator, Select
-from strop.graph.rounding.stages import Linear
+from strop.graph.rounding.formats import FLOAT64
+from strop.graph.rounding.stages import InFormat, Linear
 from strop.keras.graph_parts import FirstOf, InputEncoding, SpikeReadout, SpikingThreshold
 from strop.keras.linear_map import LinearMap
 from strop.lowering.context import Context, Observation
@@ -61,6 +62,8 @@ def _spiking_threshold(layer: Any, context: Context, signal: Signal) -> Signal:
     name = layer.record.get("name", context.path)
     spikes = context.populate(name, signal.biased(weights(layer.bias)), weights(layer.threshold))
     name = spikes.terms[0].source
+    if signal.wide and layer.compute_dtype == "float64":
+        context.computed[name] = InFormat(context.computed[name], FLOAT64)
     context.records[name] = layer.record
     context.observations.append(Observation(context.visit, name, signal.channels_first, (ONE, ZERO)))
     return spikes
@@ -76,7 +79,7 @@ def _spike_readout(layer: Any, context: Context, signal: Signal) -> Signal:
     return ReadoutSignal(
         shape[:-1] if layer.argmax else shape,
         (),
-        logits=replace(logits, levels=None),
+        logits=replace(logits, levels=None, wide=signal.wide and layer.compute_dtype == "float64"),
         kind=layer.kind,
         after=after,
         argmax=layer.argmax,
