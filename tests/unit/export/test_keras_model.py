@@ -22,6 +22,8 @@ from random_networks import random_network
 
 import strop
 from strop.conformance.golden import golden_case, golden_names
+from strop.costs.keras_macs import model_arithmetic
+from strop.costs.macs import graph_arithmetic, total
 from strop.errors import DataError, GraphError, NotSharpenedError, StropError, UnsupportedLayerError
 from strop.export import keras_model
 from strop.export.keras_model import exact_in_float32, write_keras
@@ -71,7 +73,7 @@ def test_golden_graphs_come_back(name: str) -> None:
     assert difference(strop.lower(strop.to_keras(graph)), graph) is None
 
 
-@settings(few, max_examples=8)
+@settings(few, max_examples=6)
 @given(graph=graphs, target=st.sampled_from((None, *TARGETS)))
 def test_random_graphs_come_back(graph: Graph, target: str | None) -> None:
     if target is not None and graph.inputs[0].encoding != "current":
@@ -206,14 +208,14 @@ def test_lists_of_many_synapses_are_added_up_one_by_one(monkeypatch: pytest.Monk
     np.testing.assert_array_equal(np.asarray(LinearMap(operator, dtype="float64")(x)), operator.apply(x))
 
 
-@settings(few, max_examples=3)
+@settings(few, max_examples=2)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_thresholds_that_are_met_exactly_are_no_ties(seed: int) -> None:
     graph, frames = exact_graph(seed, None, 6)
     equal_in_keras(strop.to_keras(graph), frames)
 
 
-@settings(few, max_examples=3)
+@settings(few, max_examples=2)
 @given(seed=st.integers(0, 2**32 - 1), target=st.sampled_from(TARGETS))
 def test_quantised_networks_have_no_tie(seed: int, target: str) -> None:
     encoding = ("host", "bitplane", "binary")[seed % 3]
@@ -382,6 +384,13 @@ def test_sharpening_passes_through_a_ramp_around_each_threshold() -> None:
     np.testing.assert_allclose(np.asarray(layer(x)), [[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
     layer.sharpness = 1.0
     np.testing.assert_array_equal(np.asarray(layer(x)), [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
+
+
+def test_the_layers_cost_what_the_graph_costs() -> None:
+    for graph in (skip_network(np.random.default_rng(9)), image_network(np.random.default_rng(9), "bitplane")):
+        graph = replace(graph, readouts=(), outputs=graph.population_names[-1:])
+        layers, nodes = total(model_arithmetic(strop.to_keras(graph))), total(graph_arithmetic(graph))
+        assert (layers.macs, layers.additions) == (nodes.macs, nodes.additions)
 
 
 # Bad input ----------------------------------------------------------------------------------------------------------
