@@ -117,3 +117,7 @@ def __getattr__(name: str) -> Any:
         warn(f"strop.keras.{name} is {module}.{new_name} now", DeprecationWarning, stacklevel=2)
         return getattr(import_module(module), new_name)
     raise AttributeError(f"module 'strop.keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
