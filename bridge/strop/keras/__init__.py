@@ -41,6 +41,7 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
     )
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
+from strop.keras.conversion.convert import from_relu
 from strop.keras.decoder import SoftmaxDecode, key_generator
 from strop.keras.sharpening.adaptive import AdaptiveSharpener
 from strop.keras.sharpening.auto import AutoSharpener
@@ -84,6 +85,7 @@ __all__ = [
     "Spiking_BRelu",
     "Spiking_Sigmoid",
     "declare_threshold",
+    "from_relu",
     "get_sharpness",
     "key_generator",
     "neuron_report",
