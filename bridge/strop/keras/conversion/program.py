@@ -100,6 +100,14 @@ class Program:
     outputs: list[Any]
     steps: list[Step]
 
+    def inputs_as(self, values: list[Any]) -> Any:
+        """Return one value for each input as the model takes its inputs: a list or dict of them, or one alone."""
+        return _packed(self.model, "input", values)
+
+    def outputs_as(self, values: list[Any]) -> Any:
+        """Return one value for each output as the model gives its outputs."""
+        return _packed(self.model, "output", values)
+
     @property
     def activations(self) -> list[Step]:
         """The steps that get a counterpart."""
@@ -146,6 +154,12 @@ class Program:
                 left[id(value)] -= 1
                 if not left[id(value)]:
                     values.pop(id(value), None)
+
+
+def _packed(model: Any, side: str, values: list[Any]) -> Any:
+    if isinstance(model, keras.Sequential):  # it has one of each, and knows them only once it was called
+        return values[0]
+    return keras.tree.pack_sequence_as(getattr(model, side), values)
 
 
 def replaced(structure: Any, values: dict[int, Any]) -> Any:

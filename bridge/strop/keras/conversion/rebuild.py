@@ -61,12 +61,12 @@ class Rebuilt:
             values[id(tensor)] = keras.Input(batch_shape=tensor.shape, dtype=_float32(tensor.dtype), name=name)
             return values[id(tensor)]
 
-        inputs = keras.tree.map_structure(entered, self.program.model.input)
+        inputs = keras.tree.map_structure(entered, self.program.inputs_as(self.program.inputs))
         for step in self.program.steps:
             results = self._outputs(step, values)
             values.update((id(key), result) for key, result in zip(step.outputs, results, strict=True))
         flat = [self._plain(tensor, values[id(tensor)], "output") for tensor in self.program.outputs]
-        outputs = keras.tree.pack_sequence_as(self.program.model.output, flat)
+        outputs = self.program.outputs_as(flat)
         return keras.Model(inputs, outputs, name=self.program.model.name)
 
     def _outputs(self, step: Step, values: dict[int, Any]) -> list[Any]:

@@ -1,0 +1,257 @@
+"""The whole way of a user's own network: convert it, fine-tune it, sharpen it. `strop sharpen` stands on it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from strop.errors import DataError, NotSharpenedError, StropError
+from strop.keras.conversion.convert import build, from_relu
+from strop.keras.recipes.targets import Task, task_of
+from strop.keras.sharpening.auto import AutoSharpener
+from strop.keras.sharpness import get_sharpness, spiking_layers
+
+_EPOCHS, _SMALL_EPOCHS, _SMALL = 16, 30, 10_000
+# Epochs beyond one for each layer, so that what is sharp can still learn.
+_SPARE = 8
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Settings of the training; the defaults are what `strop sharpen` uses."""
+
+    learning_rate: float = 0.002
+    """Of Adam."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    percentile: float = 99.0
+    normalise: bool = True
+    surrogate_width: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sharpened:
+    """A network that came in with ReLU, as thresholds."""
+
+    model: Any
+    """Fully sharpened."""
+    task: Task
+    figures: dict[str, float]
+    """On the test frames: "before", "swapped" and "sharpened", in the order of the work."""
+    x_test: list[NDArray[Any]]
+    """The test frames of each input; nothing was trained on them or chosen by them."""
+    y_test: NDArray[Any]
+    history: dict[str, list[float]]
+    """One number per epoch for each of Keras's logs, epochs before an interruption included."""
+    seconds: float
+    """Of the training, since the last interruption."""
+    summary: str
+    """What the sharpener says."""
+
+
+def sharpen(
+    model: Any,
+    frames: Any,
+    labels: Any = None,
+    *,
+    test: tuple[Any, Any] | None = None,
+    head: Literal["linear", "nhot"] = "linear",
+    loss: str | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    weight_bits: int | None = None,
+    settings: FineTuning | None = None,
+    verbose: int = 0,
+    callbacks: Sequence[Any] = (),
+) -> Sharpened:
+    """Convert a network with `from_relu`, fine-tune and sharpen it; return it with what it was worth at each step.
+
+    >>> sharpened = sharpen(keras.models.load_model("cnn.keras"), x, y)
+    >>> sharpened.figures
+    {'before': 0.9912, 'swapped': 0.987, 'sharpened': 0.9893}
+
+    A tenth of the frames, drawn by the seed, tests, and a tenth validates; neither is trained on. With `test`, all
+    frames are for training and validation (a twelfth).
+
+    Parameters
+    ----------
+    model : keras.Model
+        Sequential or functional, with one output. It stays as it is. One that has spiking activations already is
+        sharpened as it is.
+    frames : array, shape (n, *input_shape), or a list of them for several inputs
+        As the model takes them.
+    labels : array, shape (n, ...), optional
+        See `strop.keras.recipes.targets.task_of`.
+    test : (frames, labels), optional
+    head, seed
+        As in `from_relu`.
+    loss : "crossentropy", "binary_crossentropy", "mse" or "mae", optional
+    epochs : int, optional
+        The most that are trained.
+    checkpoint : path, optional
+        Folder of `AutoSharpener`: the same call goes on where it was interrupted.
+    weight_bits : int, optional
+        Handed to `AutoSharpener`.
+    settings : FineTuning, optional
+    verbose, callbacks
+        As in `keras.Model.fit`.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If a layer has no counterpart, or the model has several outputs.
+    DataError
+        If frames or labels do not fit, or the epochs are too few.
+    NotSharpenedError
+        If the model is sharp already, or something stopped the training before it was.
+    """
+    settings = settings or FineTuning()
+    x = _listed(frames)
+    build(model, x[0])
+    spiking = spiking_layers(model)
+    if spiking and all(layer.sharpness >= 1.0 for layer in spiking):
+        raise NotSharpenedError(
+            f"model {model.name!r} is fully sharpened already ({len(spiking)} spiking activations): lower or verify it "
+            "as it is"
+        )
+    keras.utils.set_random_seed(seed)
+    ready = model if spiking else _converted(model, x, head, seed, settings)
+    task = task_of(ready, x, labels, loss)
+    (x, y), validation, (x_test, y_test) = _split(x, task.targets, _test(ready, test, loss), seed)
+    figures = {"before": _score(model, task_of(model, x_test, _kept(labels, y_test), loss), x_test, y_test)}
+    ready = keras.models.clone_model(ready) if ready is model else ready
+    if spiking:
+        ready.set_weights(model.get_weights())
+    figures["swapped"] = _score(ready, task, x_test, y_test)
+    sharpener = AutoSharpener(checkpoint, monitor=_monitor(task, y), verbose=False, **_bits(weight_bits))
+    begin = time.perf_counter()
+    _fit(ready, task, (x, y), validation, _epochs(epochs, ready, len(y)), settings, [sharpener, *callbacks], verbose)
+    seconds = time.perf_counter() - begin
+    figures["sharpened"] = _score(ready, task, x_test, y_test)
+    history = _history(sharpener.records)
+    return Sharpened(ready, task, figures, x_test, y_test, history, seconds, sharpener.summary)
+
+
+def _converted(model: Any, x: list[NDArray[Any]], head: Any, seed: int, settings: FineTuning) -> Any:
+    return from_relu(
+        model,
+        x if len(x) > 1 else x[0],
+        head,
+        percentile=settings.percentile,
+        normalise=settings.normalise,
+        surrogate_width=settings.surrogate_width,
+        seed=seed,
+    )
+
+
+def _listed(frames: Any) -> list[NDArray[Any]]:
+    parts = frames if isinstance(frames, list) else list(frames.values()) if isinstance(frames, Mapping) else [frames]
+    return [np.asarray(part) for part in parts]
+
+
+def _kept(labels: Any, y: NDArray[Any]) -> NDArray[Any] | None:
+    return None if labels is None else y
+
+
+def _test(model: Any, test: tuple[Any, Any] | None, loss: str | None) -> tuple[list[NDArray[Any]], NDArray[Any]] | None:
+    if test is None:
+        return None
+    x = _listed(test[0])
+    return x, task_of(model, x, test[1], loss).targets
+
+
+def _split(x: list[NDArray[Any]], y: NDArray[Any], test: Any, seed: int) -> tuple[Any, Any, Any]:
+    """Return training, validation and test frames and targets."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    share = 12 if test is not None else 10
+    held = len(y) // share
+    if held < 1:
+        raise DataError(f"{len(y)} frames are too few to hold some out; there must be at least {share}")
+
+    def picked(index: NDArray[Any]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+        return [array[index] for array in x], y[index]
+
+    first = held if test is None else 0
+    testing = picked(np.sort(order[:first])) if test is None else test
+    return picked(order[first + held :]), picked(order[first : first + held]), testing
+
+
+def _score(model: Any, task: Task, x: list[NDArray[Any]], y: NDArray[Any]) -> float:
+    outputs = model.predict(x if len(x) > 1 else x[0], batch_size=256, verbose=0)
+    return task.score(np.asarray(keras.tree.flatten(outputs)[0]), y)
+
+
+def _monitor(task: Task, y: NDArray[Any]) -> str:
+    # A hundred frames cannot tell good epochs from lucky ones; the loss of all training frames can.
+    return "auto" if len(y) >= _SMALL or not task.decides else "loss"
+
+
+def _bits(weight_bits: int | None) -> dict[str, Any]:
+    if weight_bits is None:
+        return {}
+    if "weight_bits" not in inspect.signature(AutoSharpener).parameters:
+        raise StropError("this version of strop cannot train with fewer weight bits: leave --weight-bits out")
+    return {"weight_bits": weight_bits}
+
+
+def _epochs(epochs: int | None, model: Any, count: int) -> int:
+    layers = len(spiking_layers(model))
+    if epochs is None:
+        return max(_EPOCHS if count >= _SMALL else _SMALL_EPOCHS, layers + _SPARE)
+    return epochs
+
+
+def _batch_size(count: int) -> int:
+    """Return a power of two that makes some 200 steps of an epoch or more."""
+    return int(2 ** np.clip(np.floor(np.log2(max(count, 1) / 200.0)), 4, 7))
+
+
+def _fit(
+    model: Any,
+    task: Task,
+    training: tuple[list[NDArray[Any]], NDArray[Any]],
+    validation: tuple[list[NDArray[Any]], NDArray[Any]],
+    epochs: int,
+    settings: FineTuning,
+    callbacks: list[Any],
+    verbose: int,
+) -> None:
+    count = len(training[1])
+    batch = _batch_size(count)
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-count // batch), alpha=0.01)
+    model.compile(keras.optimizers.Adam(rate), task.keras_loss(), metrics=task.keras_metrics())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "training ended without a fully sharpened epoch", UserWarning)
+        model.fit(
+            *_pair(training),
+            batch_size=batch,
+            epochs=epochs,
+            validation_data=_pair(validation),
+            validation_batch_size=256,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+    blunt = {name: value for name, value in get_sharpness(model).items() if value < 1.0}
+    if blunt:
+        name, value = next(iter(blunt.items()))
+        raise NotSharpenedError(f"training ended before layer {name!r} was fully sharpened (sharpness {value:g})")
+
+
+def _pair(data: tuple[list[NDArray[Any]], NDArray[Any]]) -> tuple[Any, Any]:
+    return (data[0] if len(data[0]) > 1 else data[0][0]), data[1]
+
+
+def _history(records: list[dict[str, float]]) -> dict[str, list[float]]:
+    names = [name for name in (records[0] if records else {}) if name != "epoch"]
+    return {name: [record[name] for record in records if name in record] for name in names}
