@@ -93,7 +93,8 @@ def from_relu(
         spiking = spiking_layers(model)
         what = f"its activations ({', '.join(layer.name for layer in spiking)}) can be sharpened as they are"
         raise DataError(
-            f"model {model.name!r} has no activation to convert: " + (what if spiking else "it is linear up to its output")
+            f"model {model.name!r} has no activation to convert: "
+            + (what if spiking else "it is linear up to its output")
         )
     arrays = _arrays(program, frames)
     nhot = nhot_head(program, width, seed) if head == "nhot" else None

@@ -34,7 +34,9 @@ LINEAR = _layers(
     *("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
     *("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
 )
-_DROPPING = _layers("Dropout", "AlphaDropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
+_DROPPING = _layers(
+    "Dropout", "AlphaDropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"
+)
 # Layers that only move values, or act in training alone: what is behind them is what was in front.
 _MOVING = (*_DROPPING, *_layers("Flatten", "Reshape", "Permute", "Identity", "GaussianNoise", "ActivityRegularization"))
 _DIMENSIONS = [f"{name}{d}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for d in (1, 2, 3)]

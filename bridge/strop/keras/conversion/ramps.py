@@ -67,7 +67,9 @@ _WITHOUT = (
     *("exponential", "glu", "hard_shrink", "log_sigmoid", "log_softmax", "softmax", "soft_shrink", "sparsemax"),
     *("tanh_shrink", "threshold"),
 )
-_FUNCTIONS = {getattr(keras.activations, name): name for name in (*_RAMPS, *_WITHOUT) if hasattr(keras.activations, name)}
+_FUNCTIONS = {
+    getattr(keras.activations, name): name for name in (*_RAMPS, *_WITHOUT) if hasattr(keras.activations, name)
+}
 _OPERATIONS = {
     **{cls: name for name in (*_RAMPS, *_WITHOUT) for cls in operation_classes(name)},
     # ops.clip has no fixed bounds, and these have no counterpart either.

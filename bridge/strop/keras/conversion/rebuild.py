@@ -168,7 +168,9 @@ class Rebuilt:
         step = self._producers.get(id(value))
         if step is None:
             return False
-        return step.kind == "norm" or (step.kind == "same" and len(step.inputs) == 1 and self._is_normalised(step.inputs[0]))
+        return step.kind == "norm" or (
+            step.kind == "same" and len(step.inputs) == 1 and self._is_normalised(step.inputs[0])
+        )
 
     def _folds(self, step: Step) -> bool:
         """Whether the start of a ramp goes into the bias of what is in front of it, and nothing else sees that."""

@@ -6,7 +6,7 @@ import inspect
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from strop.errors import DataError, NotSharpenedError, StropError
 from strop.keras.conversion.convert import build, from_relu
 from strop.keras.recipes.targets import Task, task_of
 from strop.keras.sharpening.auto import AutoSharpener
-from strop.keras.sharpness import get_sharpness, spiking_layers
+from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 
 _EPOCHS, _SMALL_EPOCHS, _SMALL = 16, 30, 10_000
 # Epochs beyond one for each layer, so that what is sharp can still learn.
@@ -70,6 +70,7 @@ def sharpen(
     checkpoint: str | os.PathLike[str] | None = None,
     weight_bits: int | None = None,
     settings: FineTuning | None = None,
+    check: Callable[[Any], None] | None = None,
     verbose: int = 0,
     callbacks: Sequence[Any] = (),
 ) -> Sharpened:
@@ -102,6 +103,8 @@ def sharpen(
     weight_bits : int, optional
         Handed to `AutoSharpener`.
     settings : FineTuning, optional
+    check : callable, optional
+        Gets the network before it is trained, with every activation a threshold; what it raises ends the work.
     verbose, callbacks
         As in `keras.Model.fit`.
 
@@ -114,7 +117,7 @@ def sharpen(
     NotSharpenedError
         If the model is sharp already, or something stopped the training before it was.
     """
-    settings = settings or FineTuning()
+    settings, bits = settings or FineTuning(), _bits(weight_bits)
     x = _listed(frames)
     build(model, x[0])
     spiking = spiking_layers(model)
@@ -125,6 +128,8 @@ def sharpen(
         )
     keras.utils.set_random_seed(seed)
     ready = model if spiking else _converted(model, x, head, seed, settings)
+    if check is not None:
+        _checked(ready, check)
     task = task_of(ready, x, labels, loss)
     (x, y), validation, (x_test, y_test) = _split(x, task.targets, _test(ready, test, loss), seed)
     figures = {"before": _score(model, task_of(model, x_test, _kept(labels, y_test), loss), x_test, y_test)}
@@ -132,7 +137,7 @@ def sharpen(
     if spiking:
         ready.set_weights(model.get_weights())
     figures["swapped"] = _score(ready, task, x_test, y_test)
-    sharpener = AutoSharpener(checkpoint, monitor=_monitor(task, y), verbose=False, **_bits(weight_bits))
+    sharpener = AutoSharpener(checkpoint, monitor=_monitor(task, y), verbose=False, **bits)
     begin = time.perf_counter()
     _fit(ready, task, (x, y), validation, _epochs(epochs, ready, len(y)), settings, [sharpener, *callbacks], verbose)
     seconds = time.perf_counter() - begin
@@ -151,6 +156,15 @@ def _converted(model: Any, x: list[NDArray[Any]], head: Any, seed: int, settings
         surrogate_width=settings.surrogate_width,
         seed=seed,
     )
+
+
+def _checked(model: Any, check: Callable[[Any], None]) -> None:
+    values = get_sharpness(model)
+    set_sharpness(model, 1.0)
+    try:
+        check(model)
+    finally:
+        set_sharpness(model, values)
 
 
 def _listed(frames: Any) -> list[NDArray[Any]]:

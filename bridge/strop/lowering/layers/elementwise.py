@@ -24,10 +24,11 @@ from strop.lowering.signal import FloatArray, Signal, total
 # Takes a batch of frames in Keras's order of axes, float32, and gives one.
 Function = Callable[[Any], Any]
 
-NO_THRESHOLD = (
-    "its values are not two, so it is no threshold",
-    "train with strop.keras.SpikingBReLU or SpikingSigmoid instead",
+SHARPEN = (
+    "convert and sharpen the trained model with `strop sharpen MODEL.keras --data D.npz --out S.keras` (or "
+    "strop.keras.from_relu), or train with strop.keras.SpikingBReLU or SpikingSigmoid instead"
 )
+NO_THRESHOLD = ("its values are not two, so it is no threshold", SHARPEN)
 # Each value of these depends on one value that enters, and on nothing else.
 _ACTIVATIONS = (
     *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu"),
