@@ -14,6 +14,7 @@ from strop.errors import DataError
 Array = npt.NDArray[Any]
 # Frames or labels of an `.npz` file: one array, or several by the names or numbers of inputs or outputs.
 Data = Array | dict[str, Array]
+Pair = tuple[Data, Data | None]
 
 
 def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | None]:
@@ -58,9 +59,7 @@ def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | 
     return _first(frames, limit), None if labels is None else _first(labels, limit)
 
 
-def read_training_data(
-    path: str | Path, limit: int | None = None
-) -> tuple[Data, Data | None, tuple[Data, Data | None] | None]:
+def read_training_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | None, Pair | None]:
     """Return `(frames, labels, test)` from an `.npz` file to train with; `test` is a pair of those, or None.
 
     Parameters

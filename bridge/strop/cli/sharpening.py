@@ -92,7 +92,7 @@ def _sharpened(model: Any, data: tuple[Data, Data | None, Any], folder: Path, op
             seed=options.seed,
             checkpoint=folder,
             weight_bits=options.weight_bits,
-            check=lambda ready: None if lower(ready) else None,
+            check=lower,
             callbacks=[epoch_bar(progress)],
         )
 

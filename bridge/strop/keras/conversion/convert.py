@@ -54,8 +54,8 @@ def from_relu(
     model : keras.Model
         Sequential or functional, trained or untrained; one that was never built is built from `frames`.
     frames : array, shape (n, *input_shape), or a list or dict of them for several inputs
-        Some of the frames that it is trained with, as it takes them; up to 2,048 are looked at. uint8 is scaled by 1/255
-        unless the model begins with a layer that scales.
+        Some of the frames that it is trained with, as it takes them; up to 2,048 are looked at. uint8 is scaled by
+        1/255 unless the model begins with a layer that scales.
     head : "linear" or "nhot"
         Whether the last dense layer of a classifier stays, a linear read-out of spikes, or becomes an n-hot code of
         spikes (`SoftmaxDecode`). With "nhot" the outputs are probabilities, even where they were logits.
@@ -90,12 +90,9 @@ def from_relu(
     build(model, frames)
     program = program_of(model)
     if not program.activations and head == "linear":
-        spiking = spiking_layers(model)
-        what = f"its activations ({', '.join(layer.name for layer in spiking)}) can be sharpened as they are"
-        raise DataError(
-            f"model {model.name!r} has no activation to convert: "
-            + (what if spiking else "it is linear up to its output")
-        )
+        spiking = ", ".join(layer.name for layer in spiking_layers(model))
+        why = f"{spiking} can be sharpened as they are" if spiking else "it is linear up to its output"
+        raise DataError(f"model {model.name!r} has no activation to convert: {why}")
     arrays = _arrays(program, frames)
     nhot = nhot_head(program, width, seed) if head == "nhot" else None
     measured = measure(program, arrays, float(percentile), None if nhot is None else nhot.step)

@@ -70,9 +70,7 @@ def measure(program: Program, frames: list[NDArray[Any]], percentile: float, hea
                 continue
             before = _array(values[0])
             if not np.isfinite(before).all():
-                raise DataError(
-                    f"{step.where} gets values that are not finite from these frames: did training diverge?"
-                )
+                raise DataError(f"{step.where} gets values that are not finite from these frames: did it diverge?")
             sums[id(step.inputs[0])].add(before, program.channel_axis(step.inputs[0]))
             kept[step.key].append(_positive(step, values[0]))
     ramps = {step.key: _measured(step, kept[step.key], percentile) for step in program.activations}

@@ -1,7 +1,7 @@
 """An n-hot code in place of the last dense layer: spikes that say the class, read by a fixed key.
 
-Neuron j of the code stands for some classes. It begins as the sum of their old scores less that of the others,
-with its threshold where it fires as often as its classes come, so that the code is right for most frames from the start.
+Neuron j of the code stands for some classes. It begins as the sum of their old scores less that of the others, with its
+threshold where it fires as often as its classes come, so that the code is right for most frames from the start.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def nhot_layers(head: NhotHead, found: NDArray[np.float64], scale: float, surrog
     scale : float
         By which the features are divided now.
     """
-    classes, width = head.key.shape
+    width = head.key.shape[1]
     signs = 2.0 * head.key.astype(np.float64) - 1.0
     kernel = np.asarray(keras.ops.convert_to_numpy(head.step.operation.kernel), np.float64)
     # What is added to all scores alike says nothing.

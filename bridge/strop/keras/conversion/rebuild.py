@@ -186,11 +186,11 @@ class Rebuilt:
     def _folded_start(self, step: Step) -> float:
         """Return what the bias of a linear layer or normalisation takes over from the ramp behind it."""
         for other in self._consumers[id(step.outputs[0])]:
-            if other.kind == "activation" and self._folds(other):
-                if self._is_normalised(other.inputs[0]) or not self.normalise:
-                    ramp = self.measured.ramps[other.key]
-                    assert ramp.width is not None
-                    return ramp.start / ramp.width
+            kept = other.kind == "activation" and (self._is_normalised(other.inputs[0]) or not self.normalise)
+            if kept and self._folds(other):
+                ramp = self.measured.ramps[other.key]
+                assert ramp.width is not None
+                return ramp.start / ramp.width
         return 0.0
 
     # Rescaling, names -------------------------------------------------------------------------------------------------

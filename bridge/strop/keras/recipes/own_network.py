@@ -70,7 +70,7 @@ def sharpen(
     checkpoint: str | os.PathLike[str] | None = None,
     weight_bits: int | None = None,
     settings: FineTuning | None = None,
-    check: Callable[[Any], None] | None = None,
+    check: Callable[[Any], Any] | None = None,
     verbose: int = 0,
     callbacks: Sequence[Any] = (),
 ) -> Sharpened:
@@ -158,7 +158,7 @@ def _converted(model: Any, x: list[NDArray[Any]], head: Any, seed: int, settings
     )
 
 
-def _checked(model: Any, check: Callable[[Any], None]) -> None:
+def _checked(model: Any, check: Callable[[Any], Any]) -> None:
     values = get_sharpness(model)
     set_sharpness(model, 1.0)
     try:

@@ -139,7 +139,7 @@ def _called_for(y: NDArray[Any], shape: tuple[int, ...], ending: str) -> str:
         return "binary_crossentropy"
     if ending == "softmax" or (_is_whole(y) and shape[-1] > 1):
         return "crossentropy"
-    if shape == (1,) and _is_whole(y) and 0 <= y.min() and y.max() <= 1:
+    if shape == (1,) and _is_whole(y) and y.min() >= 0 and y.max() <= 1:
         return "binary_crossentropy"
     raise DataError(
         "labels are no class numbers for the model's output of the shape "
@@ -152,8 +152,8 @@ def _reconstruction(
 ) -> Task:
     if len(frames) != 1 or frames[0].shape[1:] != shape or ending == "softmax" or loss == "crossentropy":
         raise DataError(
-            f"there are no labels ('y'), and model {model.name!r}, with outputs of the shape {shape}, is no autoencoder "
-            "that could do without"
+            f"there are no labels ('y'), and model {model.name!r}, with outputs of the shape {shape}, is no "
+            "autoencoder that could do without"
         )
     inside = frames[0].min() >= 0 and frames[0].max() <= 1
     chosen = loss or ("binary_crossentropy" if ending == "sigmoid" and inside else "mse")
@@ -181,7 +181,8 @@ def _class_numbers(y: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.int64]
     if not right.all():
         where = int(np.flatnonzero(~right.reshape(-1))[0])
         raise DataError(
-            f"label {y.reshape(-1)[where].item()!r} at index {where} is none of the {classes} classes, 0 to {classes - 1}"
+            f"label {y.reshape(-1)[where].item()!r} at index {where} is none of the {classes} classes, 0 to "
+            f"{classes - 1}: number the classes from 0"
         )
     return y.astype(np.int64)
 
