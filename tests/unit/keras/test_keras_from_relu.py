@@ -112,7 +112,9 @@ def test_a_residual_network_with_batch_normalisation_lowers_and_spikes_as_keras_
 def test_layers_keep_their_names_and_are_all_trainable_in_float32() -> None:
     policy = keras.mixed_precision.DTypePolicy("mixed_float16")
     frozen = L.Dense(4, activation="relu", trainable=False, dtype=policy, name="first")
-    model = sequential((3,), frozen, L.Dropout(0.5, name="drop"), L.Dense(2, kernel_constraint="unit_norm", name="last"))
+    model = sequential(
+        (3,), frozen, L.Dropout(0.5, name="drop"), L.Dense(2, kernel_constraint="unit_norm", name="last")
+    )
     ready = from_relu(model, frames_of(3))
     names = [layer.name for layer in ready.layers[1:]]
     assert names == ["first", "first_norm", "first_spikes", "drop", "last"]
@@ -179,7 +181,9 @@ def test_an_nhot_head_decides_at_once_as_the_softmax_did() -> None:
     set_sharpness(ready, {ready.layers[-2].name: 1.0})
     same = answers(ready, frames).argmax(axis=1) == answers(model, frames).argmax(axis=1)
     assert same.mean() > 0.95
-    wider = from_relu(sequential((4,), L.Dense(9, activation="relu"), L.Dense(3), L.Softmax()), frames, "nhot", width=33)
+    wider = from_relu(
+        sequential((4,), L.Dense(9, activation="relu"), L.Dense(3), L.Softmax()), frames, "nhot", width=33
+    )
     assert wider.layers[-1].key.shape == (3, 33)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import time
@@ -23,16 +24,17 @@ from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 _EPOCHS, _SMALL_EPOCHS, _SMALL = 16, 30, 10_000
 # Epochs beyond one for each layer, so that what is sharp can still learn.
 _SPARE = 8
+_BATCH = 256
 
 
 @dataclass(frozen=True)
 class FineTuning:
     """Settings of the training; the defaults are what `strop sharpen` uses."""
 
-    learning_rate: float = 0.002
+    learning_rate: float = 0.006
     """Of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    percentile: float = 99.0
+    percentile: float = 90.0
     normalise: bool = True
     surrogate_width: float = 1.0
 
@@ -127,15 +129,18 @@ def sharpen(
             "as it is"
         )
     keras.utils.set_random_seed(seed)
-    ready = model if spiking else _converted(model, x, head, seed, settings)
+    task = task_of(model, x, labels, loss)
+    (x, y), validation, (x_test, y_test) = _split(x, task.targets, _test(model, test, loss), seed)
+    figures = {"before": _score(model, task, x_test, y_test)}
+    if spiking:
+        ready = keras.models.clone_model(model)
+        ready.set_weights(model.get_weights())
+    else:
+        ready = _converted(model, x, head, seed, settings)
+        # The decoder of an n-hot code gives probabilities.
+        task = dataclasses.replace(task, from_logits=task.from_logits and head == "linear")
     if check is not None:
         _checked(ready, check)
-    task = task_of(ready, x, labels, loss)
-    (x, y), validation, (x_test, y_test) = _split(x, task.targets, _test(ready, test, loss), seed)
-    figures = {"before": _score(model, task_of(model, x_test, _kept(labels, y_test), loss), x_test, y_test)}
-    ready = keras.models.clone_model(ready) if ready is model else ready
-    if spiking:
-        ready.set_weights(model.get_weights())
     figures["swapped"] = _score(ready, task, x_test, y_test)
     sharpener = AutoSharpener(checkpoint, monitor=_monitor(task, y), verbose=False, **bits)
     begin = time.perf_counter()
@@ -172,10 +177,6 @@ def _listed(frames: Any) -> list[NDArray[Any]]:
     return [np.asarray(part) for part in parts]
 
 
-def _kept(labels: Any, y: NDArray[Any]) -> NDArray[Any] | None:
-    return None if labels is None else y
-
-
 def _test(model: Any, test: tuple[Any, Any] | None, loss: str | None) -> tuple[list[NDArray[Any]], NDArray[Any]] | None:
     if test is None:
         return None
@@ -200,8 +201,12 @@ def _split(x: list[NDArray[Any]], y: NDArray[Any], test: Any, seed: int) -> tupl
 
 
 def _score(model: Any, task: Task, x: list[NDArray[Any]], y: NDArray[Any]) -> float:
-    outputs = model.predict(x if len(x) > 1 else x[0], batch_size=256, verbose=0)
-    return task.score(np.asarray(keras.tree.flatten(outputs)[0]), y)
+    outputs = []
+    for begin in range(0, len(y), _BATCH):  # not `predict`, which compiles each model anew
+        batch = [array[begin : begin + _BATCH] for array in x]
+        flat = keras.tree.flatten(model(_inputs_as(model, batch), training=False))
+        outputs.append(np.asarray(keras.ops.convert_to_numpy(flat[0])))
+    return task.score(np.concatenate(outputs), y)
 
 
 def _monitor(task: Task, y: NDArray[Any]) -> str:
@@ -248,11 +253,12 @@ def _fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training ended without a fully sharpened epoch", UserWarning)
         model.fit(
-            *_pair(training),
+            _inputs_as(model, training[0]),
+            training[1],
             batch_size=batch,
             epochs=epochs,
-            validation_data=_pair(validation),
-            validation_batch_size=256,
+            validation_data=(_inputs_as(model, validation[0]), validation[1]),
+            validation_batch_size=_BATCH,
             callbacks=callbacks,
             verbose=verbose,
         )
@@ -262,8 +268,9 @@ def _fit(
         raise NotSharpenedError(f"training ended before layer {name!r} was fully sharpened (sharpness {value:g})")
 
 
-def _pair(data: tuple[list[NDArray[Any]], NDArray[Any]]) -> tuple[Any, Any]:
-    return (data[0] if len(data[0]) > 1 else data[0][0]), data[1]
+def _inputs_as(model: Any, x: list[NDArray[Any]]) -> Any:
+    """Return the frames of each input in the structure in which the model takes its inputs."""
+    return x[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, x)
 
 
 def _history(records: list[dict[str, float]]) -> dict[str, list[float]]:
