@@ -27,7 +27,7 @@ def from_relu(
     frames: Any,
     head: Literal["linear", "nhot"] = "linear",
     *,
-    percentile: float = 99.0,
+    percentile: float = 95.0,
     normalise: bool = True,
     surrogate_width: float = 1.0,
     width: int | None = None,

@@ -21,7 +21,10 @@ from strop.keras.recipes.targets import Task, task_of
 from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 
-_EPOCHS, _SMALL_EPOCHS, _SMALL = 16, 30, 10_000
+# By default as many epochs as make so many steps, within limits.
+_STEPS, _LEAST, _MOST = 5000, 10, 30
+# Fewer frames than this validate too few to choose an epoch by.
+_SMALL = 10_000
 # Epochs beyond one for each layer, so that what is sharp can still learn.
 _SPARE = 8
 _BATCH = 256
@@ -34,7 +37,7 @@ class FineTuning:
     learning_rate: float = 0.006
     """Of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    percentile: float = 90.0
+    percentile: float = 95.0
     normalise: bool = True
     surrogate_width: float = 1.0
 
@@ -225,7 +228,8 @@ def _bits(weight_bits: int | None) -> dict[str, Any]:
 def _epochs(epochs: int | None, model: Any, count: int) -> int:
     layers = len(spiking_layers(model))
     if epochs is None:
-        return max(_EPOCHS if count >= _SMALL else _SMALL_EPOCHS, layers + _SPARE)
+        steps = -(-count // _batch_size(count))
+        return max(min(max(round(_STEPS / steps), _LEAST), _MOST), layers + _SPARE)
     return epochs
 
 
