@@ -127,7 +127,8 @@ def _frames(model: Any, frames: Data) -> list[Any]:
                 f"input {name!r} has the shape {shape}, with extents left open: rebuild the model with a fixed input "
                 "shape"
             )
-        arrays.append(frames_of_input(Input(name, shape, "host", **fields[name]), np.asarray(array)))
+        ready = frames_of_input(Input(name, shape, "host", **fields[name]), np.asarray(array))
+        arrays.append(ready.astype(tensor.dtype) if "int" in tensor.dtype else ready)
     return arrays
 
 

@@ -192,6 +192,7 @@ def test_an_nhot_head_decides_at_once_as_the_softmax_did() -> None:
     [
         ((L.Dense(3, activation="exponential", name="up"), L.Dense(2)), "'up'.*'exponential' has no counterpart"),
         ((L.Dense(3, activation="softmax", name="mid"), L.Dense(2)), "'mid'.*'softmax' has no counterpart"),
+        ((L.Dense(3), L.Softmax(name="mid"), L.Dense(2)), r"'mid' \(Softmax\): .*'softmax' has no counterpart"),
         ((L.Dense(3, activation=lambda x: x * x, name="odd"), L.Dense(2)), "'odd'.*'<lambda>' has no counterpart"),
         ((L.Reshape((2, 2)), L.LSTM(3, name="memory"), L.Dense(2)), r"'memory' \(LSTM\): strop knows no"),
         ((L.LayerNormalization(name="norm"), L.Dense(2)), r"'norm' \(LayerNormalization\): strop knows no"),

@@ -38,7 +38,10 @@ _DROPPING = _layers(
     "Dropout", "AlphaDropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"
 )
 # Layers that only move values, or act in training alone: what is behind them is what was in front.
-_MOVING = (*_DROPPING, *_layers("Flatten", "Reshape", "Permute", "Identity", "GaussianNoise", "ActivityRegularization"))
+_MOVING = (
+    *_DROPPING,
+    *_layers("Flatten", "Reshape", "Permute", "Identity", "GaussianNoise", "ActivityRegularization", "Activation"),
+)
 _DIMENSIONS = [f"{name}{d}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for d in (1, 2, 3)]
 _POOLS = [
     f"{name}Pooling{d}D"
@@ -51,7 +54,7 @@ _SAME = (
     *_layers("Add", "Subtract", "Average", "Concatenate", "Maximum", "Minimum"),
 )
 _OTHER = (
-    *_layers("Rescaling", "Normalization", "Resizing", "CenterCrop", "Multiply", "Softmax"),
+    *_layers("Rescaling", "Normalization", "Resizing", "CenterCrop", "Multiply"),
     *_layers(*(name for name in dir(L) if name.startswith("Random"))),
     SoftmaxDecode,
 )

@@ -102,14 +102,17 @@ class Rebuilt:
         cls = type(operation)
         if step.kind == "linear":
             config = {key: value for key, value in config.items() if key not in _LINEAR_OPTIONS_DROPPED}
-            config["activation"] = keras.activations.serialize(step.activation) if step.activation else None
+            config["activation"] = None
         elif step.kind == "norm":
             config |= {"scale": True, "center": True}
         elif isinstance(operation, L.AlphaDropout):  # it puts a value between spikes that is neither of the two
             cls, config = L.Dropout, {key: config[key] for key in ("name", "dtype", "rate", "seed", "noise_shape")}
         elif isinstance(operation, L.GaussianNoise):
             config["stddev"] = config["stddev"] / self.scales.of(step.inputs[0])
-        return cls.from_config(config)
+        clone = cls.from_config(config)
+        if step.activation is not None:
+            clone.activation = step.activation
+        return clone
 
     def _write(self, layer: Any, step: Step, weights: Callable[[Step, Any], list[NDArray[Any]]]) -> None:
         """Set the weights of a new layer, once."""
