@@ -97,7 +97,7 @@ def is_softmax(activation: Any) -> bool:
     if isinstance(activation, L.Activation):
         return is_softmax(activation.activation)
     if type(activation) is L.Softmax:
-        return activation.axis == -1
+        return bool(activation.axis == -1)
     return activation is keras.activations.softmax
 
 

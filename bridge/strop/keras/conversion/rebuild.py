@@ -80,7 +80,7 @@ class Rebuilt:
             values = {**values, **{id(v): self._plain(v, values[id(v)], f"{step.path}_input") for v in step.inputs}}
         args, kwargs = replaced((step.args, step.kwargs), values)
         layer = self._layer(step, "", lambda name: self._clone(step, name))
-        results = keras.tree.flatten(layer(*args, **kwargs))
+        results: list[Any] = keras.tree.flatten(layer(*args, **kwargs))
         if step.kind == "linear":
             self._write(layer, step, self._weights_of_linear)
         elif step.kind == "norm":

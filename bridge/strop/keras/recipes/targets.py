@@ -169,7 +169,8 @@ def _class_numbers(y: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.int64]
         right = ((y == 0) | (y == 1)).all(axis=-1) & (y.sum(axis=-1) == 1)
         if not right.all():
             raise DataError(f"row {int(np.flatnonzero(~right.reshape(-1))[0])} of the labels is not one-hot")
-        return y.argmax(axis=-1).astype(np.int64)
+        numbers: NDArray[np.int64] = y.argmax(axis=-1).astype(np.int64)
+        return numbers
     if y.shape[1:] == (1, *shape[:-1]) or y.shape[1:] == (*shape[:-1], 1):
         y = y.reshape(len(y), *shape[:-1])
     if y.shape[1:] != shape[:-1]:
