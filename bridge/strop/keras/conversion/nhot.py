@@ -95,6 +95,7 @@ def nhot_layers(head: NhotHead, found: NDArray[np.float64], scale: float, surrog
     firing = [np.quantile(column, 1.0 - share) for column, share in zip(sums.T, head.key.mean(axis=0), strict=True)]
     beta = 0.5 - _SLOPE * (np.asarray(firing) - sums.mean(axis=0)) / deviation
     norm.set_weights([np.full(width, _SLOPE), beta, sums.mean(axis=0), sums.var(axis=0)])
-    spikes = SpikingBReLU(surrogate_width=surrogate, name=f"{name}_spikes")
+    spikes = SpikingBReLU(surrogate_width=surrogate, name=f"{name}_spikes", dtype="float32")
     temperature = 2.0 ** round(math.log2(max(1.0, width / 12.0)))
-    return [dense, norm, spikes, SoftmaxDecode(head.key, temperature=temperature, name=f"{name}_decode")]
+    decode = SoftmaxDecode(head.key, temperature=temperature, name=f"{name}_decode", dtype="float32")
+    return [dense, norm, spikes, decode]

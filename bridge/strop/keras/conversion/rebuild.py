@@ -94,7 +94,7 @@ class Rebuilt:
     def _clone(self, step: Step, name: str) -> Any:
         operation = step.operation
         if not isinstance(operation, keras.Operation):  # a function: a kept activation behind another layer
-            return L.Activation(operation, name=name)
+            return L.Activation(operation, name=name, dtype="float32")
         if not isinstance(operation, L.Layer):
             return type(operation).from_config(operation.get_config())
         config = {**operation.get_config(), "name": name, "dtype": "float32", "trainable": True}
@@ -153,11 +153,16 @@ class Rebuilt:
         else:
             moments = self.measured.moments[id(step.inputs[0])]
             axis = self.program.channel_axis(step.inputs[0])
-            norm = self._layer(step, "_norm", lambda name: L.BatchNormalization(axis, momentum=0.9, name=name))
+            norm = self._layer(
+                step, "_norm", lambda name: L.BatchNormalization(axis, momentum=0.9, name=name, dtype="float32")
+            )
             x = norm(x)
             self._write_norm(step, norm, moments, ramp, before)
-        x = self._layer(step, "_spikes", lambda name: ramp.layer(surrogate_width=self.surrogate_width, name=name))(x)
+        x = self._layer(step, "_spikes", lambda name: self._spiking(ramp, name))(x)
         return self._rescaled(x, (ramp.high - ramp.low) / after, ramp.low / after, f"{step.path}_values")
+
+    def _spiking(self, ramp: Ramp, name: str) -> Any:
+        return ramp.layer(surrogate_width=self.surrogate_width, name=name, dtype="float32")
 
     def _write_norm(self, step: Step, norm: Any, moments: Moments, ramp: Ramp, before: float) -> None:
         assert ramp.width is not None
@@ -205,7 +210,7 @@ class Rebuilt:
     def _rescaled(self, value: Any, scale: float, offset: float, path: str) -> Any:
         if scale == 1.0 and offset == 0.0:
             return value
-        return L.Rescaling(scale, offset, name=self._name(path, ""))(value)
+        return L.Rescaling(scale, offset, name=self._name(path, ""), dtype="float32")(value)
 
     def _nhot(self, name: str) -> list[Any]:
         assert self.head is not None
