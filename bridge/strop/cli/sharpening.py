@@ -151,9 +151,10 @@ def _claim(folder: Path, model: Path, data: Path, options: Options) -> bool:
     DataError
         If it holds another training.
     """
+    from strop import __version__
     from strop.graph.files.atomic import write_text
 
-    run = {"model": _digest(model), "data": _digest(data), **dataclasses.asdict(options)}
+    run = {"strop": __version__, "model": _digest(model), "data": _digest(data), **dataclasses.asdict(options)}
     record = folder / _RUN
     if folder.exists():
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import keras
@@ -48,6 +48,7 @@ _POOLS = [
     for name in ("Max", "Average", "GlobalMax", "GlobalAverage", "AdaptiveMax", "AdaptiveAverage")
     for d in (1, 2, 3)
 ]
+MAX_POOLS = _layers("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 _SAME = (
     *_MOVING,
     *_layers(*_DIMENSIONS, *_POOLS, "RepeatVector"),
@@ -208,6 +209,7 @@ def program_of(model: Any) -> Program:
     _keep_heads(program)
     for step in program.activations:
         step.ramp = ramp_of(step.operation, step.where)
+    _pool_first(program)
     return program
 
 
@@ -277,6 +279,25 @@ def _kind(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Kind
 def _is_a(operation: Any, classes: tuple[Any, ...]) -> bool:
     """Whether a layer is one of `classes`, or derived from one without another `call`."""
     return any(isinstance(operation, cls) and type(operation).call is cls.call for cls in classes)
+
+
+def _pool_first(program: Program) -> None:
+    """Move activations behind the max pools that follow them: the same for every ramp, on a fraction of the values."""
+    consumers, producers = program.consumers(), program.producers()
+    ends = {id(value) for value in program.outputs}
+    for step in program.activations:
+        following = consumers[id(step.outputs[0])]
+        before = producers.get(id(step.inputs[0]))
+        pools = len(following) == 1 and _is_a(following[0].operation, MAX_POOLS)
+        if not pools or id(step.outputs[0]) in ends or before is None or before.kind not in ("linear", "norm"):
+            continue
+        pool = following[0]
+        middle = keras.KerasTensor(pool.outputs[0].shape, dtype=pool.outputs[0].dtype)
+        first = replace(pool, args=step.args, kwargs={}, outputs=[middle])
+        second = replace(step, args=(middle,), kwargs={}, outputs=pool.outputs)
+        at, behind = program.steps.index(step), program.steps.index(pool)
+        program.steps[behind : behind + 1] = [first, second]
+        del program.steps[at]
 
 
 def _keep_heads(program: Program) -> None:

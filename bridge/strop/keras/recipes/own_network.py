@@ -22,7 +22,7 @@ from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 
 # By default as many epochs as make so many steps, within limits.
-_STEPS, _LEAST, _MOST = 5000, 10, 30
+_STEPS, _LEAST, _MOST = 3500, 8, 30
 # Fewer frames than this validate too few to choose an epoch by.
 _SMALL = 10_000
 # Epochs beyond one for each layer, so that what is sharp can still learn.
