@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="mlp",
     )
     model.compile("adam", "sparse_categorical_crossentropy")
-    model.fit(x, y, epochs=15, batch_size=32, verbose=0)
+    model.fit(x, y, epochs=10, batch_size=32, verbose=0)
     model.save(path / "mlp.keras")
     return path
 
@@ -62,13 +62,13 @@ def test_the_whole_way(folder: Path, tmp_path: Path) -> None:
     out, report = tmp_path / "s.keras", tmp_path / "report"
     result = strop(
         *("sharpen", folder / "mlp.keras", "--data", folder / "digits.npz", "--out", out),
-        *("--epochs", 5, "--seed", 1, "--report", report),
+        *("--epochs", 4, "--seed", 1, "--report", report),
     )
     assert result.returncode == 0, result.stderr
     assert "accuracy on 129 frames that were held out" in result.stdout
     found = figures(result.stdout)
-    assert found["before"] > 93
-    assert found["sharpened"] > 90
+    assert found["before"] > 90
+    assert found["sharpened"] > 85
     assert (report / "training.html").is_file()
     assert (report / "report.html").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "s.keras"]
@@ -87,24 +87,16 @@ def test_keras_keys_train_on_the_training_split_and_test_on_the_other(folder: Pa
     )
     assert result.returncode == 0, result.stderr
     assert "accuracy on 360 frames that were held out" in result.stdout
-    assert figures(result.stdout)["before"] > 93  # uint8 was scaled
+    assert figures(result.stdout)["before"] > 90  # uint8 was scaled
     assert strop("inspect", out).returncode == 0
 
 
-def test_one_hot_labels_and_frames_without_channel_axis(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "s.keras"
-    result = strop(
-        "sharpen", folder / "mlp.keras", "--data", folder / "onehot.npz", "--out", out, "--epochs", 2, "--limit", 400
-    )
-    assert result.returncode == 0, result.stderr
-    assert "accuracy on 40 frames" in result.stdout
-
-
-def test_an_interrupted_run_goes_on_and_ends_as_another(folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_with_one_hot_labels_goes_on(folder: Path, tmp_path: Path) -> None:
     from strop.keras.sharpening.checkpoint import TrainingCheckpoint
 
     out = tmp_path / "s.keras"
-    command = ("sharpen", folder / "mlp.keras", "--data", folder / "digits.npz", "--out", out, "--limit", 400)
+    # Frames without a channel axis, too.
+    command = ("sharpen", folder / "mlp.keras", "--data", folder / "onehot.npz", "--out", out, "--limit", 400)
     write = TrainingCheckpoint.write
 
     def interrupted(self: Any, model: Any, epoch: int, *rest: Any) -> None:
@@ -124,6 +116,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_another(folder: Path, tmp_path: 
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("resuming mlp.keras")
     assert "4 epochs" in result.stdout
+    assert "accuracy on 40 frames" in result.stdout
     assert out.is_file()
     assert not training.exists()
 
