@@ -38,7 +38,8 @@ nir = pytest.importorskip("nir")
 
 from strop_backends.nir import read, write  # noqa: E402
 from strop_backends.nir.emit import natural  # noqa: E402
-from strop_backends.nir.writing import strictly_below, to_nir  # noqa: E402
+from strop_backends.nir.neurons import strictly_below  # noqa: E402
+from strop_backends.nir.writing import to_nir  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "templates" / "run.py"
