@@ -79,7 +79,7 @@ def _readme(graph: Graph, written: Any, profile: Profile, frames: bool, rounded:
     precision = about[0]["precision"]
     by_equations = "evaluates the graph by NIR's equations and compares every spike: `pip install nir; python run.py`"
     below = (
-        f"A neuron fires where its input is greater than the threshold in the file, which is the next {precision} below "
+        f"A neuron fires where its input is greater than the threshold in the file, the next {precision} below "
         "the threshold of the network: it fires at the network's own threshold too."
     )
     at = "A neuron fires where its input is the threshold in the file, or greater."

@@ -34,11 +34,11 @@ class _Plain:
         return content
 
 
-def write_file(path: str | os.PathLike[str], graph: Any) -> None:
-    """Write a `nir.NIRGraph` that `to_nir` made."""
+def write_file(path: str | os.PathLike[str], graph: Any, compression: str | None = "gzip") -> None:
+    """Write a `nir.NIRGraph` that `to_nir` made; `compression` is h5py's, None for small files."""
     hints = {name: node.metadata["strop"] for name, node in graph.nodes.items() if "strop" in node.metadata}
     text = json.dumps({"graph": graph.metadata.get("strop", "{}"), "nodes": hints})
-    nir.write(os.fspath(path), _Plain(graph))
+    nir.write(os.fspath(path), _Plain(graph), compression=compression)
     with h5py.File(path, "a") as file:
         file.create_dataset(KEY, data=text, dtype=h5py.string_dtype())
 

@@ -65,7 +65,7 @@ def first_firing(node: Any, dt: float, memoryless: bool, where: str) -> tuple[Fl
     gain = share if isinstance(node, nir.LIF) else np.full((), Fraction(dt))
     columns = zip(*(np.broadcast_to(x, level.shape).reshape(-1) for x in (level, r, gain)), strict=True)
     values = [_first_above(Fraction(float(v)) / (Fraction(float(k)) * g)) for v, k, g in columns]
-    return np.array(values).reshape(level.shape), kept and f"although its neurons would keep some of it: {kept}"
+    return np.array(values).reshape(level.shape), kept
 
 
 def _as_written(value: Any, about: dict[str, Any], fires: str) -> FloatArray:
@@ -85,8 +85,8 @@ def _share(node: Any, dt: float, where: str) -> Any:
             flat.append(Fraction(1))
         elif not value > 0 or dt > value:
             raise UnsupportedLayerError(
-                f"{where} has a time constant of {float(value):g}, shorter than the step dt={dt:g}; pass the dt it was "
-                f"made for, as in read(path, dt={float(value):g}) or --dt {float(value):g}"
+                f"{where} has a time constant of {float(value):g}, shorter than the step dt={dt:g}; pass the dt that "
+                f"the network runs with (dt=..., --dt). Only with dt={float(value):g} does nothing of a step last"
             )
         else:
             flat.append(Fraction(dt) / Fraction(float(value)))

@@ -32,6 +32,7 @@ from strop_backends.nir.integration import first_firing
 from strop_backends.nir.linear import through_node
 from strop_backends.nir.restore import described
 from strop_backends.nir.signals import Signal, channels_last, sum_is_exact
+from strop_backends.nir.survey import not_carried
 from strop_backends.nir.writing import graph_hint
 
 _T = TypeVar("_T")
@@ -68,7 +69,11 @@ def read_nir(source: Any, dt: float | None = None, encoding: str | None = None, 
         dt = float(written) if isinstance(written, (int, float)) and written > 0 else 1.0
     if not (math.isfinite(dt) and dt > 0):
         raise UnsupportedLayerError(f"dt must be a positive number, got {dt!r}")
-    return _Reader(graph, dt, encoding, memoryless).finish()
+    try:
+        return _Reader(graph, dt, encoding, memoryless).finish()
+    except UnsupportedLayerError as error:
+        error.refused = tuple(not_carried(graph, dt, memoryless))
+        raise
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -133,7 +138,7 @@ class _Reader:
                 dict.fromkeys(self.outputs[name] for name in wanted),
                 name=str(self.hint.get("name", "network")),
                 assumptions=[
-                    f"assumed: every frame finds {', '.join(names)} at rest, {what} (memoryless)"
+                    f"assumed: every frame finds {', '.join(names)} at rest (memoryless); in the file each {what}"
                     for what, names in self.assumed.items()
                 ],
             )

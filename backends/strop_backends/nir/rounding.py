@@ -1,8 +1,8 @@
 """What rounding weights to float32 does: thresholds moved to where frames fire as before, and the spikes that change.
 
 Rounding moves every sum a little. A sum that met its threshold exactly may then lie below it, and a neuron falls
-silent. Where the frames at hand leave room between the sums that fired and those that did not, the threshold of the population
-is moved into that room, by no more than twice the largest change of a sum.
+silent. Where the frames at hand leave room between the sums that fired and those that did not, the threshold of the
+population is moved into that room, by no more than twice the largest change of a sum.
 """
 
 from __future__ import annotations

@@ -8,8 +8,17 @@ from typing import Any
 import click
 
 from strop.cli.arguments import check_decision, check_planes, open_model
-from strop.cli.options import PATH, decision_option, encoding_options, json_option, limit_option, model_argument
+from strop.cli.options import (
+    PATH,
+    decision_option,
+    encoding_options,
+    json_option,
+    limit_option,
+    model_argument,
+    reading_options,
+)
 from strop.cli.results import write_json
+from strop.errors import UnsupportedLayerError
 
 
 @click.command()
@@ -17,6 +26,7 @@ from strop.cli.results import write_json
 @json_option
 @encoding_options
 @decision_option
+@reading_options
 @click.option("--target", help="Report how faithfully this backend runs each population.")
 @click.option(
     "--data",
@@ -31,6 +41,7 @@ def inspect(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
     target: str | None,
     data: Path | None,
     limit: int | None,
@@ -40,7 +51,12 @@ def inspect(
     from strop.costs.inspection import inspect as run
 
     frames = None if data is None else read_data(data, limit)[0]
-    opened = open_model(model)
+    try:
+        opened = open_model(model, reading)
+    except UnsupportedLayerError as error:
+        for line in ("not carried:", *(f"  {line}" for line in error.refused)) if error.refused else ():
+            click.echo(line)
+        raise
     check_planes(opened, planes)
     check_decision(opened, decision)
     inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes)
