@@ -21,6 +21,9 @@ from strop_backends.nir.neurons import fires_from
 from strop_backends.nir.signals import FloatArray
 from strop_backends.nir.writing import graph_hint
 
+# By how much a tau in float32 may miss dt, for it to be dt: four roundings. The same of a gain and 1.
+_FLOAT32_ROUNDINGS = 4 * 2.0**-24
+
 _AT_REST = (
     "pass memoryless=True (--memoryless) if every frame finds them at rest: as a batch, or after a reset of all states"
 )
@@ -64,7 +67,7 @@ def first_firing(node: Any, dt: float, memoryless: bool, where: str) -> tuple[Fl
         raise UnsupportedLayerError(f"{where} {kept}: strop's neurons forget a frame; {_AT_REST}")
     gain = share if isinstance(node, nir.LIF) else np.full((), Fraction(dt))
     columns = zip(*(np.broadcast_to(x, level.shape).reshape(-1) for x in (level, r, gain)), strict=True)
-    values = [_first_above(Fraction(float(v)) / (Fraction(float(k)) * g)) for v, k, g in columns]
+    values = [_first_above(Fraction(float(v)) / _gain(Fraction(float(k)) * g)) for v, k, g in columns]
     return np.array(values).reshape(level.shape), kept
 
 
@@ -79,9 +82,9 @@ def _share(node: Any, dt: float, where: str) -> Any:
     tau = np.asarray(node.tau)
     flat = []
     for value in tau.reshape(-1):
-        short = np.float32(value)
-        if value == dt or (short == value and short == np.float32(dt)):
-            # snnTorch writes tau as float32, and float32(1e-4) lies below 1e-4.
+        # Tools calculate tau in float32: snnTorch's 1e-4 lies below 1e-4, Norse's is two roundings off.
+        rounded = np.float32(value) == value and abs(float(value) - dt) <= _FLOAT32_ROUNDINGS * dt
+        if value == dt or rounded:
             flat.append(Fraction(1))
         elif not value > 0 or dt > value:
             raise UnsupportedLayerError(
@@ -93,6 +96,11 @@ def _share(node: Any, dt: float, where: str) -> Any:
     share = np.empty(len(flat), dtype=object)
     share[:] = flat
     return share.reshape(tau.shape)
+
+
+def _gain(gain: Fraction) -> Fraction:
+    """Return `r dt / tau`; 1 where it misses 1 by roundings of float32 alone, for tools mean 1 by r = tau / dt."""
+    return Fraction(1) if abs(gain - 1) <= _FLOAT32_ROUNDINGS else gain
 
 
 def _kept(node: Any, share: Any, dt: float) -> str:
