@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,3 +125,28 @@ def test_inspect_names_all_that_is_not_carried_before_it_ends(remembering: Path)
     assert "leaky (LIF) keeps 0.5 of its potential" in done.stdout
     assert "slow (LI): it integrates over time" in done.stdout
     assert done.stderr.count("\n") == 1
+
+
+def test_a_picture_is_drawn_by_nirviz_where_it_is_installed(remembering: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = remembering.parent / "net.svg"
+    monkeypatch.setitem(sys.modules, "nirviz", None)
+    done = strop("inspect", remembering, "--dt", "0.02", "--picture", picture)
+    assert done.returncode == 3
+    assert "pip install nirviz" in done.stderr
+
+    class Visualize:
+        def __init__(self, path: str, orientation: str) -> None:
+            assert nir.read(path).nodes.keys() >= {"leaky"}
+            assert orientation == "horizontal"
+
+        def save(self, path: Path) -> None:
+            if path.suffix != ".svg":
+                raise RuntimeError("no dot")
+            path.write_text("<svg/>")
+
+    monkeypatch.setitem(sys.modules, "nirviz", SimpleNamespace(visualize=Visualize))
+    assert strop("inspect", remembering, "--dt", "0.02", "--picture", picture).returncode == 0
+    assert picture.read_text() == "<svg/>"
+    done = strop("inspect", remembering, "--dt", "0.02", "--picture", remembering.parent / "net.png")
+    assert done.returncode == 2
+    assert "nirviz cannot draw" in done.stderr

@@ -18,7 +18,7 @@ from strop.cli.options import (
     reading_options,
 )
 from strop.cli.results import write_json
-from strop.errors import UnsupportedLayerError
+from strop.errors import BackendMissingError, DataError, UnsupportedLayerError
 
 
 @click.command()
@@ -35,6 +35,7 @@ from strop.errors import UnsupportedLayerError
     "the load that they cause, and the spikes that would differ.",
 )
 @limit_option
+@click.option("--picture", type=PATH, help="MODEL is a .nir file: draw it to this .svg or .png, with nirviz.")
 def inspect(
     model: Path,
     json_file: Path | None,
@@ -45,12 +46,15 @@ def inspect(
     target: str | None,
     data: Path | None,
     limit: int | None,
+    picture: Path | None,
 ) -> int:
     """Show the graph and the costs of a model: populations, neurons, synapses, memory, operations; or the refusal."""
     from strop.cli.npz import read_data
     from strop.costs.inspection import inspect as run
 
     frames = None if data is None else read_data(data, limit)[0]
+    if picture is not None:
+        _draw(model, picture)
     try:
         opened = open_model(model, reading)
     except UnsupportedLayerError as error:
@@ -64,3 +68,22 @@ def inspect(
     write_json(json_file, inspection.to_dict())
     click.echo(str(inspection))
     return 0
+
+
+def _draw(model: Path, picture: Path) -> None:
+    """Have nirviz draw a NIR file, whether strop can carry it or not."""
+    if model.suffix.lower() != ".nir":
+        raise DataError(f"--picture {picture}: nirviz draws .nir files alone, not {model}")
+    try:
+        import nirviz
+    except ImportError as error:
+        raise BackendMissingError(
+            f"--picture {picture} needs nirviz ({error}). Install it with: pip install nirviz; and Graphviz"
+        ) from error
+    try:
+        # Its default orientation is missing in its own style file (nirviz 0.1.5).
+        nirviz.visualize(str(model), orientation="horizontal").save(picture)
+    except Exception as error:
+        # What it raises comes from nir, Graphviz or Pillow.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"--picture {picture}: nirviz cannot draw {model}: {reason}") from error
