@@ -130,7 +130,7 @@ def test_inspect_names_all_that_is_not_carried_before_it_ends(remembering: Path)
 def test_a_picture_is_drawn_by_nirviz_where_it_is_installed(remembering: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = remembering.parent / "net.svg"
     monkeypatch.setitem(sys.modules, "nirviz", None)
-    done = strop("inspect", remembering, "--dt", "0.02", "--picture", picture)
+    done = strop("inspect", remembering, "--dt", "0.02", "--nirviz", picture)
     assert done.returncode == 3
     assert "pip install nirviz" in done.stderr
 
@@ -145,8 +145,8 @@ def test_a_picture_is_drawn_by_nirviz_where_it_is_installed(remembering: Path, m
             path.write_text("<svg/>")
 
     monkeypatch.setitem(sys.modules, "nirviz", SimpleNamespace(visualize=Visualize))
-    assert strop("inspect", remembering, "--dt", "0.02", "--picture", picture).returncode == 0
+    assert strop("inspect", remembering, "--dt", "0.02", "--nirviz", picture).returncode == 0
     assert picture.read_text() == "<svg/>"
-    done = strop("inspect", remembering, "--dt", "0.02", "--picture", remembering.parent / "net.png")
+    done = strop("inspect", remembering, "--dt", "0.02", "--nirviz", remembering.parent / "net.png")
     assert done.returncode == 2
     assert "nirviz cannot draw" in done.stderr

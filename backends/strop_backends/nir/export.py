@@ -10,9 +10,8 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import BackendError
 from strop.export.arrays import describe_decision, readout_arrays
-from strop.export.script import write_script
+from strop.export.script import refuse_options, write_script
 from strop.graph import Graph
 from strop.running.encode import FrameDict, encode
 from strop.running.oracle import evaluate
@@ -59,9 +58,7 @@ def write_nir(
     Options are those of `strop_backends.nir.writing.to_nir`. With `rounding`, thresholds are moved to where the frames
     of the folder fire as before, if there is such a place, and the README counts the spikes that change.
     """
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise BackendError(f"the target 'nir' does not know the option(s) {', '.join(unknown)}")
+    refuse_options("nir", options, _OPTIONS)
     profile = get_profile(options.get("profile", "threshold"))
     written = to_nir(graph, **options)
     signals = None if frames is None else encode(graph, frames)

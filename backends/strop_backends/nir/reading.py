@@ -1,6 +1,7 @@
 """Reading NIR: a feed-forward network of thresholds as a strop graph; other nodes are refused by name.
 
-When a neuron fires is in `strop_backends.nir.integration`, what a linear node does in `strop_backends.nir.linear`.
+When a neuron fires is in `strop_backends.nir.integration`, what a linear node does in
+`strop_backends.nir.linear_nodes`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from strop.graph import (
 from strop_backends.nir.emit import Place, image, natural
 from strop_backends.nir.files import hints_in, with_hints
 from strop_backends.nir.integration import first_firing
-from strop_backends.nir.linear import through_node
+from strop_backends.nir.linear_nodes import through_node
 from strop_backends.nir.restore import described
 from strop_backends.nir.signals import Signal, channels_last, sum_is_exact
 from strop_backends.nir.survey import not_carried

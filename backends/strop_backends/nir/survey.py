@@ -9,7 +9,7 @@ import numpy as np
 
 from strop.errors import UnsupportedLayerError
 from strop_backends.nir.integration import first_firing
-from strop_backends.nir.linear import MAPS_READ, reason_against
+from strop_backends.nir.linear_nodes import MAPS_READ, reason_against
 
 _NEURONS = (nir.Threshold, nir.IF, nir.LIF)
 

@@ -14,8 +14,10 @@ from strop.cli.options import PATH, decision_option, encoding_options, limit_opt
 
 @click.command()
 @model_argument
-@click.option("--target", required=True, help="brian2, pynn, spinnaker, nengo or nir.")
-@click.option("--out", type=PATH, required=True, help="Folder to write; must not exist, or be empty.")
+@click.option("--target", required=True, help="brian2, pynn, spinnaker, nengo, nir or keras.")
+@click.option(
+    "--out", type=PATH, required=True, help="Folder to write; must not exist, or be empty. keras: a .keras file."
+)
 @click.option("--data", type=PATH, help="Frames to include, with the expected spikes.")
 @click.option("--no-quantize", is_flag=True, help="spinnaker: keep weights that are no whole numbers of its grid.")
 @click.option("--profile", help="nir: for whom; threshold, lif, snntorch, norse or sinabs. [threshold]")
@@ -42,12 +44,16 @@ def export(
     reading: dict[str, Any],
     **options: Any,
 ) -> int:
-    """Write a folder that runs where strop is not installed."""
+    """Write a folder that runs where strop is not installed, or the graph as a Keras model."""
     from strop.cli.npz import read_data
     from strop.errors import DataError
     from strop.export.folders import export as run
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
+    if target == "keras":
+        from strop.cli.noise import import_keras_quietly
+
+        import_keras_quietly()
     graph = graph_of(open_model(model, reading), encoding, planes, decision)
     given = {name: value for name, value in options.items() if value is not None}
     given |= {"rounding": True} if rounding else {}
