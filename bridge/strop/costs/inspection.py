@@ -160,7 +160,7 @@ def inspect_graph(
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
-        notes=[*_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
+        notes=[*graph.assumptions, *_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
     )
 
 

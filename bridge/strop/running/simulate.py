@@ -149,5 +149,5 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    notes = tuple(frame_notes(graph, data.frames))
+    notes = (*graph.assumptions, *frame_notes(graph, data.frames))
     return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)
