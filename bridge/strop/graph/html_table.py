@@ -1,6 +1,6 @@
 """What objects show of themselves in a notebook: small HTML tables, from a Jinja2 template that escapes all of it.
 
-It lies in the lowest room with classes, so that all can use it for their `_repr_html_`; whole pages are `strop.display`'s.
+It lies in the lowest room with classes, so that all can use it for `_repr_html_`; pages are those of `strop.display`.
 """
 
 from __future__ import annotations
