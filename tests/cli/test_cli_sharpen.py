@@ -204,17 +204,10 @@ def test_the_refusal_of_relu_names_the_command(folder: Path) -> None:
     refused(result, 2, "'relu' is not a threshold", "strop sharpen MODEL.keras --data D.npz --out S.keras")
 
 
-def test_weight_bits_are_handed_on_or_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
-    import inspect
-
-    from strop.keras import AutoSharpener
-
+def test_weights_of_few_bits(folder: Path, tmp_path: Path) -> None:
     command = ("sharpen", folder / "mlp.keras", "--data", folder / "digits.npz", "--out", tmp_path / "s.keras")
-    result = strop(*command, "--weight-bits", 4, "--epochs", 2, "--limit", 300)
-    if "weight_bits" in inspect.signature(AutoSharpener).parameters:
-        assert result.returncode == 0, result.stderr
-        kernel = keras.models.load_model(tmp_path / "s.keras").get_layer("hidden").kernel
-        values = np.asarray(keras.ops.convert_to_numpy(kernel))
-        assert max(len(np.unique(column)) for column in values.T) <= 15
-    else:
-        refused(result, 2, "leave --weight-bits out")
+    result = strop(*command, "--weight-bits", 2, "--epochs", 2, "--limit", 300)
+    assert result.returncode == 0, result.stderr
+    kernel = keras.models.load_model(tmp_path / "s.keras").get_layer("hidden").kernel
+    values = np.asarray(keras.ops.convert_to_numpy(kernel))
+    assert max(len(np.unique(column)) for column in values.T) <= 3

@@ -28,7 +28,7 @@ from strop.cli.options import PATH, limit_option, report_option
     type=click.Choice(["crossentropy", "binary_crossentropy", "mse", "mae"]),
     help="By default what labels and the model's last activation call for. Without y, frames are their own targets.",
 )
-@click.option("--weight-bits", type=click.IntRange(min=1), help="Train with weights of so few bits.")
+@click.option("--weight-bits", type=click.IntRange(1, 8), help="Train weights of so few bits, the sign counted.")
 @limit_option
 @partial(report_option, page="training.html and report.html")
 def sharpen(
@@ -47,7 +47,7 @@ def sharpen(
 
     MODEL is a trained Keras model with ReLU, sigmoid or tanh. An interrupted run goes on when it is started again.
     """
-    from strop.cli.sharpening import Options, sharpen_and_save
+    from strop.cli.sharpening_run import Options, sharpen_and_save
 
     options = Options(epochs, seed, head, loss, weight_bits, limit)
     return sharpen_and_save(model, data, out, options, report_folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 import time
 import warnings
@@ -15,9 +14,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from strop.errors import DataError, NotSharpenedError, StropError
+from strop.errors import DataError, NotSharpenedError
 from strop.keras.conversion.convert import build, from_relu
-from strop.keras.recipes.targets import Task, task_of
+from strop.keras.recipes.training_task import Task, task_of
 from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
 
@@ -96,7 +95,7 @@ def sharpen(
     frames : array, shape (n, *input_shape), or a list of them for several inputs
         As the model takes them.
     labels : array, shape (n, ...), optional
-        See `strop.keras.recipes.targets.task_of`.
+        See `strop.keras.recipes.training_task.task_of`.
     test : (frames, labels), optional
     head, seed
         As in `from_relu`.
@@ -105,8 +104,8 @@ def sharpen(
         The most that are trained.
     checkpoint : path, optional
         Folder of `AutoSharpener`: the same call goes on where it was interrupted.
-    weight_bits : int, optional
-        Handed to `AutoSharpener`.
+    weight_bits : int, 1 to 8, optional
+        Train weights of so few bits (`AutoSharpener`).
     settings : FineTuning, optional
     check : callable, optional
         Gets the network before it is trained, with every activation a threshold; what it raises ends the work.
@@ -122,7 +121,7 @@ def sharpen(
     NotSharpenedError
         If the model is sharp already, or something stopped the training before it was.
     """
-    settings, bits = settings or FineTuning(), _bits(weight_bits)
+    settings = settings or FineTuning()
     x = _listed(frames)
     build(model, x[0])
     spiking = spiking_layers(model)
@@ -145,7 +144,7 @@ def sharpen(
     if check is not None:
         _checked(ready, check)
     figures["swapped"] = _score(ready, task, x_test, y_test)
-    sharpener = AutoSharpener(checkpoint, monitor=_monitor(task, y), verbose=False, **bits)
+    sharpener = AutoSharpener(checkpoint, monitor=_monitor(task, y), verbose=False, weight_bits=weight_bits)
     begin = time.perf_counter()
     _fit(ready, task, (x, y), validation, _epochs(epochs, ready, len(y)), settings, [sharpener, *callbacks], verbose)
     seconds = time.perf_counter() - begin
@@ -215,14 +214,6 @@ def _score(model: Any, task: Task, x: list[NDArray[Any]], y: NDArray[Any]) -> fl
 def _monitor(task: Task, y: NDArray[Any]) -> str:
     # A hundred frames cannot tell good epochs from lucky ones; the loss of all training frames can.
     return "auto" if len(y) >= _SMALL or not task.decides else "loss"
-
-
-def _bits(weight_bits: int | None) -> dict[str, Any]:
-    if weight_bits is None:
-        return {}
-    if "weight_bits" not in inspect.signature(AutoSharpener).parameters:
-        raise StropError("this version of strop cannot train with fewer weight bits: leave --weight-bits out")
-    return {"weight_bits": weight_bits}
 
 
 def _epochs(epochs: int | None, model: Any, count: int) -> int:

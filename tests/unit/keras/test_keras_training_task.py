@@ -10,7 +10,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="strop.keras trains with Keras")
 
 from strop.errors import DataError, UnsupportedLayerError  # noqa: E402
-from strop.keras.recipes.targets import task_of  # noqa: E402
+from strop.keras.recipes.training_task import task_of  # noqa: E402
 
 L = keras.layers
 FRAMES = [np.linspace(0.0, 1.0, 24, dtype=np.float32).reshape(6, 4)]

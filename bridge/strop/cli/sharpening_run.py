@@ -15,8 +15,8 @@ import numpy as np
 
 from strop.cli.arguments import open_model
 from strop.cli.npz import Data, read_training_data
+from strop.cli.recipe_runs import check_out, epoch_bar, save_model
 from strop.cli.results import write_report
-from strop.cli.training import check_out, epoch_bar, save_model
 from strop.errors import DataError, UnsupportedLayerError
 from strop.graph import Graph
 from strop.running.progress import Progress
