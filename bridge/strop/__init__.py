@@ -31,6 +31,7 @@ from strop.verification.verify import verify
 
 if TYPE_CHECKING:
     from strop.costs.inspection import inspect
+    from strop.export.keras_model import to_keras
     from strop.lowering import lower
     from strop.quantization.certify import certify
     from strop.quantization.quantize import quantize
@@ -53,6 +54,7 @@ __all__ = [
     "lower",
     "quantize",
     "simulate",
+    "to_keras",
     "verify",
 ]
 
@@ -63,6 +65,7 @@ _LAZY = {
     "load_model": "strop.reader",
     "lower": "strop.lowering",
     "quantize": "strop.quantization.quantize",
+    "to_keras": "strop.export.keras_model",
 }
 _ROOMS = ("display", "keras")
 
@@ -119,4 +122,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, *_ROOMS])
+    return sorted([*__all__, *_ROOMS, "__version__"])
+
+
+def _page(report: Report) -> str:
+    from strop.display import render_page
+
+    return render_page(report)
+
+
+Report.page = staticmethod(_page)

@@ -9,6 +9,8 @@ from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT
 from strop.costs.macs import graph_arithmetic, host_arithmetic
 from strop.costs.macs import total as summed
 from strop.display.histogram import margin_histogram, margin_sentence, octave_range
+from strop.display.network_picture import diagram_shown
+from strop.display.proof_section import proof_shown
 from strop.display.rendering import render
 from strop.display.versions import versions
 from strop.display.wave import payload, still_wave
@@ -53,9 +55,11 @@ def render_page(report: Report) -> str:
         word=_headline(report),
         reasons=_reasons(report),
         sentence=_sentence(report),
+        proof=proof_shown(report),
         figures=_figures(report),
         links=_links(report),
         layers=_layers(report),
+        diagram=None if evidence is None else diagram_shown(evidence.graph),
         wave=None if evidence is None else _wave(evidence),
         margins=None if evidence is None else _margins(evidence),
         costs=_costs(report),
@@ -128,8 +132,10 @@ def _figures(report: Report) -> list[tuple[str, str, str]]:
 
 def _links(report: Report) -> list[tuple[str, str]]:
     links = [("layers", "Layers")]
+    if any(own.proof is not None for own in report.backends.values()):
+        links = [("proof", "For all inputs"), *links]
     if report.evidence is not None:
-        links += [("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
+        links += [("network", "Network"), ("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
     return [*links, ("costs", "Costs"), ("speeds", "Speeds"), ("versions", "Versions")]
 
 

@@ -17,6 +17,7 @@ from strop.verification.counts import OutputReport as OutputReport
 if TYPE_CHECKING:
     from strop.verification.evidence import Evidence
     from strop.verification.explanation.explained import Explanation
+    from strop.verification.proof import Proof
 
 
 @dataclass
@@ -113,6 +114,8 @@ class BackendReport:
         Of every output, if any has labels; `accuracy` is that of the first.
     explanation : Explanation or None
         Why it has faults, if it has any.
+    proof : Proof or None
+        Whether its spikes are proved equal to the graph's for all inputs.
     """
 
     version: str
@@ -127,6 +130,7 @@ class BackendReport:
     unproved: list[str] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
     explanation: Explanation | None = field(default=None, repr=False)
+    proof: Proof | None = None
 
     @property
     def faults(self) -> int:
@@ -148,7 +152,7 @@ class BackendReport:
         found = _layer_problems(name, self.layers)
         if self.unexplained and not self.faults:
             found.append(f"{name} answers {self.unexplained:,} frames otherwise, and no tie explains it")
-        return found
+        return found if self.proof is None else found + self.proof.problems(name, self.faults + self.ties)
 
     @property
     def frames_per_second(self) -> float:
@@ -170,6 +174,7 @@ class BackendReport:
             "run_seconds": self.run_seconds,
             "frames_per_second": self.frames_per_second,
             "version": self.version,
+            "proof": None if self.proof is None else self.proof.to_dict(self.faults + self.ties),
             "layers": [layer.to_dict() for layer in self.layers],
             "explanation": self.explanation and self.explanation.to_dict(),
         }
@@ -236,6 +241,11 @@ class Outcome:
             return "failed"
         return "passed with reservations" if self.reservations() else "passed"
 
+    @property
+    def proved(self) -> list[str]:
+        """The backends whose spikes are proved equal to the graph's for all inputs, none of which differs."""
+        return [name for name, own in self.backends.items() if own.proof and own.proof.stands(own.faults + own.ties)]
+
     def problems(self) -> list[str]:
         """Return why the verification fails, a clause each; nothing where it passes."""
         found = [] if self.keras is None else self.keras.problems()
@@ -288,6 +298,7 @@ class Outcome:
             "problems": self.problems(),
             "reservations": self.reservations(),
             "notes": list(self.notes),
+            "proved_for_all_inputs": self.proved,
             "keras": None if self.keras is None else self.keras.to_dict(),
             "backends": {name: backend.to_dict() for name, backend in self.backends.items()},
             "graph": self.graph,

@@ -25,6 +25,7 @@ from strop.verification.explanation.clues import Clues
 from strop.verification.judge import Judgement
 from strop.verification.outcome import BackendReport, KerasReport, OutputReport
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
+from strop.verification.proof import prove_for
 from strop.verification.report import Report
 from strop.verification.selfcheck import blind, check_outputs, check_spikes
 
@@ -69,11 +70,13 @@ class Verification:
         self.frames = 0
         self.reports: dict[str, BackendReport] = {}
         self.runners: dict[str, Runner] = {}
+        proofs = prove_for(graph, backends)
         try:
             for name, backend in backends.items():
                 begin = time.perf_counter()
                 self.runners[name] = backend.prepare(graph, **options.get(name, {}))
-                self.reports[name] = BackendReport(backend.version(), build_seconds=time.perf_counter() - begin)
+                seconds = time.perf_counter() - begin
+                self.reports[name] = BackendReport(backend.version(), build_seconds=seconds, proof=proofs[name])
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name
@@ -128,7 +131,7 @@ class Verification:
         """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
         assert self.keras is not None
         begin = time.perf_counter()
-        spikes, outputs = probe.run(keras_frames(self.graph, own))
+        spikes, outputs = probe.run(keras_frames(self.graph, own, probe.lowering.encoded))
         self.keras.seconds += time.perf_counter() - begin
         found = self._compare(KERAS, spikes, oracle, signals, near)
         if self.frames == 0:

@@ -11,6 +11,7 @@ from rich.text import Text
 from strop.running.terminal import count, percent, to_text
 from strop.verification.explanation.explained import Explanation
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, Outcome, OutputReport
+from strop.verification.proof import unproved
 
 # Most comparisons side by side in one table; more get a row each.
 _MOST_COLUMNS = 4
@@ -42,10 +43,12 @@ def render_report(report: Outcome) -> str:
     return to_text(
         # Not the table's own title, which is folded where a path is longer than the table is wide.
         Text(f"{report.model}: {count(report.frames)} frames, every spike of every layer"),
+        *_proved_line(report),
         *tables,
         f"{graph['populations']} populations, {count(graph['neurons'])} neurons, "
         f"{count(graph['synapses'])} synapses, depth {graph['depth']}, "
         f"{count(graph['synaptic_events_per_frame'])} synaptic events per frame",
+        *_unproved_lines(report),
         *(escape(note) for note in report.notes),
         *_verdict_lines(report),
         *_explanations(report),
@@ -58,6 +61,20 @@ _VERDICTS = {
     "failed": "[red]FAILED[/red].",
 }
 _WORDS = "A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault."
+
+
+def _proved_line(report: Outcome) -> list[str]:
+    if not report.proved:
+        return []
+    return [f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)"]
+
+
+def _unproved_lines(report: Outcome) -> list[str]:
+    """Return why spikes are not proved for all inputs, a line for each reason."""
+    reasons = unproved({name: own.proof for name, own in report.backends.items()})
+    lines = [f"not proved for all inputs: {', '.join(names)} ({escape(why)})" for why, names in reasons.items()]
+    # Where something is proved, the reader knows how.
+    return lines if report.proved or not lines else [*lines, "strop quantize gives a graph whose spikes can be proved"]
 
 
 def _verdict_lines(report: Outcome) -> list[str]:
@@ -129,6 +146,9 @@ def _wide_table(report: Outcome, columns: list[tuple[str, Any]]) -> list[Table]:
         others = (_answers(column) for _, column in columns[1:])
         table.add_row(escape(f"output {output.name}"), "", "", _verdict(output.faults, output.ties), *others)
     table.add_row("decided beyond doubt", "", "", *(_decided(column) for _, column in columns))
+    if report.proved:
+        proved = ("[green]proved[/green]" if name in report.proved else "on these frames" for name, _ in columns)
+        table.add_row("equal for all inputs", "", "", *proved)
     table.add_row("accuracy", "", "", *(percent(column.accuracy) for _, column in columns))
     for output in columns[0][1].accuracies if len(columns[0][1].accuracies) > 1 else ():
         each = (percent(column.accuracies.get(output)) for _, column in columns)
