@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from strop.quantization.certify import certify
     from strop.quantization.quantize import quantize
     from strop.reader import load_model
+    from strop.verification.explain import explain
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "StropError",
     "build",
     "certify",
+    "explain",
     "export",
     "inspect",
     "load_model",
@@ -58,6 +60,7 @@ __all__ = [
 
 _LAZY = {
     "certify": "strop.quantization.certify",
+    "explain": "strop.verification.explain",
     "inspect": "strop.costs.inspection",
     "load_model": "strop.reader",
     "lower": "strop.lowering",
@@ -119,4 +122,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, *_ROOMS])
+    return sorted([*__all__, *_ROOMS, "__version__"])
+
+
+def _page(report: Report) -> str:
+    from strop.display import render_page
+
+    return render_page(report)
+
+
+Report.page = staticmethod(_page)

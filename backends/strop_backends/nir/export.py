@@ -10,9 +10,8 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import BackendError
 from strop.export.arrays import describe_decision, readout_arrays
-from strop.export.script import write_script
+from strop.export.script import refuse_options, write_script
 from strop.graph import Graph
 from strop.running.encode import FrameDict, encode
 from strop.running.oracle import evaluate
@@ -51,9 +50,7 @@ def write_nir(
 
     Options are those of `strop_backends.nir.writing.to_nir`: `precision`, `delays` and `dt`.
     """
-    unknown = sorted(set(options) - {"precision", "delays", "dt"})
-    if unknown:
-        raise BackendError(f"the target 'nir' does not know the option(s) {', '.join(unknown)}")
+    refuse_options("nir", options, ("precision", "delays", "dt"))
     written = to_nir(graph, **options)
     nir.write(str(out / "network.nir"), written)
     write_script(out, _TEMPLATE)

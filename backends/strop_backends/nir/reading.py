@@ -31,7 +31,7 @@ from strop.graph import (
     Select,
 )
 from strop_backends.nir.emit import Place, image, natural
-from strop_backends.nir.linear import through_node
+from strop_backends.nir.linear_nodes import through_node
 from strop_backends.nir.restore import described
 from strop_backends.nir.signals import FloatArray, Signal, channels_last, sum_is_exact
 from strop_backends.nir.writing import graph_hint

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
-from strop.export.arrays import ARITHMETICS, current_driven_populations
+from strop.export.arrays import ARITHMETICS
 from strop.quantization.quantize import quantize_report
 from strop.quantization.records import Quantization
 from strop.running.encode import FrameDict, Frames, as_frames
 from strop.running.frames import frames_and_labels
 from strop.running.labels import labels_by_output
 from strop.running.model_argument import ModelOrGraph, as_graph
+from strop.running.stimulus import current_driven_populations
 
 GROUP = "strop.targets"
 # A target that is a file, not a folder: see `strop.export.keras_model`.

@@ -28,11 +28,15 @@ from importlib import import_module
 from typing import Any
 from warnings import warn
 
+from strop.keras.framework import choose_framework
+
 try:
+    choose_framework()
     import keras
-except ImportError as error:  # Keras itself, or the TensorFlow that it runs on
+except ImportError as error:  # Keras itself, or the framework that it runs on
     raise ImportError(
-        f"strop.keras needs Keras 3 and TensorFlow ({error}); install them with: pip install 'strop[keras]'"
+        f"strop.keras needs Keras 3 and what it runs on ({error}); install them with: pip install 'strop[keras]' "
+        "(TensorFlow), 'strop[keras-jax]' or 'strop[keras-torch]'"
     ) from error
 
 if int(keras.__version__.split(".", 1)[0]) < 3:
@@ -113,3 +117,7 @@ def __getattr__(name: str) -> Any:
         warn(f"strop.keras.{name} is {module}.{new_name} now", DeprecationWarning, stacklevel=2)
         return getattr(import_module(module), new_name)
     raise AttributeError(f"module 'strop.keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

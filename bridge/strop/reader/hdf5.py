@@ -6,7 +6,6 @@ one group per layer, whose attribute `weight_names` leads to the arrays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from strop.errors import ModelFileError, UnsupportedLayerError
 from strop.reader.build import Rebuilder, RebuiltModel
 from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
+from strop.reader.json_record import json_record
 from strop.reader.naming import brief
 from strop.reader.stored_weights import StoredWeight, fill, largest_size, slots
 
@@ -93,13 +93,7 @@ def _model_config(file: h5py.File, source: str) -> dict[str, Any]:
     version = _text(file.attrs.get("keras_version")) or ""
     if version.startswith("1."):
         raise ModelFileError(f"{source} was written by Keras {version}; open it with Keras 2 and save it again")
-    try:
-        config = json.loads(_text(file.attrs["model_config"]) or "")
-    except ValueError as error:
-        raise ModelFileError(f"{source}: the model config in it is damaged: {brief(error)}") from error
-    if not isinstance(config, dict):
-        raise ModelFileError(f"{source}: the model config in it is no record, but {type(config).__name__}")
-    return config
+    return json_record(_text(file.attrs["model_config"]) or "", "the model config", source)
 
 
 def _check_kernel_order(file: h5py.File, group: h5py.Group, rebuilt: RebuiltModel, source: str) -> None:

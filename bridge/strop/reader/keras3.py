@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import tempfile
 import warnings
@@ -24,6 +23,7 @@ import numpy as np
 
 from strop.errors import ModelFileError
 from strop.reader.classes import KnownObjects
+from strop.reader.json_record import json_record
 from strop.reader.keras2zip import read_keras_2
 from strop.reader.naming import brief, shown_shape
 from strop.reader.safety import check_records
@@ -100,7 +100,7 @@ def _read(file: Path, texts: Mapping[str, bytes], path: Path, known: KnownObject
     import keras
 
     source = str(path)
-    config, metadata = (_record(texts[name], name, source) for name in (_CONFIG, _METADATA))
+    config, metadata = (json_record(texts[name], name, source) for name in (_CONFIG, _METADATA))
     if _is_keras_2(config, metadata):
         weights = _weights_file(file)
         if weights is None:
@@ -170,16 +170,6 @@ def _stored_weights(weights: bytes) -> Iterator[tuple[str, bytes, tuple[int, ...
 def _digest(array: Any) -> bytes:
     array = np.asarray(array)
     return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).digest()
-
-
-def _record(text: bytes, name: str, source: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{source}: {name} in it is damaged: {brief(error)}") from error
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{source}: {name} in it is no record, but {type(value).__name__}")
-    return value
 
 
 def _is_keras_2(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:

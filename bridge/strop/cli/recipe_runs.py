@@ -52,6 +52,7 @@ def train_and_save(
     epochs: int | None,
     seed: int,
     report_folder: Path | None = None,
+    weight_bits: int | None = None,
 ) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
     from strop.graph.files.atomic import write_atomically
@@ -66,7 +67,7 @@ def train_and_save(
 
     from strop.keras import recipes
 
-    options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    options: dict[str, Any] = {"weight_bits": weight_bits} | ({} if epochs is None else {"epochs": epochs})
     begin = time.perf_counter()
     with Progress(f"training on {dataset}") as progress:
         callbacks = [_bar(progress)]
@@ -81,6 +82,7 @@ def train_and_save(
         network.save(temporary)
     if report_folder is not None:
         settings = {"data": dataset, "architecture": trained.model.name, "seed": seed, "saved as": out}
+        settings |= {} if weight_bits is None else {"bits of a weight": weight_bits}
         click.echo(f"report: {_write_training(trained, dataset, settings, report_folder)}")
     click.echo(
         f"sharpened test accuracy {100 * trained.accuracy:.2f} % on {len(trained.x_test)} images after "
