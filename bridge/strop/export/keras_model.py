@@ -146,7 +146,7 @@ class _Builder:
         self.exact = exact_in_float32(graph)
         self.places = {id(p): place for place, p in enumerate(graph.projections)}
         self.taken: set[str] = set()
-        nodes = [*graph.populations, *graph.readouts, *graph.inputs]
+        nodes: list[Input | Population | Readout] = [*graph.populations, *graph.readouts, *graph.inputs]
         self.names = {node.name: self._unique(node.name) for node in nodes}
         self.tensors: dict[str, Any] = {}
         self.read: set[str] = set()
