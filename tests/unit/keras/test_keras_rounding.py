@@ -272,7 +272,7 @@ def test_the_convnet_trains_with_few_bits(monkeypatch):
 
 @pytest.mark.parametrize("bits", [0, 9, 2.0, True, "4"])
 def test_other_numbers_of_bits_are_refused(bits):
-    with pytest.raises(DataError, match="from 1"):
+    with pytest.raises(DataError, match="weight_bits of AutoSharpener must be a whole number from 1"):
         AutoSharpener(weight_bits=bits)
 
 
