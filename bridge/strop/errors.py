@@ -37,6 +37,10 @@ class DataError(StropError, ValueError):
     """Frames or labels do not fit the network: wrong shape, wrong dtype, empty, or not finite."""
 
 
+class ExtraMissingError(StropError, ImportError):
+    """An optional package is not installed; names the extra that installs it."""
+
+
 class CapacityError(StropError):
     """A request needs more memory, synapses or delay than is available; raised before allocating."""
 

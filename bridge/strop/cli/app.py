@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from strop.cli.commands.backends import backends
+from strop.cli.commands.explain import explain
 from strop.cli.commands.export import export
 from strop.cli.commands.inspect import inspect
 from strop.cli.commands.predict import predict
@@ -31,5 +32,5 @@ def app() -> None:
     """
 
 
-for _command in (backends, certify, demo, export, inspect, predict, quantize, train, verify):
+for _command in (backends, certify, demo, explain, export, inspect, predict, quantize, train, verify):
     app.add_command(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -
     from strop.lowering import lower
 
     return lower(model, encoding, decision=decision, **planes)
+
+
+def explain_call(model: Path, data: Path, encoding: str, planes: dict[str, Any], decision: str) -> str:
+    """Return the arguments with which `strop explain` sees what this command saw."""
+    words = [str(model), "--data", str(data)]
+    words += ["--encoding", encoding] if encoding != "host" else []
+    for name, value in planes.items():
+        text = ",".join(f"{own}={n}" for own, n in value.items()) if isinstance(value, dict) else str(value)
+        words += [f"--{name}", text]
+    words += ["--decision", decision] if decision != "host" else []
+    return shlex.join(words)
 
 
 def check_planes(model: Any, planes: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from strop.costs.macs import LayerMacs, graph_arithmetic, host_arithmetic, reado
 from strop.costs.records import Costs, PopulationCost
 from strop.costs.target import target_facts
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
+from strop.notebook import html_table
 from strop.running.encode import Frames, frame_notes
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
@@ -30,6 +31,29 @@ class Inspection(Costs):
         from strop.costs.table import render_inspection  # rich, only where something is printed
 
         return render_inspection(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                row.name,
+                "×".join(map(str, row.shape)),
+                row.neurons,
+                row.synapses,
+                row.fan_in,
+                row.fan_out,
+                row.depth,
+                ", ".join(row.sources),
+            )
+            for row in self.populations
+        ]
+        about = "{populations:,} populations, {neurons:,} neurons, {synapses:,} synapses, depth {depth}".format(
+            **self.totals
+        )
+        notes = list(self.notes)
+        if self.activity is not None:
+            notes.append(f"{self.activity['synaptic_events_per_frame']:,.0f} synaptic events per frame")
+        headings = ("population", "shape", "neurons", "synapses", "fan-in", "fan-out", "depth", "fed by")
+        return html_table(self.model, headings, rows, notes, about.format(**self.totals))
 
 
 def inspect(

@@ -11,9 +11,11 @@ from typing import Any
 
 from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
+from strop.graph.diagram import Diagram, draw
 from strop.graph.files.read import load_graph
 from strop.graph.files.write import save_graph
 from strop.graph.nodes import Input, Population, Projection, Readout
+from strop.notebook import html_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +220,48 @@ class Graph(Content):
     def load(cls, path: str | Path) -> Graph:
         """Read a graph from a `.strop` file; see `strop.graph.files`."""
         return load_graph(path, cls)
+
+    def plot(self, path: str | Path | None = None) -> Diagram:
+        """Draw the graph: populations as boxes along their depth, skip connections as arcs.
+
+        >>> graph.plot()  # shows itself in a notebook
+        >>> graph.plot("network.svg")
+
+        Needs matplotlib and networkx: `pip install 'strop[plot]'`.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write: `.svg`, `.png` or `.pdf`.
+
+        Raises
+        ------
+        ExtraMissingError
+            If matplotlib or networkx is not installed.
+        DataError
+            If the path ends in none of these.
+        """
+        diagram = draw(self)
+        if path is not None:
+            diagram.save(path)
+        return diagram
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                population.name,
+                "×".join(map(str, population.shape)),
+                population.size,
+                sum(p.operator.synapse_count for p in self.incoming(population.name)),
+                self.depth(population.name),
+                ", ".join(dict.fromkeys(p.source for p in self.incoming(population.name))),
+            )
+            for population in self.populations
+        ]
+        inputs = ", ".join(f"{n.name} {'×'.join(map(str, n.shape))} ({n.encoding})" for n in self.inputs)
+        about = f"{self.neurons:,} neurons, {self.synapses:,} synapses, depth {self.total_depth}; input: {inputs}"
+        headings = ("population", "shape", "neurons", "synapses", "depth", "fed by")
+        return html_table(f"Graph {self.name}", headings, rows, about=about)
 
     def __repr__(self) -> str:
         return (

@@ -46,6 +46,8 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
 from strop.keras.decoder import SoftmaxDecode, key_generator
+from strop.keras.graph_parts import FirstOf, InputEncoding, SpikeReadout, SpikingThreshold
+from strop.keras.linear_map import LinearMap
 from strop.keras.sharpening.adaptive import AdaptiveSharpener
 from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpening.logger import SharpeningLogger
@@ -74,7 +76,10 @@ __all__ = [
     "LEGACY_OBJECTS",
     "AdaptiveSharpener",
     "AutoSharpener",
+    "FirstOf",
     "Heaviside",
+    "InputEncoding",
+    "LinearMap",
     "NeuronReport",
     "ScheduledSharpener",
     "Sharpener",
@@ -82,9 +87,11 @@ __all__ = [
     "SimpleSharpener",
     "SoftmaxDecode",
     "Softmax_Decode",
+    "SpikeReadout",
     "SpikingActivation",
     "SpikingBReLU",
     "SpikingSigmoid",
+    "SpikingThreshold",
     "Spiking_BRelu",
     "Spiking_Sigmoid",
     "declare_threshold",
@@ -110,3 +117,7 @@ def __getattr__(name: str) -> Any:
         warn(f"strop.keras.{name} is {module}.{new_name} now", DeprecationWarning, stacklevel=2)
         return getattr(import_module(module), new_name)
     raise AttributeError(f"module 'strop.keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

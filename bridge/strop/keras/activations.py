@@ -126,7 +126,7 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
         sharp = sharpness >= 1.0
         # Both branches of a `where` are differentiated: the one not taken must be finite too, 0 * inf is NaN.
         width = ops.where(sharp, ops.ones_like(sharpness), 1.0 - sharpness)
-        step = ops.cast(x >= self.threshold, dtype)
+        step = ops.cast(x >= ops.cast(self.threshold, dtype), dtype)
         value = ops.where(sharp, step, self._smooth(x, sharpness, width))
         if training and self.surrogate_width > 0.0:
             blunt = ops.minimum(sharpness, 1.0 - self.surrogate_width)

@@ -42,10 +42,6 @@ _REACH = 64
 _TRIES = 64
 
 
-# Thresholds half-way between whole numbers are float64: numbers of halves below 2^53.
-_HALVES_BITS = 53
-
-
 _LARGEST_SUM = (1 << 51) - 1
 
 
@@ -102,7 +98,7 @@ class QuantizedNeurons:
         # Thresholds stay within what any input can bring, half a step beyond it.
         halves = np.abs(shifted.fires_from.astype(np.float64)) * 2.0 + 1.0
         halves = np.minimum(halves, 2.0 * np.maximum(shifted.positive, shifted.negative) + 3.0)
-        if (halves >= 2.0 ** min(self.arithmetic.threshold_bits or _HALVES_BITS, _HALVES_BITS)).any():
+        if (halves >= 2.0**self.arithmetic.half_bits).any():
             return
         self.exact = True
         self.factor = np.ldexp(1.0, -finest)
@@ -142,11 +138,8 @@ class QuantizedNeurons:
 
     def _largest_sum(self) -> int:
         """Return the largest sum that the target holds, and whose threshold it holds too."""
-        largest_sum = min(self.arithmetic.largest_sum, _LARGEST_SUM)
-        if self.arithmetic.threshold_bits is not None:
-            # A threshold may lie half a step beyond the largest sum.
-            largest_sum = min(largest_sum, (1 << (self.arithmetic.threshold_bits - 1)) - 2)
-        return largest_sum
+        # A threshold may lie half a step beyond the largest sum.
+        return min(self.arithmetic.largest_sum, _LARGEST_SUM, (1 << (self.arithmetic.half_bits - 1)) - 2)
 
     def _choose_rounded(self) -> None:
         arithmetic, largest_sum = self.arithmetic, self._largest_sum()

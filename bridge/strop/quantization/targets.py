@@ -7,31 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from strop.errors import BackendError, BackendMissingError, did_you_mean
-from strop.running.arithmetic import FLOAT32, FLOAT64, Arithmetic
+from strop.running.arithmetic import FLOAT32, FLOAT64, NEURON, SPINNAKER, Arithmetic
 from strop.running.registry import backend_names, get_backend
 
-SPINNAKER = Arithmetic(
-    "spinnaker",
-    weight_bits=16,
-    sum_bits=16,
-    sums="per sign",
-    saturating=True,
-    threshold_bits=31,
-    comparator=">=",
-    exponent=-14,
-    source=(
-        "sPyNNaker 7.4.1: 16-bit weights without sign and 16-bit ring buffers per sign (synapses.c, "
-        "population_vertex.py), shift 1; s16.15 potential, offset and threshold (neuron_model_lif_impl.h)"
-    ),
-)
-NEURON = Arithmetic(
-    "neuron",
-    weight_bits=None,
-    sum_bits=53,
-    comparator=">=",
-    resolution=2.0**-44,
-    source="float64 in the IF_curr_exp cell of PyNN 0.13 on NEURON; resolution: strop_backends.pynn",
-)
 LOIHI = Arithmetic(
     "loihi",
     weight_bits=8,

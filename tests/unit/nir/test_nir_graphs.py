@@ -185,6 +185,14 @@ def test_trained_graphs_come_back_equal_and_verify(shared: Path, model: str, enc
     assert all(layer.spikes > 0 for layer in report.backends["reference"].layers)
 
 
+def test_a_trained_network_in_nir_is_a_keras_model(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    for name in ("classifier", "convolution_2d_padded_before", "pool_overlapping_1d", "encoding_bitplane"):
+        write(golden_case(name).graph, tmp_path / f"{name}.nir")
+        graph = read(tmp_path / f"{name}.nir")
+        assert difference(strop.lower(strop.to_keras(graph)), graph) is None
+
+
 def test_read_outs_answer_the_same_behind_a_file(tmp_path: Path) -> None:
     seen = set()
     for seed in range(40):

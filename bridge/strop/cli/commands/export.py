@@ -13,8 +13,10 @@ from strop.cli.options import PATH, decision_option, encoding_options, limit_opt
 
 @click.command()
 @model_argument
-@click.option("--target", required=True, help="brian2, pynn, spinnaker, nengo or nir.")
-@click.option("--out", type=PATH, required=True, help="Folder to write; must not exist, or be empty.")
+@click.option("--target", required=True, help="brian2, pynn, spinnaker, nengo, nir or keras.")
+@click.option(
+    "--out", type=PATH, required=True, help="Folder to write; must not exist, or be empty. keras: a .keras file."
+)
 @click.option("--data", type=PATH, help="Frames to include, with the expected spikes.")
 @click.option("--no-quantize", is_flag=True, help="spinnaker: keep weights that are no whole numbers of its grid.")
 @limit_option
@@ -31,11 +33,15 @@ def export(
     planes: dict[str, Any],
     decision: str,
 ) -> int:
-    """Write a folder that runs where strop is not installed."""
+    """Write a folder that runs where strop is not installed, or the graph as a Keras model."""
     from strop.cli.npz import read_data
     from strop.export.folders import export as run
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
+    if target == "keras":
+        from strop.cli.noise import import_keras_quietly
+
+        import_keras_quietly()
     graph = graph_of(open_model(model), encoding, planes, decision)
     click.echo(f"written: {run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize)}")
     return 0

@@ -17,6 +17,12 @@ from strop.cli.results import write_json
 @json_option
 @encoding_options
 @decision_option
+@click.option(
+    "--graph",
+    "picture",
+    type=PATH,
+    help="Draw populations, depth and skip connections to a .svg, .png or .pdf file (needs the extra plot).",
+)
 @click.option("--target", help="Report how faithfully this backend runs each population.")
 @click.option(
     "--data",
@@ -31,6 +37,7 @@ def inspect(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    picture: Path | None,
     target: str | None,
     data: Path | None,
     limit: int | None,
@@ -38,6 +45,7 @@ def inspect(
     """Show the graph and the costs of a model: populations, neurons, synapses, memory, operations; or the refusal."""
     from strop.cli.npz import read_data
     from strop.costs.inspection import inspect as run
+    from strop.graph import Graph
 
     frames = None if data is None else read_data(data, limit)[0]
     opened = open_model(model)
@@ -45,6 +53,13 @@ def inspect(
     check_decision(opened, decision)
     inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes)
     inspection.model = str(model)
+    if picture is not None:
+        graph = opened
+        if not isinstance(opened, Graph):
+            from strop.lowering import lower
+
+            graph = lower(opened, encoding, decision=decision, **planes)
+        graph.plot(picture)
     write_json(json_file, inspection.to_dict())
     click.echo(str(inspection))
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from strop.cli.arguments import check_decision, check_planes, chosen_backends, open_model
+from strop.cli.arguments import check_decision, check_planes, chosen_backends, explain_call, open_model
 from strop.cli.options import (
     data_option,
     decision_option,
@@ -56,6 +56,7 @@ def verify(
     # Of all that are installed, those that cannot run this graph are left out, and the report says so.
     report = run(opened, frames, labels, backends=None if backends is None else chosen, **options)
     report.model = str(model)
+    report.call = explain_call(model, data, encoding, planes, decision)
     write_json(json_file, report.to_dict())
     if report_folder is not None:
         write_report(report, report_folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -41,6 +42,7 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     if activation in (keras.activations.log_softmax, keras.ops.log_softmax):
         return softmax("log_softmax", signal, -1)
     if isinstance(activation, keras.layers.Layer):
+        signal = replace(signal, wide=signal.wide and layer.compute_dtype == "float64")
         return handler_for(activation)(activation, context, signal)
     declared = declared_threshold(activation)
     if declared is not None:
