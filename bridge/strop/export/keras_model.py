@@ -20,8 +20,8 @@ from strop.errors import BackendMissingError, DataError, StropError
 from strop.graph import Graph, Input, Population, Projection, Readout, difference, stages_of
 from strop.graph.rounding.evaluation import Evaluation, Operators
 from strop.graph.rounding.formats import FLOAT32
-from strop.graph.rounding.grids import weights_of
 from strop.graph.rounding.stages import as_summed, largest_signals
+from strop.graph.stage_weights import stage_weights
 from strop.running.model_argument import ModelOrGraph, as_graph
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def exact_in_float32(graph: Graph) -> frozenset[str]:
     for population in graph.populations:
         incoming = graph.incoming(population.name)
         held = [population.threshold, population.bias]
-        held += [weights_of(stage) for p in incoming for stage in stages_of(p.operator)]
+        held += [stage_weights(stage) for p in incoming for stage in stages_of(p.operator)]
         if (
             not any(p.source in analogue for p in incoming)
             and all(FLOAT32.holds(values).all() for values in held)
