@@ -31,6 +31,7 @@ from strop.verification.verify import verify
 
 if TYPE_CHECKING:
     from strop.costs.inspection import inspect
+    from strop.export.keras_model import to_keras
     from strop.lowering import lower
     from strop.quantization.certify import certify
     from strop.quantization.quantize import quantize
@@ -53,6 +54,7 @@ __all__ = [
     "lower",
     "quantize",
     "simulate",
+    "to_keras",
     "verify",
 ]
 
@@ -63,6 +65,7 @@ _LAZY = {
     "load_model": "strop.reader",
     "lower": "strop.lowering",
     "quantize": "strop.quantization.quantize",
+    "to_keras": "strop.export.keras_model",
 }
 _ROOMS = ("display", "keras")
 

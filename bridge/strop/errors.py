@@ -22,7 +22,15 @@ class GraphError(StropError, ValueError):
 
 
 class UnsupportedLayerError(StropError):
-    """A layer of the model cannot be carried over exactly; names the layer, the reason and the way out."""
+    """A layer of the model cannot be carried over exactly; names the layer, the reason and the way out.
+
+    Attributes
+    ----------
+    refused : tuple of str
+        All that is refused for what it is, a sentence each, where the reader looked further than the first.
+    """
+
+    refused: tuple[str, ...] = ()
 
 
 class NotSharpenedError(StropError):

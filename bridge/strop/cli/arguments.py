@@ -10,14 +10,14 @@ from strop.errors import DataError
 from strop.graph import Graph
 
 
-def open_model(path: Path) -> Any:
-    """Return the Keras model or the graph at `path`."""
+def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
+    """Return the Keras model or the graph at `path`; `reading` holds options of a graph format's reader."""
     from strop.errors import ModelFileError
     from strop.graph.readers import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")
-    graph = read_graph(path)
+    graph = read_graph(path, **(reading or {}))
     if graph is not None:
         return graph
     from strop.cli.noise import import_keras_quietly, quiet_stderr

@@ -45,7 +45,10 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
     )
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
+from strop.keras.conversion.convert import from_relu
 from strop.keras.decoder import SoftmaxDecode, key_generator
+from strop.keras.graph_parts import FirstOf, InputEncoding, SpikeReadout, SpikingThreshold
+from strop.keras.linear_map import LinearMap
 from strop.keras.sharpening.adaptive import AdaptiveSharpener
 from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpening.logger import SharpeningLogger
@@ -74,7 +77,10 @@ __all__ = [
     "LEGACY_OBJECTS",
     "AdaptiveSharpener",
     "AutoSharpener",
+    "FirstOf",
     "Heaviside",
+    "InputEncoding",
+    "LinearMap",
     "NeuronReport",
     "ScheduledSharpener",
     "Sharpener",
@@ -82,12 +88,15 @@ __all__ = [
     "SimpleSharpener",
     "SoftmaxDecode",
     "Softmax_Decode",
+    "SpikeReadout",
     "SpikingActivation",
     "SpikingBReLU",
     "SpikingSigmoid",
+    "SpikingThreshold",
     "Spiking_BRelu",
     "Spiking_Sigmoid",
     "declare_threshold",
+    "from_relu",
     "get_sharpness",
     "key_generator",
     "neuron_report",

@@ -48,6 +48,9 @@ class Arithmetic:
         The grid is `2^exponent` for all neurons, None where it is free.
     resolution : float
         Differences smaller than this, relative to the size of what is compared, are not seen.
+    signs : bool
+        Whether weights are signs, -1 and 1: where there is a synapse, none is rounded to 0. A matter of rounding alone,
+        so it does not stand in certificates.
     digits : int or None
         Binary digits of the numbers, where the target computes in floating point: bias and weights are added up in one
         number of so many digits, and thresholds have no more. None for whole numbers and fixed point.
@@ -71,6 +74,7 @@ class Arithmetic:
     scale: str = "neuron"
     exponent: int | None = None
     resolution: float = 0.0
+    signs: bool = False
     digits: int | None = None
     exponents: tuple[int, int] | None = None
     lift: float | None = None

@@ -131,7 +131,7 @@ class Verification:
         """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
         assert self.keras is not None
         begin = time.perf_counter()
-        spikes, outputs = probe.run(keras_frames(self.graph, own))
+        spikes, outputs = probe.run(keras_frames(self.graph, own, probe.lowering.encoded))
         self.keras.seconds += time.perf_counter() - begin
         found = self._compare(KERAS, spikes, oracle, signals, near)
         if self.frames == 0:
