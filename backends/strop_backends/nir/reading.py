@@ -30,6 +30,7 @@ from strop.graph import (
     Readout,
     Select,
 )
+from strop.graph.files.hdf5 import DamagedHDF5Error, as_hdf5, is_hdf5, read_tree
 from strop_backends.nir.emit import Place, image, natural
 from strop_backends.nir.linear import through_node
 from strop_backends.nir.restore import described
@@ -68,8 +69,15 @@ def _open(path: str | os.PathLike[str]) -> Any:
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist; give a NIR file, as written by nir.write")
     try:
+        content = read_tree(path)
+    except DamagedHDF5Error as error:
+        kind = "is damaged or cut short" if is_hdf5(path) else "is no HDF5 file"
+        raise ModelFileError(
+            f"{path} is no NIR graph that nir {_nir_version()} can read: it {kind}: {error.reason}"
+        ) from error
+    try:
         # The type check of nir 1.0.8 refuses valid graphs (grouped convolutions); shapes are checked below.
-        graph = nir.read(path, type_check=False)
+        graph = nir.read(as_hdf5(content), type_check=False)
     except Exception as error:
         # What nir raises depends on what is wrong: OSError, KeyError, ValueError, TypeError, AssertionError.
         reason = " ".join(str(error).split()) or type(error).__name__

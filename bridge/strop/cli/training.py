@@ -28,7 +28,7 @@ def _bar(progress: Progress) -> Any:
 
 
 def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
-    import numpy as np
+    from strop.graph.files.archive import open_npz
 
     path = data or Path.home() / ".keras" / "datasets" / "mnist.npz"
     if not path.is_file():
@@ -36,9 +36,9 @@ def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
             f"MNIST was not found at {path}: give the file with --data (Keras's mnist.npz), or put it where Keras looks"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [np.asarray(file[name]) for name in ("x_train", "y_train", "x_test", "y_test")]
-    except (KeyError, ValueError, OSError, EOFError) as error:
+        with open_npz(path) as file:
+            arrays = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    except DataError as error:
         raise DataError(f"{path} is no MNIST file with x_train, y_train, x_test, y_test: {error}") from error
     x_train, y_train, x_test, y_test = arrays
     return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
