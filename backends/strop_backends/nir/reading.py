@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import nir
 import numpy as np
 
-from strop.errors import GraphError, ModelFileError, UnsupportedLayerError
+from strop.errors import GraphError, ModelFileError, StropError, UnsupportedLayerError
 from strop.graph import (
     Composed,
     Graph,
@@ -38,6 +38,8 @@ from strop_backends.nir.signals import FloatArray, Signal, channels_last, sum_is
 from strop_backends.nir.writing import graph_hint
 
 _T = TypeVar("_T")
+# Values of a frame: an index is made for each, and a file of a few bytes can declare any shape.
+_LARGEST_INPUT = 1 << 26
 
 
 def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph:
@@ -60,8 +62,16 @@ def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph
     UnsupportedLayerError
         If a node does not belong to a feed-forward network of thresholds; names the node and the reason.
     """
-    graph = source if isinstance(source, nir.NIRGraph) else _open(source)
-    return _Reader(graph, dt, encoding).finish()
+    if isinstance(source, nir.NIRGraph):
+        return _Reader(source, dt, encoding).finish()
+    graph = _open(source)
+    try:
+        return _Reader(graph, dt, encoding).finish()
+    except StropError:
+        raise
+    except Exception as error:  # values of nodes and of metadata can be damaged in more ways than checks foresee
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFileError(f"{source} holds no valid NIR graph: {reason[:300]}; save it again") from error
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -199,6 +209,8 @@ class _Reader:
 
     def _input(self, name: str, node: Any, where: str) -> Signal:
         extents = tuple(int(n) for n in np.asarray(node.input_type["input"]).reshape(-1))
+        if any(n <= 0 for n in extents) or math.prod(extents) > _LARGEST_INPUT:
+            raise UnsupportedLayerError(f"{where} has the shape {extents}, which is none of a frame")
         about = graph_hint(node.metadata)
         made = None
         if about:

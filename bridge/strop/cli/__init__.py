@@ -14,6 +14,9 @@ import click
 from strop.errors import StropError
 
 
+_LONGEST_LINE = 2000
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     from strop.cli.app import app
@@ -46,4 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _say(message: str) -> None:
-    print(f"strop: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # A damaged file can put a text of any length into a message.
+    line = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    print(f"strop: {line}", file=sys.stderr)

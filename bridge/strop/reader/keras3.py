@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from strop.errors import ModelFileError, StropError
-from strop.graph.files.archive import DAMAGED, RefusedArchiveError, check_archive
+from strop.graph.files.archive import RefusedArchiveError, check_archive
 from strop.graph.files.hdf5 import Array, DamagedHDF5Error, Group, as_hdf5, read_tree
 from strop.reader.build import limited_weights
 from strop.reader.classes import KnownObjects
@@ -76,7 +76,9 @@ def read_zip(path: Path, known: KnownObjects) -> Any:
             texts = {name: archive.read(name) for name in (_CONFIG, _METADATA)}
     except RefusedArchiveError as error:
         raise ModelFileError(f"{path} is refused: {error}; save the model again") from error
-    except DAMAGED as error:
+    except StropError:
+        raise
+    except Exception as error:  # zipfile, zlib, struct: each has errors of its own
         raise ModelFileError(
             f"{path} is a zip file, but damaged or cut short: {brief(error)}; save or copy it again"
         ) from error

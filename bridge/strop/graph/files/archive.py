@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,28 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import DataError
+from strop.errors import DataError, StropError
 from strop.graph.capacity import as_size, require_memory
 
 # What a zip file may unpack to: this, or so many times its own size.
 _ROOM, _FACTOR = 256 << 20, 200
 _MOST_MEMBERS = 10_000
-# What the zip, zlib and NumPy modules raise where a file is damaged.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-    ValueError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-    SyntaxError,
-    TypeError,
-)
 
 
 class RefusedArchiveError(Exception):
@@ -129,8 +111,8 @@ def open_npz(path: str | os.PathLike[str]) -> Iterator[Npz]:
                 yield Npz(archive, str(path))
     except RefusedArchiveError as error:
         raise DataError(f"data file {path} is refused: {error}") from error
-    except DAMAGED as error:
-        if isinstance(error, DataError):
-            raise
+    except StropError:
+        raise
+    except Exception as error:  # zipfile, zlib, tokenize, struct, NumPy: each has errors of its own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"data file {path} cannot be read as .npz: {reason}") from error

@@ -202,7 +202,7 @@ def answer(request: dict[str, Any], out: Any) -> None:
     import numpy as np
 
     limit(1 << 30, request["seconds"])
-    reader = Reader(request["leave_out"], request["most"])
+    reader, begun = Reader(request["leave_out"], request["most"]), False
     try:
         with opened(request["path"], request["member"], request["most"]) as file:
             if request["root_only"]:
@@ -210,18 +210,22 @@ def answer(request: dict[str, Any], out: Any) -> None:
                 return
             described = reader.group(file)
             send(out, described)
+            begun = True
             for dataset in reader.arrays:
                 limit((1 << 30) + 3 * _declared(dataset.id))
-                values = np.ascontiguousarray(dataset[()])
+                values = np.asarray(dataset[()], dtype=dataset.dtype, order="C").reshape(dataset.shape)
+                out.write(b"+")
                 out.write(values.reshape(-1).view(np.uint8).data if values.size else b"")
-    except Refused as error:
-        send(out, {"refused": str(error)})
-    except MemoryError:
-        send(out, {"damaged": "reading it takes more memory than a file of this size should"})
-    except RecursionError:
-        send(out, {"refused": "it nests too deep"})
     except Exception as error:  # h5py raises errors of many types
-        send(out, {"damaged": " ".join(str(error).split()) or type(error).__name__})
+        if begun:
+            out.write(b"-")
+        send(out, {"refused": str(error)} if isinstance(error, Refused) else {"damaged": _reason(error)})
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "reading it takes more memory than a file of this size should"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def send(out: Any, document: dict[str, Any]) -> None:
@@ -247,6 +251,8 @@ def main() -> None:
 
     # Nothing may lie in a buffer when the process forks.
     source, out = io.FileIO(0), sys.stdout.buffer
+    out.write(b"+")  # ready
+    out.flush()
     while (request := received(source)) is not None:
         if not hasattr(os, "fork"):
             answer(request, out)

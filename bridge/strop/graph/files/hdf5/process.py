@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -31,7 +32,8 @@ _SCRIPT = Path(__file__).with_name("child.py")
 # What arrays may take when they are unpacked: this, or so many times the size of the file.
 _ROOM, _FACTOR = 256 << 20, 200
 # Time of the CPU in the other process, and time to wait for it, in seconds, and more for so many bytes per second.
-_CPU, _PATIENCE, _BYTES_PER_SECOND = 15, 60, 5_000_000
+_CPU, _PATIENCE, _BYTES_PER_SECOND = 2, 10, 5_000_000
+_START_PATIENCE = 60
 _LONGEST_DESCRIPTION = 1 << 29
 _LONGEST_REASON = 300
 _NUMBERS = re.compile(r"[<>|=]?[biufcV]\d{1,2}")
@@ -106,10 +108,11 @@ def _asked(path: str | os.PathLike[str], source: str, request: dict[str, Any]) -
     except OSError as error:
         raise ModelFileError(f"{source} cannot be read: {error.strerror or error}") from error
     most = max(_ROOM, _FACTOR * size)
-    extra = size // _BYTES_PER_SECOND
-    request |= {"path": str(path), "most": most, "seconds": _CPU + extra}
-    with _PROCESS.exchange(request, _PATIENCE + extra, source) as answers:
-        described = json.loads(_exactly(answers, _length(answers)))
+    # The attributes of the root take no longer where there is much else.
+    share, extra = (2, 0) if request["root_only"] else (1, size // _BYTES_PER_SECOND)
+    request |= {"path": str(path), "most": most, "seconds": _CPU // share + extra}
+    with _PROCESS.exchange(request, _PATIENCE / share + extra, source) as answers:
+        described = _described(answers)
         whole = "children" in described
         found = _Builder(answers, source, most).group("/", described) if whole else Group("/")
     if "damaged" in described:
@@ -158,6 +161,8 @@ class _Builder:
         group.children[key] = Array(path, np.zeros(0), {}, filters)  # its place in the order
 
         def fetch() -> None:
+            if _exactly(self.answers, 1) != b"+":
+                raise DamagedHDF5Error(self.source, f"{path}: {_described(self.answers).get('damaged')}")
             values: npt.NDArray[Any] = np.empty(shape, kind)
             _fill(self.answers, values)
             # Nobody else holds it: who takes it need not copy what cannot be changed.
@@ -193,11 +198,12 @@ def _texts(described: dict[str, Any]) -> npt.NDArray[Any]:
     return array.reshape(described["shape"])
 
 
-def _length(answers: IO[bytes]) -> int:
+def _described(answers: IO[bytes]) -> dict[str, Any]:
     length = int.from_bytes(_exactly(answers, 8), "little")
     if length > _LONGEST_DESCRIPTION:
         raise EOFError
-    return length
+    described: dict[str, Any] = json.loads(_exactly(answers, length))
+    return described
 
 
 def _exactly(answers: IO[bytes], count: int) -> bytes:
@@ -218,6 +224,28 @@ def _fill(answers: IO[bytes], values: npt.NDArray[Any]) -> None:
         room = room[count:]
 
 
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its fork that reads a file."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(OSError):
+        process.kill()
+
+
+def _killed_after(seconds: float, process: subprocess.Popen[bytes], late: threading.Event) -> threading.Timer:
+    """Start a timer that kills a process, and sets `late` before."""
+
+    def kill() -> None:
+        late.set()
+        _kill(process)
+
+    watch = threading.Timer(seconds, kill)
+    watch.daemon = True
+    watch.start()
+    return watch
+
+
 class _Process:
     """The other process, started when it is needed; one file at a time."""
 
@@ -232,16 +260,8 @@ class _Process:
             process = self._running(source)
             assert process.stdin is not None
             assert process.stdout is not None
-            late = threading.Event()
-
-            def kill() -> None:
-                late.set()
-                process.kill()
-
-            watch = threading.Timer(patience, kill)
-            watch.daemon = True
-            watch.start()
-            well = False
+            late, well = threading.Event(), False
+            watch = _killed_after(patience, process, late)
             try:
                 text = json.dumps(request).encode()
                 process.stdin.write(len(text).to_bytes(8, "little") + text)
@@ -276,16 +296,26 @@ class _Process:
             )
         except OSError as error:
             raise ModelFileError(f"{source} is read by a Python of its own, which does not start: {error}") from error
+        # It is slow to start where the machine is busy; that is no fault of the file.
+        watch = _killed_after(_START_PATIENCE, self.process, threading.Event())
+        try:
+            assert self.process.stdout is not None
+            _exactly(self.process.stdout, 1)
+        except EOFError as error:
+            self.end()
+            raise ModelFileError(
+                f"{source} is read by a Python of its own ({sys.executable}), which cannot import h5py"
+            ) from error
+        finally:
+            watch.cancel()
         return self.process
 
     def _reason(self, late: bool, patience: float) -> str:
         process = self.process
         code = None if process is None else self._code(process)
         if late:
-            return f"the HDF5 library was not done with it after {patience:g} s"
+            return f"the HDF5 library is not done with it after {patience:g} s"
         if code is not None and code > 128:
-            import signal
-
             with suppress(ValueError):
                 name = signal.Signals(code - 128).name
                 if name in ("SIGXCPU", "SIGKILL"):
@@ -304,7 +334,7 @@ class _Process:
         process, self.process = self.process, None
         if process is None:
             return
-        process.kill()
+        _kill(process)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):
