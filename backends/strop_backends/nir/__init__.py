@@ -33,8 +33,6 @@ def write(
     dt: float = 1.0,
 ) -> None:
     """Write a graph as a NIR file; see `strop_backends.nir.writing.to_nir`."""
-    import nir
+    from strop_backends.nir.writing import to_nir, write_file
 
-    from strop_backends.nir.writing import to_nir
-
-    nir.write(os.fspath(path), to_nir(graph, precision, delays, dt))
+    write_file(path, to_nir(graph, precision, delays, dt))

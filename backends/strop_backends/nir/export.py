@@ -17,7 +17,7 @@ from strop.graph import Graph
 from strop.running.encode import FrameDict, encode
 from strop.running.oracle import evaluate
 from strop_backends.nir.emit import natural
-from strop_backends.nir.writing import graph_hint, to_nir
+from strop_backends.nir.writing import graph_hint, to_nir, write_file
 
 _TEMPLATE = Path(__file__).parent / "templates" / "run.py"
 
@@ -55,7 +55,7 @@ def write_nir(
     if unknown:
         raise BackendError(f"the target 'nir' does not know the option(s) {', '.join(unknown)}")
     written = to_nir(graph, **options)
-    nir.write(str(out / "network.nir"), written)
+    write_file(out / "network.nir", written)
     write_script(out, _TEMPLATE)
     if frames is not None:
         np.savez_compressed(out / "frames.npz", **_frames(graph, written, frames, labels))  # type: ignore[arg-type]

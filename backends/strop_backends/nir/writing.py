@@ -8,8 +8,11 @@ projection gets a `Delay` of its steps, and population P answers at `depth(P)` s
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import nir
@@ -18,10 +21,19 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Readout
+from strop.graph.files.atomic import write_bytes
 from strop_backends.nir.emit import Place, describe, emit, hint, image, is_flat, is_image, natural
 
 PRECISIONS = ("float64", "float32")
 DELAYS = ("auto", "always", "never")
+
+
+def write_file(path: str | os.PathLike[str], graph: Any) -> None:
+    """Write a `nir.NIRGraph` to a file, whole or not at all."""
+    # In memory: HDF5 1.14 crashes the process where a disk is full.
+    made = io.BytesIO()
+    nir.write(made, graph)
+    write_bytes(Path(path), made.getbuffer())
 
 
 def to_nir(graph: Graph, precision: str = "float64", delays: str = "auto", dt: float = 1.0) -> Any:

@@ -54,12 +54,11 @@ def train_and_save(
     report_folder: Path | None = None,
 ) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
-    from strop.graph.files.atomic import write_atomically
+    from strop.graph.files.atomic import check_writable, write_atomically
 
     if out.suffix != ".keras":
         raise DataError(f"--out must end in .keras, got {out}")
-    if not out.parent.is_dir():
-        raise DataError(f"cannot write {out}: the folder {out.parent} does not exist")
+    check_writable(out)
     arrays = _mnist(data) if dataset == "mnist" else ()
     import_keras_quietly()
     import keras

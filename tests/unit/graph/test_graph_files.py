@@ -389,7 +389,7 @@ def test_failed_write_leaves_the_old_file_and_no_litter(saved: Path, monkeypatch
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="there is no folder"):
+    with pytest.raises(ModelFileError, match="does not exist; make it first"):
         random_graph(1).save(tmp_path / "no" / "net.strop")
 
 

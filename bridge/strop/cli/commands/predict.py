@@ -32,10 +32,11 @@ def predict(
 ) -> int:
     """Run frames through a backend and write the spikes of every population and the decoded outputs."""
     from strop.cli.npz import read_data
-    from strop.graph.files.atomic import write_npz
+    from strop.graph.files.atomic import check_writable, write_npz
     from strop.running.registry import get_backend
     from strop.running.simulate import simulate
 
+    check_writable(out)
     get_backend(backend)
     frames, labels = read_data(data, limit)
     graph = graph_of(open_model(model), encoding, planes, decision)

@@ -39,13 +39,13 @@ def quantize(
     """Write a graph in whole numbers that fits the target's arithmetic, whatever its input."""
     from strop.cli.npz import read_data
     from strop.errors import DataError
+    from strop.graph.files.atomic import check_writable
     from strop.quantization.quantize import quantize_report
     from strop.quantization.table import render_quantization
 
     if out.suffix != ".strop":
         raise DataError(f"--out {out}: a quantised graph is written as a .strop file")
-    if not out.parent.is_dir():
-        raise DataError(f"--out {out}: the folder {out.parent} does not exist")
+    check_writable(out)
     frames, labels = (None, None) if data is None else read_data(data, limit)
     graph = graph_of(open_model(model), encoding, planes, decision)
     result = quantize_report(graph, target, weight_bits, frames, labels)
