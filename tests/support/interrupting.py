@@ -64,13 +64,13 @@ def interrupt(words: list[str], folder: Path, after: float, number: signal.Signa
     return Interrupted(process.returncode, error, names, CODES[number], finished, after)
 
 
-def moments(seconds: float, count: int, seed: int) -> list[tuple[float, signal.Signals]]:
-    """Return random moments of a run of so many seconds, and a signal for each.
+def moments(start: float, end: float, count: int, seed: int) -> list[tuple[float, signal.Signals]]:
+    """Return random moments between two, in seconds, and a signal for each.
 
-    The first 50 ms are Python's own start, where nothing of strop's is there yet.
+    While Python itself starts, before anything of strop's is there, an interrupt ends it as it ends any script.
     """
     rng = random.Random(seed)
-    return [(rng.uniform(0.05, seconds), rng.choice([signal.SIGINT, signal.SIGTERM])) for _ in range(count)]
+    return [(rng.uniform(start, end), rng.choice([signal.SIGINT, signal.SIGTERM])) for _ in range(count)]
 
 
 def _command(words: list[str]) -> list[str]:
