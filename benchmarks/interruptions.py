@@ -51,12 +51,11 @@ def main() -> int:
         data, out = Path(name) / "data", Path(name) / "out"
         data.mkdir()
         known = commands(data)
-        start = duration(["--version"], data)[0]
         for command in (arguments.commands or ",".join(known)).split(","):
             out.mkdir()
             seconds, outputs = duration(known[command], out)
             codes = []
-            for after, number in moments(start, seconds, arguments.count, arguments.seed):
+            for after, number in moments(seconds, arguments.count, arguments.seed):
                 shutil.rmtree(out)
                 out.mkdir()
                 result = interrupt(known[command], out, after, number)

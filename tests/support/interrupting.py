@@ -42,18 +42,17 @@ class Interrupted:
 
 
 def duration(words: list[str], folder: Path) -> tuple[float, set[str]]:
-    """Run a command to its end; return the seconds that it takes, and the names that it writes."""
+    """Run a command to its end; return the seconds that it takes once it has begun, and the names that it writes."""
+    process = _started(words, folder)
     begin = time.perf_counter()
-    run = subprocess.run(_command(words), capture_output=True, text=True, cwd=folder, check=False)
-    assert run.returncode in (0, 1), run.stderr
+    _, error = process.communicate()
+    assert process.returncode in (0, 1), error
     return time.perf_counter() - begin, set(os.listdir(folder))
 
 
 def interrupt(words: list[str], folder: Path, after: float, number: signal.Signals) -> Interrupted:
-    """Run a command in an empty folder, and send it a signal so many seconds after it has started."""
-    process = subprocess.Popen(
-        _command(words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder
-    )
+    """Run a command in an empty folder, and send it a signal so many seconds after it has begun."""
+    process = _started(words, folder)
     time.sleep(after)
     finished = process.poll() is not None
     process.send_signal(number)
@@ -64,14 +63,21 @@ def interrupt(words: list[str], folder: Path, after: float, number: signal.Signa
     return Interrupted(process.returncode, error, names, CODES[number], finished, after)
 
 
-def moments(start: float, end: float, count: int, seed: int) -> list[tuple[float, signal.Signals]]:
-    """Return random moments between two, in seconds, and a signal for each.
+def _started(words: list[str], folder: Path) -> subprocess.Popen[str]:
+    """Start a command, and wait until it has taken charge of signals: before, Python itself starts."""
+    command = [sys.executable, "-m", "strop", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder)
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None and status.exists():
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return process
+        time.sleep(0.005)
+    time.sleep(0 if process.poll() is not None else 3)  # no /proc: macOS
+    return process
 
-    While Python itself starts, before anything of strop's is there, an interrupt ends it as it ends any script.
-    """
+
+def moments(seconds: float, count: int, seed: int) -> list[tuple[float, signal.Signals]]:
+    """Return random moments of a run of so many seconds, and a signal for each."""
     rng = random.Random(seed)
-    return [(rng.uniform(start, end), rng.choice([signal.SIGINT, signal.SIGTERM])) for _ in range(count)]
-
-
-def _command(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "strop", *words]
+    return [(rng.uniform(0, seconds), rng.choice([signal.SIGINT, signal.SIGTERM])) for _ in range(count)]
