@@ -236,8 +236,8 @@ def _low() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def fuzz(formats: list[str], count: int, seed: int, keep: Path | None) -> int:
-    """Open `count` damaged files of each format; return how many findings there were."""
+def fuzz(formats: list[str], numbers: range, seed: int, keep: Path | None) -> int:
+    """Open the damaged files of these numbers of each format; return how many findings there were."""
     findings = 0
     worker = Worker()
     with tempfile.TemporaryDirectory() as name:
@@ -246,7 +246,7 @@ def fuzz(formats: list[str], count: int, seed: int, keep: Path | None) -> int:
         for kind in formats:
             tally: Counter[str] = Counter()
             begin = time.perf_counter()
-            for number in range(count):
+            for number in numbers:
                 good = seeds[kind][number % len(seeds[kind])]
                 draw = random.Random(f"{kind} {seed} {number}").getrandbits(60)
                 out = folder / f"damaged{SUFFIX[kind]}"
@@ -263,7 +263,7 @@ def fuzz(formats: list[str], count: int, seed: int, keep: Path | None) -> int:
                         (shutil.copytree if out.is_dir() else shutil.copyfile)(out, target)
                 shutil.rmtree(out) if out.is_dir() else out.unlink()
             spent = time.perf_counter() - begin
-            print(f"{kind}: {count} files in {spent:.0f} s: {dict(tally)}", flush=True)
+            print(f"{kind}: {len(numbers)} files in {spent:.0f} s: {dict(tally)}", flush=True)
     return findings
 
 
@@ -271,6 +271,7 @@ def main() -> int:
     """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="damaged files of each format")
+    parser.add_argument("--first", type=int, default=0, help="number of the first, to make one finding again")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--formats", default=",".join(SUFFIX), help="comma-separated")
     parser.add_argument("--keep", type=Path, help="folder for the files that were found")
@@ -279,7 +280,8 @@ def main() -> int:
     if arguments.work:
         work()
         return 0
-    return 1 if fuzz(arguments.formats.split(","), arguments.count, arguments.seed, arguments.keep) else 0
+    numbers = range(arguments.first, arguments.first + arguments.count)
+    return 1 if fuzz(arguments.formats.split(","), numbers, arguments.seed, arguments.keep) else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 _DRAFTS: set[Path] = set()
+_OWNERS: set[int] = set()
 # Whoever makes or renames a draft holds it, and so does the thread that removes them, to the end.
 LOCK = threading.RLock()
 _SAID = {2: "interrupted", 15: "terminated"}  # SIGINT, SIGTERM
@@ -40,6 +41,11 @@ def is_command_line() -> bool:
     return name in ("strop", "strop.exe")
 
 
+def takes_signals() -> bool:
+    """Tell whether `end_on_signals` was called in this process."""
+    return os.getpid() in _OWNERS
+
+
 def end_on_signals() -> None:
     """Start the thread that ends the process on SIGINT and SIGTERM; where the system has pipes for signals."""
     if os.name == "nt":
@@ -47,6 +53,7 @@ def end_on_signals() -> None:
     import signal
 
     owner = os.getpid()
+    _OWNERS.add(owner)
 
     def left_to_the_thread(number: int, frame: object) -> None:
         if os.getpid() != owner:  # a fork has no such thread

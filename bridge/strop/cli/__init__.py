@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from strop.errors import StropError
-from strop.interruption import LOCK, is_command_line
+from strop.interruption import LOCK, takes_signals
 
 _LONGEST_LINE = 2000
 
@@ -57,7 +57,7 @@ def _leave(code: int) -> NoReturn:
     While Python takes itself apart, which TensorFlow and the simulators make last for seconds, it has given signals
     back to the system: an interrupt would end it with another exit code, and destructors may print what they like.
     """
-    if not is_command_line():
+    if not takes_signals():
         sys.exit(code)
     with LOCK:
         pass

@@ -27,7 +27,7 @@ def open_model(path: Path) -> Any:
         return load_model(path)
 
 
-def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -> Graph:
+def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str, frames: Any = None) -> Graph:
     """Return a saved graph, or the graph of a Keras model under these options."""
     check_planes(model, planes)
     if isinstance(model, Graph):
@@ -35,7 +35,7 @@ def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -
         return model
     from strop.lowering import lower
 
-    return lower(model, encoding, decision=decision, **planes)
+    return lower(model, encoding, decision=decision, frames=frames, **planes)
 
 
 def check_planes(model: Any, planes: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already and is no empty folder; nothing was written")
     writer = get_target(target)
-    graph = as_graph(graph, "strop.export")
+    graph = as_graph(graph, "strop.export", frames)
     if frames is None and labels is not None:
         raise DataError("labels were given without frames")
     account = ""

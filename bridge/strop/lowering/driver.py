@@ -57,7 +57,10 @@ def trace_model(
             "rebuild it as a Sequential or functional model"
         )
     if not model.built:
-        raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
+        raise UnsupportedLayerError(
+            f"model {model.name!r} was never built, and no frames say for which shape: call model.build(), give it an "
+            "Input, or give frames"
+        )
     fields = whole_numbers(model, encoding, _planes(model, encoding, planes))
     outputs = walk(model, [_input(context, tensor, encoding, fields) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):

@@ -134,3 +134,4 @@ def _require_keras() -> None:
         raise BackendMissingError(
             f"reading a model needs Keras 3, found {keras.__version__}: pip install 'strop[keras]'"
         )
+    import strop.keras  # noqa: F401  # registers strop's own layers, under the names that files have

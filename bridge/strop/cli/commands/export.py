@@ -36,6 +36,6 @@ def export(
     from strop.export.folders import export as run
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
-    graph = graph_of(open_model(model), encoding, planes, decision)
+    graph = graph_of(open_model(model), encoding, planes, decision, frames)
     click.echo(f"written: {run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize)}")
     return 0

@@ -39,7 +39,7 @@ def predict(
     check_writable(out)
     get_backend(backend)
     frames, labels = read_data(data, limit)
-    graph = graph_of(open_model(model), encoding, planes, decision)
+    graph = graph_of(open_model(model), encoding, planes, decision, frames)
     result = simulate(graph, frames, backend)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]

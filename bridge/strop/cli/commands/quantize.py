@@ -47,7 +47,7 @@ def quantize(
         raise DataError(f"--out {out}: a quantised graph is written as a .strop file")
     check_writable(out)
     frames, labels = (None, None) if data is None else read_data(data, limit)
-    graph = graph_of(open_model(model), encoding, planes, decision)
+    graph = graph_of(open_model(model), encoding, planes, decision, frames)
     result = quantize_report(graph, target, weight_bits, frames, labels)
     result.graph.save(out)
     write_json(json_file, {"model": str(model), **result.to_dict()})
