@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,5 +38,12 @@ def export(
 
     frames, labels = (None, None) if data is None else read_data(data, limit)
     graph = graph_of(open_model(model), encoding, planes, decision, frames)
-    click.echo(f"written: {run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize)}")
+    folder = run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize)
+    click.echo(f"written: {folder}")
+    if (folder / "run.py").is_file():
+        click.echo(f"run it: python {shlex.quote(str(folder / 'run.py'))}{_ARGUMENT.get(target, '')}")
     return 0
+
+
+# What the script of a target must be told: the simulator.
+_ARGUMENT = {"pynn": " nest   (or: brian2, spiNNaker)", "spinnaker": " spiNNaker   (or without a board: --virtual)"}
