@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from strop.reader.coverage import FORMATS, OTHER_ROWS, Row, layer_rows
-from strop.reader.operations import counterparts
+from strop.reader.stored_operations import counterparts
 
 PAGE = Path(__file__).parent / "model-files.md"
 

@@ -7,7 +7,7 @@ under Keras 2.1.2, which Keras 3 by itself cannot open (the state of its optimis
 
 Opens the old file, lowers it, says what SpiNNaker's 16-bit weights would change (each population scaled to what it
 really sums up), and writes a folder that runs where only sPyNNaker is installed: `python folder/run.py spiNNaker`. No
-board is needed here. Every spike is held against Keras, in exact arithmetic and on NEST, through PyNN as on SpiNNaker.
+board is needed here. Every spike is compared with Keras, in exact arithmetic and on NEST, through PyNN as on SpiNNaker.
 """
 
 from __future__ import annotations

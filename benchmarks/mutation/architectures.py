@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from random_networks import randomise
 
 from strop.keras import Heaviside, SoftmaxDecode, SpikingBReLU, SpikingSigmoid, key_generator
 
@@ -16,36 +15,36 @@ ops = keras.ops
 Built = Any
 
 
-def _spike() -> Any:
+def new_spike() -> Any:
     return SpikingBReLU(1.0)
 
 
-def _sign() -> Any:
+def new_sign() -> Any:
     return Heaviside(0.0, -1.0, 1.0)
 
 
-def _bytes(count: int, *shape: int, seed: int = 5) -> Any:
+def random_bytes(count: int, *shape: int, seed: int = 5) -> Any:
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
 def images_of_bytes() -> Built:
     x = inputs = keras.Input((5, 6, 1))
-    x = _spike()(L.Conv2D(3, 3, 2, "same")(x))
+    x = new_spike()(L.Conv2D(3, 3, 2, "same")(x))
     return keras.Model(inputs, L.Dense(3, activation="softmax")(L.Flatten()(x))), {
-        "frames": _bytes(16, 5, 6),
+        "frames": random_bytes(16, 5, 6),
         "chunk": 6,
     }
 
 
 def bytes_in_planes() -> Built:
     x = inputs = keras.Input((4, 5, 2))
-    x = _spike()(L.Conv2D(3, 2)(x))
-    return keras.Model(inputs, L.Dense(3)(L.Flatten()(x))), {"frames": _bytes(16, 40), "encoding": "bitplane"}
+    x = new_spike()(L.Conv2D(3, 2)(x))
+    return keras.Model(inputs, L.Dense(3)(L.Flatten()(x))), {"frames": random_bytes(16, 40), "encoding": "bitplane"}
 
 
 def planes_of_four_bits() -> Built:
     x = inputs = keras.Input((6,))
-    x = _spike()(L.Dense(5)(x))
+    x = new_spike()(L.Dense(5)(x))
     frames = (np.random.default_rng(3).integers(0, 16, (16, 6)) * 0.125 - 1.0).astype(np.float32)
     return keras.Model(inputs, L.Dense(3)(x)), {
         "frames": frames,
@@ -59,7 +58,7 @@ def planes_of_four_bits() -> Built:
 
 def planes_of_two_inputs() -> Built:
     a, b = keras.Input((4,), name="a"), keras.Input((3,), name="b")
-    x = _spike()(L.Dense(5)(L.Concatenate()([a, b])))
+    x = new_spike()(L.Dense(5)(L.Concatenate()([a, b])))
     rng = np.random.default_rng(4)
     frames = [rng.integers(0, 8, (16, 4)) / np.float32(7), rng.integers(0, 256, (16, 3)) / np.float32(255)]
     return keras.Model([a, b], L.Dense(3)(x)), {
@@ -72,12 +71,12 @@ def planes_of_two_inputs() -> Built:
 def true_and_false() -> Built:
     inputs = keras.Input((6,))
     frames = np.random.default_rng(6).random((16, 6)) < 0.5
-    return keras.Model(inputs, _spike()(L.Dense(4)(inputs))), {"frames": frames, "encoding": "binary"}
+    return keras.Model(inputs, new_spike()(L.Dense(4)(inputs))), {"frames": frames, "encoding": "binary"}
 
 
 def with_evidence() -> Built:
     x = inputs = keras.Input((5, 4, 1))
-    x = L.MaxPooling2D(2)(_spike()(L.Conv2D(3, 2, padding="same")(x)))
+    x = L.MaxPooling2D(2)(new_spike()(L.Conv2D(3, 2, padding="same")(x)))
     return keras.Model(inputs, L.Dense(3, activation="softmax")(L.Flatten()(x))), {"evidence": True, "chunk": 6}
 
 
@@ -85,17 +84,17 @@ def rescaled() -> Built:
     inputs = keras.Input((4, 3, 2))
     x = L.Rescaling(2.0, -1.0)(inputs)
     x = L.Normalization(mean=[0.25, -0.5], variance=[0.5, 2.0])(x)
-    return keras.Model(inputs, _spike()(L.Conv2D(3, 2)(x))), {"encoding": "current", "coarse": False}
+    return keras.Model(inputs, new_spike()(L.Conv2D(3, 2)(x))), {"encoding": "current", "coarse": False}
 
 
 def normalised_spikes() -> Built:
     """Normalisation behind activations, before a pool (OR and AND), and before linear layers."""
     x = inputs = keras.Input((6, 7, 1))
-    x = L.BatchNormalization(epsilon=0.25)(_spike()(L.Conv2D(4, 2)(x)))
+    x = L.BatchNormalization(epsilon=0.25)(new_spike()(L.Conv2D(4, 2)(x)))
     x = L.MaxPooling2D(2)(x)
-    y = L.GlobalMaxPooling2D(keepdims=True)(L.BatchNormalization()(_sign()(L.Conv2D(3, 2)(x))))
-    x = L.AveragePooling2D(2, padding="same")(_sign()(L.Conv2D(2, 2, padding="same")(x)))
-    x = _spike()(L.Dense(5)(L.Concatenate()([L.Flatten()(x), L.Flatten()(y)])))
+    y = L.GlobalMaxPooling2D(keepdims=True)(L.BatchNormalization()(new_sign()(L.Conv2D(3, 2)(x))))
+    x = L.AveragePooling2D(2, padding="same")(new_sign()(L.Conv2D(2, 2, padding="same")(x)))
+    x = new_spike()(L.Dense(5)(L.Concatenate()([L.Flatten()(x), L.Flatten()(y)])))
     return keras.Model(inputs, L.Dense(3)(L.BatchNormalization(center=False)(x)))
 
 
@@ -106,7 +105,7 @@ def deep_pools() -> Built:
     a = L.MaxPooling2D(2)(L.MaxPooling2D(2, 1, padding="same")(x))
     b = L.BatchNormalization()(L.MaxPooling2D(2)(L.Conv2D(2, 3, padding="same")(inputs)))
     c = L.Conv2D(2, 2, 2)(inputs)
-    x = _spike()(L.Concatenate()([a, b, c]))
+    x = new_spike()(L.Concatenate()([a, b, c]))
     return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
 
 
@@ -116,8 +115,8 @@ def channels_first_pools() -> Built:
     x = inputs = keras.Input((2, 7, 11))
     x = L.BatchNormalization(axis=1)(L.MaxPooling2D(2, **first)(L.Conv2D(3, 2, padding="same", **first)(x)))
     x = SpikingSigmoid(1.0)(x)
-    y = L.GlobalAveragePooling2D(keepdims=True, **first)(_spike()(L.Conv2D(3, 2, padding="same", **first)(x)))
-    x = _spike()(L.Add()([x, y]))
+    y = L.GlobalAveragePooling2D(keepdims=True, **first)(new_spike()(L.Conv2D(3, 2, padding="same", **first)(x)))
+    x = new_spike()(L.Add()([x, y]))
     z = L.GlobalMaxPooling2D(**first)(x)
     x = L.Flatten(**first)(L.UpSampling2D((1, 2), **first)(x))
     return keras.Model(inputs, L.Dense(3)(L.Concatenate()([x, z])))
@@ -126,12 +125,12 @@ def channels_first_pools() -> Built:
 def merges_of_signs() -> Built:
     """Maximum, minimum and products of signals whose levels differ: sums over subsets of their bits."""
     inputs = keras.Input((6,))
-    a, b = (_spike()(L.Dense(5)(inputs)) for _ in range(2))
-    c, d = (_sign()(L.Dense(5)(inputs)) for _ in range(2))
+    a, b = (new_spike()(L.Dense(5)(inputs)) for _ in range(2))
+    c, d = (new_sign()(L.Dense(5)(inputs)) for _ in range(2))
     parts = [L.Maximum()([a, c]), L.Minimum()([a, b, d]), L.Multiply()([c, d, a]), L.Multiply()([a, b])]
     parts += [L.Minimum()([c, d]), L.Maximum()([c, d]), L.Subtract()([a, c]), L.Maximum()([a, b, d, c])]
     parts += [L.Maximum()([1.0 - a, 1.0 - b]), L.Minimum()([-c, -d]), L.Average()([a, b, c])]
-    x = _spike()(L.Dense(6)(L.Concatenate()(parts)))
+    x = new_spike()(L.Dense(6)(L.Concatenate()(parts)))
     return keras.Model(inputs, L.Dense(3)(x))
 
 
@@ -145,128 +144,130 @@ def comparisons() -> Built:
     parts += [ops.cast(x <= 0.25, "float32"), ops.cast(ops.less(0.5, x), "float32")]
     parts += [ops.cast(ops.greater_equal(0.5, x), "float32"), ops.cast(x >= y, "float32"), ops.cast(x < y, "float32")]
     parts += [ops.heaviside(x, np.float32(1.0)), ops.heaviside(x, np.float32(0.0)), ops.where(x > 0.0, 0.5, -0.25)]
-    x = _spike()(L.Dense(5)(ops.concatenate(parts, axis=-1)))
+    x = new_spike()(L.Dense(5)(ops.concatenate(parts, axis=-1)))
     return keras.Model(inputs, L.Dense(3)(x)), {"levels": 4}
 
 
 def arithmetic() -> Built:
     """Sums, differences, products and quotients with constants, on both sides; reductions."""
     inputs = keras.Input((3, 4))
-    x = _spike()(L.Dense(4)(2.0 * inputs - 0.5))
-    y = _sign()(L.Dense(4)((1.0 - inputs) / 2.0))
+    x = new_spike()(L.Dense(4)(2.0 * inputs - 0.5))
+    y = new_sign()(L.Dense(4)((1.0 - inputs) / 2.0))
     z = ops.negative(x) + y * np.asarray([0.5, -1.0, 2.0, 0.25], np.float32)
-    z = _spike()(L.Dense(4)(z - x + 0.25))
+    z = new_spike()(L.Dense(4)(z - x + 0.25))
     pooled = [
         ops.sum(z, axis=1),
         ops.mean(y, axis=-1),
         ops.max(x, axis=1),
         ops.squeeze(ops.sum(z, 2, keepdims=True), 2),
     ]
-    x = _spike()(L.Dense(5)(ops.concatenate(pooled, axis=-1)))
+    x = new_spike()(L.Dense(5)(ops.concatenate(pooled, axis=-1)))
     return keras.Model(inputs, L.Dense(3)(x))
 
 
 def moves() -> Built:
     """Operations that move values about."""
     inputs = keras.Input((3, 4))
-    x = _spike()(L.Dense(4)(inputs))
+    x = new_spike()(L.Dense(4)(inputs))
     y = ops.flip(ops.transpose(ops.roll(x, 1, axis=2), (0, 2, 1)), axis=1)
     y = ops.reshape(ops.pad(y, ((0, 0), (1, 0), (0, 2))), (-1, 25))
     z = ops.concatenate(
         [y[:, 3:], ops.reshape(ops.stack([x, x], axis=1), (-1, 24)), ops.reshape(x[:, 1], (-1, 4))], axis=1
     )
-    x = _spike()(L.Dense(5)(ops.repeat(ops.tile(ops.expand_dims(z, 1), (1, 2, 1)), 2, axis=2)))
+    x = new_spike()(L.Dense(5)(ops.repeat(ops.tile(ops.expand_dims(z, 1), (1, 2, 1)), 2, axis=2)))
     return keras.Model(inputs, L.Dense(3)(L.Flatten()(ops.swapaxes(x, 1, 2))))
 
 
 def sequences() -> Built:
     x = inputs = keras.Input((9, 2))
-    x = _spike()(L.Conv1D(3, 3, padding="causal", dilation_rate=2)(x))
-    x = _spike()(L.SeparableConv1D(4, 2, padding="same", depth_multiplier=2)(x))
-    x = _spike()(L.Conv1DTranspose(3, 3, 2, "same")(x))
-    x = _spike()(L.DepthwiseConv1D(2, 2, depth_multiplier=2)(L.Cropping1D((1, 2))(L.UpSampling1D(2)(x))))
+    x = new_spike()(L.Conv1D(3, 3, padding="causal", dilation_rate=2)(x))
+    x = new_spike()(L.SeparableConv1D(4, 2, padding="same", depth_multiplier=2)(x))
+    x = new_spike()(L.Conv1DTranspose(3, 3, 2, "same")(x))
+    x = new_spike()(L.DepthwiseConv1D(2, 2, depth_multiplier=2)(L.Cropping1D((1, 2))(L.UpSampling1D(2)(x))))
     x = L.AveragePooling1D(3, 2, "same")(L.ZeroPadding1D((2, 1))(x))
-    return keras.Model(inputs, L.Dense(3, activation="softmax")(L.GlobalMaxPooling1D()(_spike()(x))))
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(L.GlobalMaxPooling1D()(new_spike()(x))))
 
 
 def adaptive_pools() -> Built:
     x = inputs = keras.Input((7, 5, 1))
-    x = _spike()(L.Conv2D(3, 2)(x))
+    x = new_spike()(L.Conv2D(3, 2)(x))
     a = L.AdaptiveMaxPooling2D((3, 2))(x)
     b = L.AdaptiveAveragePooling2D((3, 2))(x)
-    c = _spike()(L.AdaptiveMaxPooling2D((3, 2))(L.Conv2D(2, 2)(inputs)))
-    x = _spike()(L.Concatenate()([a, b, c]))
+    c = new_spike()(L.AdaptiveMaxPooling2D((3, 2))(L.Conv2D(2, 2)(inputs)))
+    x = new_spike()(L.Concatenate()([a, b, c]))
     return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
 
 
 def transposed_kernels() -> Built:
     """Transposed convolutions, strided and dilated, `same` and `valid`, channels first too; grouped convolutions."""
     x = inputs = keras.Input((4, 5, 2))
-    a = _spike()(L.Conv2DTranspose(3, (3, 2), (2, 1), "valid")(x))
-    b = _spike()(L.Conv2DTranspose(2, 3, 1, "same", dilation_rate=2)(x))
-    c = _spike()(L.Conv2D(4, (3, 2), padding="same", groups=2, use_bias=False)(x))
-    d = _spike()(L.Conv2D(2, (1, 3), dilation_rate=(1, 2), padding="same")(x))
-    e = _spike()(L.Conv2DTranspose(2, 2, 3, "same")(x))
+    a = new_spike()(L.Conv2DTranspose(3, (3, 2), (2, 1), "valid")(x))
+    b = new_spike()(L.Conv2DTranspose(2, 3, 1, "same", dilation_rate=2)(x))
+    c = new_spike()(L.Conv2D(4, (3, 2), padding="same", groups=2, use_bias=False)(x))
+    d = new_spike()(L.Conv2D(2, (1, 3), dilation_rate=(1, 2), padding="same")(x))
+    e = new_spike()(L.Conv2DTranspose(2, 2, 3, "same")(x))
     parts = [L.Flatten()(part) for part in (a, b, c, d, e)]
     return keras.Model(inputs, L.Dense(3)(L.Concatenate()(parts)))
 
 
 def images_moved() -> Built:
     x = inputs = keras.Input((6, 5, 1))
-    x = _spike()(L.Conv2D(2, 2)(L.ZeroPadding2D(((1, 0), (0, 2)))(x)))
+    x = new_spike()(L.Conv2D(2, 2)(L.ZeroPadding2D(((1, 0), (0, 2)))(x)))
     x = L.CenterCrop(4, 3)(L.Resizing(12, 12, "nearest")(x))
     x = L.Permute((3, 1, 2))(x)
-    x = _spike()(L.Conv2D(3, 2)(L.Reshape((4, 6, 1))(x)))
+    x = new_spike()(L.Conv2D(3, 2)(L.Reshape((4, 6, 1))(x)))
     return keras.Model(inputs, L.Dense(3)(L.Flatten()(L.Cropping2D(((1, 0), (0, 2)))(x))))
 
 
 def repeated_vector() -> Built:
     inputs = keras.Input((5,))
-    x = L.RepeatVector(3)(_spike()(L.Dense(4)(inputs)))
-    x = _spike()(L.EinsumDense("...x,xy->...y", (4,), bias_axes="y")(x))
+    x = L.RepeatVector(3)(new_spike()(L.Dense(4)(inputs)))
+    x = new_spike()(L.EinsumDense("...x,xy->...y", (4,), bias_axes="y")(x))
     return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
 
 
 def decoder_with_temperature() -> Built:
     x = inputs = keras.Input((6,))
-    x = _spike()(L.Dense(12)(_spike()(L.Dense(8)(x))))
+    x = new_spike()(L.Dense(12)(new_spike()(L.Dense(8)(x))))
     return keras.Model(inputs, SoftmaxDecode(key_generator(4, 12, seed=1))(x)), {"chunk": 4}
 
 
 def decided_in_spikes() -> Built:
     """Logits of eighths: equal ones are common, and the lower class must win."""
     x = inputs = keras.Input((6,))
-    x = _spike()(L.Dense(8)(x))
-    return keras.Model(inputs, L.Dense(4)(x)), {"decision": "spikes", "frames": _bytes(40, 6) / np.float32(255)}
+    x = new_spike()(L.Dense(8)(x))
+    return keras.Model(inputs, L.Dense(4)(x)), {"decision": "spikes", "frames": random_bytes(40, 6) / np.float32(255)}
 
 
 def decided_by_pools() -> Built:
     """Logits behind an average pool: two matrices in a row, whose products lie on no grid that is known."""
     x = inputs = keras.Input((4, 4, 1))
-    x = _spike()(L.Conv2D(3, 2)(x))
+    x = new_spike()(L.Conv2D(3, 2)(x))
     return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x))), {"decision": "spikes"}
 
 
 def spikes_flattened() -> Built:
     """The end only moves spikes: a read-out of kind "spikes"; and an output that is read twice."""
     x = inputs = keras.Input((4, 5, 1))
-    x = _spike()(L.Conv2D(2, 2)(x))
-    return keras.Model(inputs, [L.Flatten()(x), x, L.Dense(2)(L.Flatten()(x)), L.Flatten()(_sign()(L.Conv2D(1, 2)(x)))])
+    x = new_spike()(L.Conv2D(2, 2)(x))
+    return keras.Model(
+        inputs, [L.Flatten()(x), x, L.Dense(2)(L.Flatten()(x)), L.Flatten()(new_sign()(L.Conv2D(1, 2)(x)))]
+    )
 
 
 def film() -> Built:
     """TimeDistributed twice over, of layers and of a model."""
     x = inputs = keras.Input((2, 3, 4, 1))
-    x = L.TimeDistributed(L.TimeDistributed(L.Dense(3, activation=_spike())))(x)
-    inner = keras.Sequential([L.Input((3, 4, 3)), L.Conv2D(2, 2), _sign()])
+    x = L.TimeDistributed(L.TimeDistributed(L.Dense(3, activation=new_spike())))(x)
+    inner = keras.Sequential([L.Input((3, 4, 3)), L.Conv2D(2, 2), new_sign()])
     x = L.TimeDistributed(inner)(x)
-    return keras.Model(inputs, L.Dense(3)(L.Flatten()(_spike()(L.Dense(4)(L.Flatten()(x))))))
+    return keras.Model(inputs, L.Dense(3)(L.Flatten()(new_spike()(L.Dense(4)(L.Flatten()(x))))))
 
 
 def stack_of_layers() -> Built:
     """A Sequential model, with a nested one that is shared, layers that vanish, and an activation as an argument."""
-    inner = keras.Sequential([L.Input((6,)), L.Dense(6, activation=_spike(), name="first_dense"), L.Dropout(0.5)])
-    model = keras.Sequential([L.Input((5,)), L.Dense(6), L.Activation(_spike()), inner, L.GaussianNoise(0.2)])
+    inner = keras.Sequential([L.Input((6,)), L.Dense(6, activation=new_spike(), name="first_dense"), L.Dropout(0.5)])
+    model = keras.Sequential([L.Input((5,)), L.Dense(6), L.Activation(new_spike()), inner, L.GaussianNoise(0.2)])
     model.add(L.Dense(3))
     model.add(L.Softmax())
     return model
@@ -276,12 +277,12 @@ def shared_twice() -> Built:
     inputs = keras.Input((6,))
     dense, spike = L.Dense(6, name="shared"), SpikingBReLU(1.0, name="again")
     x = spike(dense(spike(dense(inputs))))
-    return keras.Model(inputs, L.Dense(3)(L.SpectralNormalization(L.Dense(4, activation=_spike()))(x)))
+    return keras.Model(inputs, L.Dense(3)(L.SpectralNormalization(L.Dense(4, activation=new_spike()))(x)))
 
 
 def dictionary() -> Built:
     a, b = keras.Input((4,), name="left"), keras.Input((3,), name="right")
-    x = _spike()(L.Concatenate()([L.Dense(5)(a), L.Dense(4)(b)]))
+    x = new_spike()(L.Concatenate()([L.Dense(5)(a), L.Dense(4)(b)]))
     rng = np.random.default_rng(7)
     frames = {name: (rng.integers(0, 9, (16, n)) / 8).astype(np.float32) for name, n in (("left", 4), ("right", 3))}
     return keras.Model({"left": a, "right": b}, L.Dense(3)(x)), {"frames": frames}
@@ -290,7 +291,7 @@ def dictionary() -> Built:
 def named_outputs() -> Built:
     """One-hot labels, frames in float64 without their axis of one channel, two outputs by name."""
     x = inputs = keras.Input((4, 3, 1))
-    x = _spike()(L.Conv2D(3, 2)(x))
+    x = new_spike()(L.Conv2D(3, 2)(x))
     scores = ops.softmax(L.Dense(3)(L.Flatten()(x)))
     frames = np.random.default_rng(9).integers(0, 9, (16, 4, 3)) / 8
     return keras.Model(inputs, {"class": scores, "map": x}), {
@@ -302,177 +303,55 @@ def named_outputs() -> Built:
 def constants_with_a_batch_axis() -> Built:
     inputs = keras.Input((4,))
     x = L.Dense(4)(inputs) + np.float32([[0.25, -0.5, 0.0, 0.125]])
-    x = _sign()(x)
+    x = new_sign()(x)
     y = L.Maximum()([x, -x])  # the same whatever the spike
-    return keras.Model(inputs, L.Dense(3)(_spike()(L.Dense(5)(L.Concatenate()([x, y, L.Maximum()([x])])))))
+    return keras.Model(inputs, L.Dense(3)(new_spike()(L.Dense(5)(L.Concatenate()([x, y, L.Maximum()([x])])))))
 
 
 def decided_by_factors() -> Built:
     """Logits that are scaled spikes; the comparison needs the factors' grid."""
     inputs = keras.Input((5,))
-    x = _spike()(L.Dense(4)(inputs))
+    x = new_spike()(L.Dense(4)(inputs))
     return keras.Model(inputs, x * np.float32([0.5, 1.0, 0.75, -0.25]) + 0.125), {"decision": "spikes"}
-
-
-def _cancelling(units: int, frames: int, cancelling: int) -> Built:
-    """Sums that cancel but for their float32 roundings, in so many frames: ties or faults."""
-    inputs = keras.Input((60,))
-    x = SpikingSigmoid(1.0)(L.Dense(units, use_bias=False)(inputs))
-    x = SpikingSigmoid(1.0)(L.Dense(9)(x))
-    model = keras.Model(inputs, L.Dense(3)(x))
-    rng = np.random.default_rng(8)
-    randomise(model, rng)
-    first = rng.normal(0, 1, (30, units)).astype(np.float32)
-    model.layers[1].kernel.assign(np.concatenate([first, -first]))
-    half = rng.integers(1, 255, (frames, 30)).astype(np.float32) / np.float32(255)
-    given = np.concatenate([half, half], axis=1)
-    given[cancelling:] += rng.normal(0, 0.1, (frames - cancelling, 60)).astype(np.float32)
-    return model, {"frames": given, "own_weights": True}
-
-
-def near_thresholds() -> Built:
-    """A tie or two, as many as a verification lets pass."""
-    return _cancelling(3, 40, 1)
-
-
-def ties_by_construction() -> Built:
-    """More ties than rounding leaves by chance: it must fail."""
-    model, options = _cancelling(40, 40, 20)
-    return model, {**options, "kind": "planted"}
-
-
-def ties_under_strict() -> Built:
-    model, options = _cancelling(3, 40, 2)
-    return model, {**options, "strict": True, "kind": "planted"}
-
-
-def answers_of_every_kind() -> Built:
-    """Functions at the end that are read-outs."""
-    inputs = keras.Input((6,))
-    x = _spike()(L.Dense(7)(inputs))
-    kinds = ("sigmoid", "hard_sigmoid", "log_sigmoid", "tanh", "hard_tanh", "relu", "relu6", "softplus", "softsign")
-    outputs = [L.Dense(2, activation=kind)(x) for kind in kinds]
-    outputs += [L.Dense(3, activation="log_softmax")(x), ops.log_softmax(L.Dense(3)(x)), ops.sigmoid(L.Dense(1)(x))]
-    outputs += [L.Softmax(axis=1)(L.Reshape((3, 2))(L.Dense(6)(x))), L.ReLU()(L.Dense(2)(x)), ops.tanh(L.Dense(2)(x))]
-    return keras.Model(inputs, outputs), {"labels": None, "chunk": 7}
-
-
-def answers_moved() -> Built:
-    """What may follow a read-out: moves, averages, sums, factors, an argmax."""
-    inputs = keras.Input((6,))
-    x = _spike()(L.Dense(7)(inputs))
-    a, b = (L.Dense(4, activation="softmax")(x) for _ in range(2))
-    c = L.Dense(4, activation="sigmoid")(x)
-    outputs = [
-        L.Average()([a, b]),
-        L.Reshape((2, 2))(L.Dropout(0.5)(a)),
-        L.Concatenate()([a, b]),
-        ops.argmax(a, axis=-1),
-    ]
-    outputs += [L.Concatenate()([c, L.Dense(2, activation="sigmoid")(x)]), c[:, 1:], 0.5 * b, a - b]
-    outputs += [ops.argmax(L.Average()([a, b]), axis=-1), ops.mean(L.Reshape((2, 2))(c), axis=1), L.Add()([c, c])]
-    outputs += [ops.argmax(L.Dense(5)(x), axis=1), ops.flip(a, axis=1)]
-    return keras.Model(inputs, outputs)
-
-
-def yes_or_no() -> Built:
-    """The standard binary classifier, and its decision in one spike."""
-    inputs = keras.Input((6,))
-    return keras.Model(inputs, L.Dense(1, activation="sigmoid")(_spike()(L.Dense(7)(inputs)))), {
-        "decision": "spikes",
-        "labels": np.arange(16) % 2,
-    }
-
-
-def yes_or_no_outside() -> Built:
-    inputs = keras.Input((6,))
-    x = _spike()(L.Dense(7)(inputs))
-    y, z = (L.Dense(1, activation="sigmoid")(x) for _ in range(2))
-    return keras.Model(inputs, L.Average()([y, z])), {"labels": np.arange(16) % 2}
-
-
-def class_numbers() -> Built:
-    inputs = keras.Input((6,))
-    x = _spike()(L.Dense(7)(inputs))
-    return keras.Model(inputs, ops.argmax(L.Dense(4)(x), axis=-1)), {"labels": np.arange(16) % 4, "decision": "spikes"}
-
-
-def other_values() -> Built:
-    """Functions of two-valued signals: two other values."""
-    inputs = keras.Input((6,))
-    x = _sign()(L.Dense(5)(inputs))
-    y = Heaviside(0.1, 0.5, 2.0)(L.Dense(5)(inputs))
-    parts = [ops.relu(x), ops.abs(x - 0.5), ops.clip(x, -0.5, 0.25), ops.tanh(y), ops.exp(x), 1.0 / y, ops.sqrt(y)]
-    parts += [L.ReLU()(-x), L.LeakyReLU()(x), ops.maximum(x, 0.25), ops.square(y), (ops.sign(x) + 1) / 2, L.PReLU()(x)]
-    x = _spike()(L.Dense(6)(L.Concatenate()(parts)))
-    return keras.Model(inputs, L.Dense(3)(x)), {"coarse": False}
-
-
-def three_values() -> Built:
-    """A sign with 0 at 0, where sums are 0 often; constants and mirrors around."""
-    inputs = keras.Input((4, 3))
-    x = ops.sign(L.Dense(4)(inputs))
-    x = ops.sign(L.Dense(5)(ops.pad(x, ((0, 0), (1, 1), (0, 0)), constant_values=1.0)))
-    y = ops.pad(_spike()(L.Dense(4)(inputs)), ((0, 0), (1, 0), (2, 1)), mode="reflect")
-    return keras.Model(inputs, L.Dense(3)(L.Concatenate()([L.Flatten()(_spike()(L.Dense(3)(x))), L.Flatten()(y)]))), {
-        "levels": 2
-    }
-
-
-def whole_numbers() -> Built:
-    x = inputs = keras.Input((4, 5, 1), dtype="uint8")
-    x = _spike()(L.Conv2D(3, 2)(L.Rescaling(1 / 127.5, -1.0)(x)))
-    return keras.Model(inputs, L.Dense(3)(L.Flatten()(x))), {"frames": _bytes(16, 4, 5, 1), "chunk": 6}
-
-
-def whole_numbers_in_planes() -> Built:
-    x = inputs = keras.Input((4, 3), dtype="uint8")
-    x = _spike()(L.Dense(4)(ops.cast(x, "float32") / 255.0))
-    return keras.Model(inputs, L.Dense(3)(L.Flatten()(x))), {"frames": _bytes(16, 4, 3), "encoding": "bitplane"}
-
-
-def scaled_by_itself() -> Built:
-    """A model that scales its frames, and frames of 0 to 255 as floats; big-endian, for good measure."""
-    x = inputs = keras.Input((4, 3))
-    x = _spike()(L.Dense(4)(L.Rescaling(1 / 255)(x)))
-    return keras.Model(inputs, L.Dense(3)(L.Flatten()(x))), {"frames": _bytes(16, 4, 3).astype(">f4")}
-
-
-def scaled_by_itself_bytes() -> Built:
-    model, _ = scaled_by_itself()
-    return model, {"frames": _bytes(16, 4, 3)}
-
-
-def beside_spikes() -> Built:
-    """The input itself meets spikes: the host evaluates all that leads there."""
-    x = inputs = keras.Input((5, 4, 1))
-    y = _spike()(L.Conv2D(2, 3, padding="same")(x))
-    x = _spike()(L.Conv2D(3, 2)(L.Concatenate()([inputs, y])))
-    return keras.Model(inputs, L.Dense(3)(L.Flatten()(_spike()(L.Conv2D(2, 2)(x)))))
-
-
-def labels_of_two_outputs() -> Built:
-    a = keras.Input((5,), name="frame")
-    x = _spike()(L.Dense(7)(a))
-    outputs = {"kind": L.Dense(3, activation="softmax")(x), "size": L.Dense(2, activation="softmax")(x)}
-    labels = {"kind": np.arange(16) % 3, "size": np.arange(16) % 2}
-    return keras.Model(a, outputs), {"labels": labels, "chunk": 6}
 
 
 def shown_by_none() -> Built:
     """All spikes are inside a wrapped model, of which Keras shows the values behind them alone."""
     x = inputs = keras.Input((3, 4))
-    inner = keras.Sequential([L.Input((4,)), L.Dense(5), _spike(), L.Dense(2)])
+    inner = keras.Sequential([L.Input((4,)), L.Dense(5), new_spike(), L.Dense(2)])
     return keras.Model(inputs, L.Flatten()(L.TimeDistributed(inner)(x)))
 
 
 MODELS: tuple[Callable[[], Built], ...] = (
-    *(images_of_bytes, bytes_in_planes, planes_of_four_bits, planes_of_two_inputs, true_and_false, with_evidence),
-    *(rescaled, normalised_spikes, deep_pools, channels_first_pools, merges_of_signs, comparisons, arithmetic, moves),
-    *(sequences, adaptive_pools, transposed_kernels, images_moved, repeated_vector, decoder_with_temperature),
-    *(decided_in_spikes, decided_by_pools, spikes_flattened, film, stack_of_layers, shared_twice, dictionary),
-    *(answers_of_every_kind, answers_moved, yes_or_no, yes_or_no_outside, class_numbers, other_values, three_values),
-    *(whole_numbers, whole_numbers_in_planes, scaled_by_itself, scaled_by_itself_bytes, beside_spikes, shown_by_none),
-    *(labels_of_two_outputs, near_thresholds, ties_by_construction, ties_under_strict),
-    *(named_outputs, constants_with_a_batch_axis, decided_by_factors),
+    images_of_bytes,
+    bytes_in_planes,
+    planes_of_four_bits,
+    planes_of_two_inputs,
+    true_and_false,
+    with_evidence,
+    rescaled,
+    normalised_spikes,
+    deep_pools,
+    channels_first_pools,
+    merges_of_signs,
+    comparisons,
+    arithmetic,
+    moves,
+    sequences,
+    adaptive_pools,
+    transposed_kernels,
+    images_moved,
+    repeated_vector,
+    decoder_with_temperature,
+    decided_in_spikes,
+    decided_by_pools,
+    spikes_flattened,
+    film,
+    stack_of_layers,
+    shared_twice,
+    dictionary,
+    shown_by_none,
+    named_outputs,
+    constants_with_a_batch_axis,
+    decided_by_factors,
 )

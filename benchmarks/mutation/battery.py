@@ -11,6 +11,7 @@ from typing import Any
 _TESTS = Path(__file__).resolve().parents[2] / "tests"
 sys.path[:0] = [str(_TESTS / "support"), str(_TESTS / "equivalence")]
 
+import answers  # noqa: E402
 import architectures  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -65,7 +66,7 @@ def _random() -> Iterator[Case]:
 
 def _made_for_it() -> Iterator[Case]:
     """Networks that are here for the sake of single lines."""
-    for make in architectures.MODELS:
+    for make in (*architectures.MODELS, *answers.MODELS):
         built = make()
         model, options = built if isinstance(built, tuple) else (built, {})
         frames = options.pop("frames", None)

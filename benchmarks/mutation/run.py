@@ -119,7 +119,7 @@ def state() -> str:
     own = Path(__file__).parent
     for file in (
         *sorted(root.rglob("*.py")),
-        *(own / f"{n}.py" for n in ("battery", "architectures", "planted", "refused")),
+        *(own / f"{n}.py" for n in ("battery", "architectures", "answers", "planted", "refused")),
     ):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

@@ -36,10 +36,12 @@ from strop.verification.verify import verify
 
 if TYPE_CHECKING:
     from strop.costs.inspection import inspect
+    from strop.export.keras_model import to_keras
     from strop.lowering import lower
     from strop.quantization.certify import certify
     from strop.quantization.quantize import quantize
     from strop.reader import load_model
+    from strop.verification.explain import explain
 
 __version__ = "0.1.0"
 
@@ -50,21 +52,25 @@ __all__ = [
     "StropError",
     "build",
     "certify",
+    "explain",
     "export",
     "inspect",
     "load_model",
     "lower",
     "quantize",
     "simulate",
+    "to_keras",
     "verify",
 ]
 
 _LAZY = {
     "certify": "strop.quantization.certify",
+    "explain": "strop.verification.explain",
     "inspect": "strop.costs.inspection",
     "load_model": "strop.reader",
     "lower": "strop.lowering",
     "quantize": "strop.quantization.quantize",
+    "to_keras": "strop.export.keras_model",
 }
 _ROOMS = ("display", "keras")
 
@@ -121,4 +127,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, *_ROOMS])
+    return sorted([*__all__, *_ROOMS, "__version__"])
+
+
+def _page(report: Report) -> str:
+    from strop.display import render_page
+
+    return render_page(report)
+
+
+Report.page = staticmethod(_page)

@@ -43,7 +43,15 @@ class GraphError(StropError, ValueError):
 
 
 class UnsupportedLayerError(StropError):
-    """A layer of the model cannot be carried over exactly; names the layer, the reason and the way out."""
+    """A layer of the model cannot be carried over exactly; names the layer, the reason and the way out.
+
+    Attributes
+    ----------
+    refused : tuple of str
+        All that is refused for what it is, a sentence each, where the reader looked further than the first.
+    """
+
+    refused: tuple[str, ...] = ()
 
 
 class NotSharpenedError(StropError):
@@ -56,6 +64,10 @@ class ModelFileError(StropError):
 
 class DataError(StropError, ValueError):
     """Frames or labels do not fit the network: wrong shape, wrong dtype, empty, or not finite."""
+
+
+class ExtraMissingError(StropError, ImportError):
+    """An optional package is not installed; names the extra that installs it."""
 
 
 class CapacityError(StropError):

@@ -149,3 +149,25 @@ def test_frames_of_four_bits_are_verified_on_the_command_line(tmp_path: Path) ->
     result = strop(*common, "--data", tmp_path / "fifteenths.npz", "--bits", 3)
     assert result.returncode == 2
     assert "which is no multiple of 1/7 from 0 to 1" in result.stderr
+
+
+def test_inspect_draws_a_graph_and_refuses_in_one_line_where_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("networkx", reason="pictures need the extra plot")
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    graph().save(tmp_path / "net.strop")
+    result = strop("inspect", tmp_path / "net.strop", "--graph", tmp_path / "net.svg")
+    assert result.returncode == 0, result.stderr
+    assert "populations" in result.stdout
+    assert "9 neurons" in (tmp_path / "net.svg").read_text()
+    result = strop("inspect", tmp_path / "net.strop", "--graph", tmp_path / "net.gif")
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "net.gif: the name must end in .svg, .png, .pdf" in line
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    result = strop("inspect", tmp_path / "net.strop", "--graph", tmp_path / "other.svg")
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "pip install 'strop[plot]'" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.strop", "net.svg"]

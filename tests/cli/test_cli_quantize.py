@@ -60,7 +60,7 @@ def test_a_graph_is_quantised_and_proved(folder: Path, tmp_path: Path) -> None:
     [
         (["--target", "spinaker", "--out", "q.strop"], 3, ["spinaker", "Did you mean 'spinnaker'"]),
         (["--target", "int8", "--weight-bits", "0", "--out", "q.strop"], 2, ["at least 1"]),
-        (["--target", "int8", "--out", "q.h5"], 2, ["q.h5", ".strop"]),
+        (["--target", "int8", "--out", "q.h5"], 2, ["q.h5", ".strop", ".keras"]),
         (["--target", "int8", "--out", "nowhere/q.strop"], 2, ["nowhere", "does not exist"]),
     ],
 )
@@ -78,3 +78,29 @@ def test_a_graph_that_was_quantised_for_another_target_is_refused(folder: Path, 
     result = strop("quantize", wide, "--target", "int8", "--out", tmp_path / "q.strop")
     refused(result, 2, "quantised already", "int8")
     assert not (tmp_path / "q.strop").exists()
+
+
+def test_a_quantised_graph_as_a_keras_model(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    plain, quantised, exported = tmp_path / "q.strop", tmp_path / "q.keras", tmp_path / "e.keras"
+    for out in (plain, quantised):
+        result = strop("quantize", folder / "net.strop", "--target", "int8", "--out", out)
+        assert result.returncode == 0, result.stderr
+    proved = strop("certify", quantised, "--target", "int8", "--json", tmp_path / "c.json")
+    assert proved.returncode == 0, proved.stderr
+    assert json.loads((tmp_path / "c.json").read_text())["graph"] == Graph.load(plain).digest
+
+    data = ("--data", folder / "data.npz", "--backends", "reference", "--json", tmp_path / "v.json")
+    verified = strop("verify", quantised, *data)
+    assert verified.returncode == 0, verified.stderr
+    found = json.loads((tmp_path / "v.json").read_text())
+    assert (found["keras"]["ties"], found["keras"]["faults"]) == (0, 0)
+
+    result = strop("export", plain, "--target", "keras", "--out", exported)
+    assert result.returncode == 0, result.stderr
+    assert f"written: {exported}" in result.stdout
+    refused(strop("export", plain, "--target", "keras", "--out", tmp_path / "folder"), 2, "folder", ".keras")
+    more = ("--data", folder / "data.npz")
+    refused(strop("export", plain, "--target", "keras", "--out", tmp_path / "n.keras", *more), 2, "leave frames out")
+    assert not (tmp_path / "n.keras").exists()
+    assert not (tmp_path / "folder").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,12 @@ def answers_of(answers: list[Any], place: int) -> np.ndarray:
 def test_trained_models_of_other_people_verify_without_a_fault(
     backend: str, name: str, accuracy: float, shared: Path
 ) -> None:
+    path = shared / "models" / name
+    if path.is_dir() and find_spec("tensorflow") is None:
+        pytest.skip("SavedModel folders are read with TensorFlow")
     with np.load(shared / "data" / "mnist.npz") as data:
         frames, labels = data["x_test"][:200], data["y_test"][:200]
-    report = strop.verify(strop.load_model(shared / "models" / name), frames, labels, backends=[backend])
+    report = strop.verify(strop.load_model(path), frames, labels, backends=[backend])
     assert report.passed, str(report)
     found = report.backends[backend]
     assert found.decoded_equal

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -74,6 +75,20 @@ def test_links_of_the_readme_lead_to_files() -> None:
     targets = set(re.findall(r"\]\((?!https?:)([^)#]+)", readme))
     assert {"docs/tutorial.md", "docs/index.md"} <= targets
     assert [target for target in sorted(targets) if not (DOCS.parent / target).exists()] == []
+
+
+def test_badges_of_the_readme_are_true() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.11,<3.14"
+    assert "badge/Python-3.11_to_3.13-" in readme
+    assert f"badge/licence-{project['license'].replace('-', '--')}-" in readme
+    assert any(part.startswith("keras>=3") for part in project["optional-dependencies"]["keras"])
+    assert "badge/Keras-3-" in readme
+
+
+def test_the_moving_picture_is_small() -> None:
+    assert (DOCS / "wave.gif").stat().st_size < 1_000_000
 
 
 def test_a_run_gives_the_page_but_for_its_figures_in_numbers(renderer: ModuleType, rendered: Path) -> None:

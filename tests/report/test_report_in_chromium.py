@@ -118,7 +118,20 @@ def test_every_figure_is_drawn(visit: Any) -> None:
     told = [caption.inner_text() for caption in page.locator("#margins figcaption").all()]
     assert ["float32 rounds no sum here" in text for text in told] == [False, True, True, True]
     assert page.locator("#cost-table .bar").count() == 8
-    assert "Failed" in page.locator("#verdict").inner_text()
+    assert "Failed: liar, layer code" in page.locator("#verdict").inner_text()
+
+
+def test_a_failure_looks_like_one_and_the_page_opens_on_it(visit: Any) -> None:
+    page = visit()
+    assert f"Frame {FAULTY_FRAME};" in page.locator("#facts").inner_text()
+    assert page.locator("#frames input:checked").count() == 1
+    assert page.locator("#verdict .why dt").all_inner_texts() == ["Cause", "First", "Extent", "Origin", "Look"]
+    colours = page.locator("#verdict").evaluate(
+        "box => [getComputedStyle(box).borderColor, getComputedStyle(box).backgroundColor]"
+    )
+    red, wash = (tuple(int(part) for part in colour.strip("rgba()").split(",")[:3]) for colour in colours)
+    assert red[0] > 2 * max(red[1:])
+    assert wash[0] > max(wash[1:])
 
 
 def test_the_player_plays_to_the_decision(visit: Any) -> None:
@@ -126,7 +139,7 @@ def test_the_player_plays_to_the_decision(visit: Any) -> None:
     label = page.locator("#step-label")
     assert "Decided: class" in label.inner_text()
     page.locator("#start").click()
-    assert label.inner_text() == "Step 0 of 4: frame 0 enters"
+    assert label.inner_text() == f"Step 0 of 4: frame {FAULTY_FRAME} enters"
     assert page.locator("#decision .scores").is_hidden()
     page.evaluate(
         """() => {
@@ -247,7 +260,21 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrasts_meet_wcag_aa_in_both_schemes(visit: Any, scheme: str) -> None:
     page = visit(color_scheme=scheme)
-    names = ["paper", "raised", "wash", "cell", "ink", "muted", "accent", "on-accent", "edge", "past"]
+    names = [
+        "paper",
+        "raised",
+        "wash",
+        "cell",
+        "ink",
+        "muted",
+        "accent",
+        "on-accent",
+        "edge",
+        "past",
+        "alarm",
+        "on-alarm",
+        "alarm-wash",
+    ]
     found = page.evaluate(
         """names => {
           const probe = document.body.appendChild(document.createElement("i"));
@@ -263,6 +290,9 @@ def test_contrasts_meet_wcag_aa_in_both_schemes(visit: Any, scheme: str) -> None
         for text in ("ink", "muted", "accent"):
             assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
     assert contrast(found["on-accent"], found["accent"]) >= 4.5
+    for text in ("ink", "alarm"):
+        assert contrast(found[text], found["alarm-wash"]) >= 4.5
+    assert contrast(found["on-alarm"], found["alarm"]) >= 4.5
     # Graphics and the edges of controls: 3 to 1.
     for drawn in ("accent", "past"):
         assert contrast(found[drawn], found["cell"]) >= 3.0, drawn

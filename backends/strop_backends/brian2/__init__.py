@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 from strop.graph import ENCODINGS, Graph
+from strop.running.arithmetic import FLOAT64, Arithmetic
 from strop.running.backend import Backend, Runner
 
 __all__ = ["Brian2Backend", "Brian2StandaloneBackend"]
@@ -22,6 +24,12 @@ class Brian2Backend(Backend):
     name: ClassVar[str] = "brian2"
     summary: ClassVar[str] = "Brian2 in runtime mode, one NeuronGroup, a frame per time step"
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """float64: each neuron starts from its bias, and each spike adds a weight (`v_post += w`)."""
+        source = "Brian2 2.9.0, codegen/runtime and devices/cpp_standalone: v = bias, v_post += w, v >= th in float64"
+        return replace(FLOAT64, name=self.name, source=source)
 
     @classmethod
     def version(cls) -> str:

@@ -40,12 +40,12 @@ import numpy.typing as npt
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 
 from strop.errors import BackendError
-from strop.export.arrays import current_driven_populations, input_currents, stimulus_nodes
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, Runner, checked_weights
 from strop.running.oracle import host_spikes
 from strop.running.simulate import chunk_size
+from strop.running.stimulus import current_driven_populations, input_currents, stimulus_nodes
 from strop_backends.brian2.drive import IntArray
 from strop_backends.brian2.network import BYTES_PER_SYNAPSE, layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
@@ -156,9 +156,8 @@ class StandaloneRunner(Runner):
 
     Parameters
     ----------
-    graph : Graph
-    frames_at_once : int, optional
-        How many frames one run of the program takes; by default as many as `strop.simulate` gives it.
+    graph, frames_at_once
+        As for `Brian2StandaloneBackend.build`.
 
     Raises
     ------

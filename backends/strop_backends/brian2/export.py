@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import BackendError
-from strop.export.arrays import describe, write_portable
-from strop.export.script import write_script
+from strop.export.script import refuse_options, write_folder
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
@@ -34,8 +32,5 @@ def write_brian2(
     graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
 ) -> None:
     """Fill the folder `out` for the target `brian2`; see `strop.export.folders.export`."""
-    if options:
-        raise BackendError(f"the target 'brian2' does not know the option(s) {', '.join(sorted(options))}")
-    network = write_portable(graph, out, frames, labels, "brian2", ENCODINGS)
-    write_script(out, _TEMPLATE)
-    (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
+    refuse_options("brian2", options)
+    write_folder(graph, out, frames, labels, "brian2", _TEMPLATE, _README, ENCODINGS)

@@ -37,6 +37,7 @@ from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
+from strop.running.stimulus import spiking_inputs
 from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray, Span
 from strop_backends.brian2.preferences import EXACT, preferring
 
@@ -352,8 +353,8 @@ def layout(graph: Graph) -> dict[str, Span]:
     """Return where each spiking node lies among the neurons."""
     spans: dict[str, Span] = {}
     end = 0
-    inputs = [node.name for node in graph.inputs if node.spiking]
-    for name in [*inputs, *graph.population_names]:
+    inputs = spiking_inputs(graph)
+    for name in (*inputs, *graph.population_names):
         size = int(np.prod(graph.signal_shape(name), dtype=np.int64))
         spans[name] = Span(end, end + size, name in inputs or name in graph.host_populations)
         end += size

@@ -8,11 +8,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 from strop.graph import ENCODINGS, Graph
+from strop.running.arithmetic import FLOAT64, Arithmetic
 from strop.running.backend import Backend, Runner
 
 __all__ = ["NengoBackend", "load_nengo"]
@@ -36,6 +38,12 @@ class NengoBackend(Backend):
     summary: ClassVar[str] = "Nengo's reference simulator, an ensemble per population, a frame per time step"
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
     weight_options: ClassVar[Mapping[str, Any]] = {"adjustable": True}
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """float64: each step copies the bias, adds `W x` for every connection, and compares."""
+        source = "nengo 4.1.0, builder/ensemble.py (Copy of the bias, gain 1) and builder/operator.py (DotInc, ConvInc)"
+        return replace(FLOAT64, name=self.name, source=source)
 
     @classmethod
     def version(cls) -> str:

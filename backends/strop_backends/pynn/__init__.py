@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from strop.graph import ENCODINGS, Graph
+from strop.running.arithmetic import FLOAT64, NEURON, SPINNAKER, Arithmetic
 from strop.running.backend import Backend, Runner
 from strop.running.encode import Frames
 
@@ -89,6 +91,15 @@ class PyNNNestBackend(_PyNNBackend):
     )
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
 
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """float64: `V = 1 (0 + I_e) + 0 V + spikes` with exact factors; weights as they are, in no pA and no nA."""
+        source = (
+            "NEST 3.10.0, models/iaf_psc_delta.cpp (update; P30 = 1, P33 = 0) and nestkernel/ring_buffer.h; weights "
+            "are set in NEST's own unit (strop_backends.pynn.nest.cells), not through PyNN's factors of 1000"
+        )
+        return replace(FLOAT64, name=self.name, source=source)
+
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps, threads, and a spread; see `strop.running.backend.Backend`."""
         from strop_backends.pynn.nest.surroundings import NEST_VARIATIONS
@@ -110,6 +121,27 @@ class PyNNBrian2Backend(_PyNNBackend):
     frame_interval: ClassVar[int] = 2
     module: ClassVar[str] = "pyNN.brian2"
     distributions: ClassVar[tuple[str, ...]] = ("Brian2",)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """float64: sums in volt, one for a weight of 1, are exact; the decay `f` rounds potential and threshold alike.
+
+        Its factor lies between 2^-800 and 2^-560, so that products are normal numbers from 2^-222 on, and what two
+        steps leave over vanishes below 2^45. `round(f V) >= round(f T)` is `V >= T` for values further apart than
+        2^-52 of them, and for equal ones.
+        """
+        return replace(
+            FLOAT64,
+            name=self.name,
+            sum_bits=47,
+            resolution=2.0**-52,
+            exponents=(-222, 45),
+            lift=2.0**-20,
+            source=(
+                "PyNN 0.13, pyNN/brian2/cells.py (v > v_thresh), and Brian2 2.9.0 (method exact: v exp(-dt / tau_m)); "
+                "strop_backends.pynn.brian2.dialect"
+            ),
+        )
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps; see `strop.running.backend.Backend`."""
@@ -136,6 +168,11 @@ class PyNNNeuronBackend(_PyNNBackend):
     # Not `use_cvode`: with steps of variable length the peak of the potential is not the calculated one.
     options: ClassVar[frozenset[str]] = frozenset({"native_rng_baseseed"})
     distributions: ClassVar[tuple[str, ...]] = ("neuron",)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """float64, an exact current, and a membrane that follows it to less than 64 roundings."""
+        return replace(NEURON, name=self.name)
 
     def variations(self) -> Mapping[str, Mapping[str, Any]]:
         """Other time steps; see `strop.running.backend.Backend`."""
@@ -164,6 +201,15 @@ class PyNNSpinnakerBackend(_PyNNBackend):
     distributions: ClassVar[tuple[str, ...]] = ("sPyNNaker",)
     # Not by default, because it needs a machine; named explicitly, it runs where one is configured.
     runs: ClassVar[bool] = False
+    unproved: ClassVar[str] = (
+        "sPyNNaker chooses the shifts of ring buffers when it maps the network, and only with a shift of 1 is nothing "
+        "rounded: `strop export --target spinnaker` fixes the shift, and its folder holds the certificate"
+    )
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Whole numbers in 16-bit weights and ring buffers, each sign apart."""
+        return replace(SPINNAKER, name=self.name)
 
     def fidelity(self, graph: Graph) -> list[tuple[str, str, str]]:
         """Return how faithfully each population runs: weights have 16 bits there.

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import BackendError
 from strop.export.arrays import describe, sample_frames, save_arrays, write_portable
-from strop.export.script import write_script
+from strop.export.script import refuse_options, write_folder, write_script
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
@@ -42,11 +41,8 @@ def write_pynn(
     graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
 ) -> None:
     """Fill the folder `out` for the target `pynn`; see `strop.export.folders.export`."""
-    if options:
-        raise BackendError(f"the target 'pynn' does not know the option(s) {', '.join(sorted(options))}")
-    network = write_portable(graph, out, frames, labels, "pynn", ENCODINGS)
-    write_script(out, _TEMPLATE)
-    (out / "README.md").write_text(_README.format(**describe(network, frames)), encoding="utf-8")
+    refuse_options("pynn", options)
+    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS)
 
 
 _SPINNAKER_README = """\
@@ -110,8 +106,7 @@ def write_spinnaker(
         measured_scaling,
     )
 
-    if options:
-        raise BackendError(f"the target 'spinnaker' does not know the option(s) {', '.join(sorted(options))}")
+    refuse_options("spinnaker", options)
     frames = sample_frames(graph) if frames is None else frames
     network = write_portable(graph, out, frames, labels, "spinnaker")
     exact = exact_scaling(graph)

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.export.arrays import current_driven_populations, input_currents, stimulus_nodes
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
+from strop.running.stimulus import analogue_inputs, current_driven_populations, input_currents, stimulus_nodes
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
 from strop_backends.pynn.common.waves import Waves
 
@@ -79,7 +79,8 @@ class PyNNNetwork:
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
         self.played = stimulus_nodes(graph)
-        self._carried = [p for p in graph.projections if p.target not in self.played and not _analogue(graph, p.source)]
+        values = analogue_inputs(graph)
+        self._carried = [p for p in graph.projections if p.target not in self.played and p.source not in values]
         self._require_memory()
         longest = max((p.delay for p in self._carried), default=1)
         if not isinstance(sim, str):
@@ -392,7 +393,3 @@ class PyNNNetwork:
     def __repr__(self) -> str:
         counts = f"{len(self.populations)} populations, {len(self.projections)} projections"
         return f"<PyNNNetwork of {self.graph.name!r} on {self.sim.__name__}: {counts}>"
-
-
-def _analogue(graph: Graph, name: str) -> bool:
-    return any(node.name == name and not node.spiking for node in graph.inputs)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from strop.cli.commands.backends import backends
+from strop.cli.commands.explain import explain
 from strop.cli.commands.export import export
 from strop.cli.commands.inspect import inspect
 from strop.cli.commands.predict import predict
 from strop.cli.commands.quantize import certify, quantize
+from strop.cli.commands.sharpen import sharpen
 from strop.cli.commands.train import demo, train
 from strop.cli.commands.verify import verify
 
@@ -45,5 +47,5 @@ def app() -> None:
     """
 
 
-for _command in (backends, certify, demo, export, inspect, predict, quantize, train, verify):
+for _command in (backends, certify, demo, explain, export, inspect, predict, quantize, sharpen, train, verify):
     app.add_command(_command)

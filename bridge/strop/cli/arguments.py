@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ from strop.errors import DataError
 from strop.graph import Graph
 
 
-def open_model(path: Path) -> Any:
-    """Return the Keras model or the graph at `path`."""
+def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
+    """Return the Keras model or the graph at `path`; `reading` holds options of a graph format's reader."""
     from strop.errors import ModelFileError
     from strop.graph.readers import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")
-    graph = read_graph(path)
+    graph = read_graph(path, **(reading or {}))
     if graph is not None:
         return graph
     from strop.cli.noise import import_keras_quietly, quiet_stderr
@@ -36,6 +37,17 @@ def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str, f
     from strop.lowering import lower
 
     return lower(model, encoding, decision=decision, frames=frames, **planes)
+
+
+def explain_call(model: Path, data: Path, encoding: str, planes: dict[str, Any], decision: str) -> str:
+    """Return the arguments with which `strop explain` sees what this command saw."""
+    words = [str(model), "--data", str(data)]
+    words += ["--encoding", encoding] if encoding != "host" else []
+    for name, value in planes.items():
+        text = ",".join(f"{own}={n}" for own, n in value.items()) if isinstance(value, dict) else str(value)
+        words += [f"--{name}", text]
+    words += ["--decision", decision] if decision != "host" else []
+    return shlex.join(words)
 
 
 def check_planes(model: Any, planes: dict[str, Any]) -> None:

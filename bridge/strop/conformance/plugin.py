@@ -1,4 +1,5 @@
-"""The pytest plugin that comes with strop: `--strop-backend` names the backends to test on the golden cases.
+"""The pytest plugin that comes with strop: golden cases for backends (`--strop-backend`) and for readers of NIR
+(`--nir-reader`).
 
 It is loaded in every pytest run where strop is installed, so it imports nothing of strop before it is needed.
 """
@@ -18,8 +19,20 @@ _AROUND = {"variation": "variations", "surrounding": "surroundings"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("strop", "strop's conformance suite (pytest --pyargs strop.conformance)").addoption(
+    """Add the options."""
+    group = parser.getgroup("strop", "strop's conformance suite (pytest --pyargs strop.conformance)")
+    group.addoption(
+        "--nir-reader",
+        metavar="MODULE:FUNCTION",
+        help="function that runs a NIR file, to test on the golden files (pytest --pyargs strop.conformance.nir)",
+    )
+    group.addoption(
+        "--nir-profile",
+        default="threshold",
+        metavar="NAME",
+        help="form of those files: threshold, lif, snntorch, norse or sinabs. [threshold]",
+    )
+    group.addoption(
         "--strop-backend",
         action="append",
         default=[],
@@ -70,6 +83,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from strop.conformance.golden import golden_names
 
         metafunc.parametrize("golden_name", golden_names())
+    if "nir_reader" in metafunc.fixturenames:
+        _with_nir_cases(metafunc)
+
+
+def _with_nir_cases(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each golden NIR file of the form that is asked for; without a reader it is skipped, once."""
+    from strop.conformance.nir.cases import case_names, profiles
+
+    named, profile = (metafunc.config.getoption(option) for option in ("--nir-reader", "--nir-profile"))
+    fixtures = ("nir_reader", "nir_profile", "nir_case")
+    if not named:
+        skip = pytest.mark.skip(reason="no --nir-reader MODULE:FUNCTION is given")
+        metafunc.parametrize(fixtures, [pytest.param(None, profile, None, id="none", marks=skip)])
+        return
+    if profile not in profiles():
+        raise pytest.UsageError(f"--nir-profile {profile}: must be one of {', '.join(profiles())}")
+    reader = _function(named)
+    cases = [pytest.param(reader, profile, name, id=f"{profile}-{name}") for name in case_names(profile)]
+    metafunc.parametrize(fixtures, cases)
+
+
+def _function(named: str) -> Any:
+    """Return the function that `MODULE:FUNCTION` names."""
+    from importlib import import_module
+
+    module, _, function = named.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(f"--nir-reader {named}: give MODULE:FUNCTION ({error})") from None
 
 
 def _offered(names: Sequence[str], method: str) -> Iterator[Any]:

@@ -14,9 +14,11 @@ from strop.costs.macs import LayerMacs, graph_arithmetic, host_arithmetic, reado
 from strop.costs.records import Costs, PopulationCost
 from strop.costs.target import target_facts
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
+from strop.graph.html_table import html_table
 from strop.running.encode import Frames, frame_notes
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
+from strop.running.stimulus import analogue_inputs
 
 # Bytes per synapse in the three arrays of `Operator.to_coo`: pre and post (int64), weight (float64).
 COO_BYTES = 24
@@ -29,6 +31,29 @@ class Inspection(Costs):
         from strop.costs.table import render_inspection  # rich, only where something is printed
 
         return render_inspection(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                row.name,
+                "×".join(map(str, row.shape)),
+                row.neurons,
+                row.synapses,
+                row.fan_in,
+                row.fan_out,
+                row.depth,
+                ", ".join(row.sources),
+            )
+            for row in self.populations
+        ]
+        about = "{populations:,} populations, {neurons:,} neurons, {synapses:,} synapses, depth {depth}".format(
+            **self.totals
+        )
+        notes = list(self.notes)
+        if self.activity is not None:
+            notes.append(f"{self.activity['synaptic_events_per_frame']:,.0f} synaptic events per frame")
+        headings = ("population", "shape", "neurons", "synapses", "fan-in", "fan-out", "depth", "fed by")
+        return html_table(self.model, headings, rows, notes, about.format(**self.totals))
 
 
 def inspect(
@@ -135,13 +160,13 @@ def inspect_graph(
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
-        notes=[*_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
+        notes=[*graph.assumptions, *_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
     )
 
 
 def _notes(graph: Graph) -> list[str]:
     """Return a note on populations that the host evaluates because an input meets spikes there."""
-    analogue = {node.name for node in graph.inputs if not node.spiking}
+    analogue = set(analogue_inputs(graph))
     host = [name for name in graph.population_names if name in graph.host_populations]
     sources = {name: {p.source for p in graph.incoming(name)} for name in host}
     mixed = [name for name in host if sources[name] & analogue and sources[name] - analogue]

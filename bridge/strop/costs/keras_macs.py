@@ -8,12 +8,11 @@ from typing import Any
 
 import keras
 
-from strop.costs.macs import LayerMacs, total
-from strop.keras import SoftmaxDecode
+from strop.costs.macs import LayerMacs, operator_arithmetic, total
+from strop.keras import LinearMap, SoftmaxDecode, SpikeReadout, SpikingThreshold
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
-from strop.keras.walk import walk
-from strop.lowering.layers.elementwise import operation_classes
+from strop.keras.walk import operation_classes, walk
 from strop.lowering.layers.pooling import newer_layers
 
 L = keras.layers
@@ -167,6 +166,17 @@ def _one_product(layer: Any, before: list[Shape], after: Shape) -> tuple[int, in
     return math.prod(after), 0
 
 
+def _linear_map(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    return operator_arithmetic(layer.operator)
+
+
+def _biased(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
+    """Add a bias to each value; what comes after a read-out's function counts as well."""
+    behind = getattr(layer, "after", None)
+    macs, additions = (0, 0) if behind is None else operator_arithmetic(behind.operator)
+    return macs, additions + math.prod(before[0])
+
+
 def _reduction(layer: Any, before: list[Shape], after: Shape) -> tuple[int, int]:
     return 0, math.prod(before[0]) - math.prod(after)
 
@@ -200,5 +210,7 @@ _COUNTS: tuple[tuple[tuple[type, ...], _Count], ...] = (
     (tuple(operation_classes("multiply", "divide", "true_divide")), _one_product),
     (tuple(operation_classes("sum", "max")), _reduction),
     (tuple(operation_classes("mean")), _mean),
+    ((LinearMap,), _linear_map),
+    ((SpikingThreshold, SpikeReadout), _biased),
     ((SoftmaxDecode,), lambda layer, before, after: (math.prod(before[0]) * after[-1], 0)),
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strop.graph import Convolution, Dense, Graph, Operator, Scale, Select, Sparse, SumPool, stages_of
+from strop.running.stimulus import analogue_inputs
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def host_arithmetic(graph: Graph) -> list[LayerMacs]:
     `Graph.host_populations`), under `current` up to the input currents of its neurons; under `bitplane` and `binary`
     there is nothing of the kind.
     """
-    values = {node.name for node in graph.inputs if not node.spiking}
+    values = analogue_inputs(graph)
     found = []
     for population in graph.populations:
         host = population.name in graph.host_populations

@@ -9,6 +9,8 @@ from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT
 from strop.costs.macs import graph_arithmetic, host_arithmetic
 from strop.costs.macs import total as summed
 from strop.display.histogram import margin_histogram, margin_sentence, octave_range
+from strop.display.network_picture import diagram_shown
+from strop.display.proof_section import proof_shown
 from strop.display.rendering import render
 from strop.display.versions import versions
 from strop.display.wave import payload, still_wave
@@ -21,6 +23,8 @@ from strop.verification.report import Report
 _MOST_ROWS, _MOST_HISTOGRAMS = 1000, 60
 # Sentences about what is left out are cut here: they hold names of layers.
 _LONGEST_SENTENCE = 300
+# Failed comparisons that are explained below the verdict.
+_MOST_EXPLAINED = 3
 _WORDS = {
     "passed": "Passed: every spike and every output is accounted for",
     "passed with reservations": "Passed, with reservations",
@@ -48,11 +52,14 @@ def render_page(report: Report) -> str:
         title=f"strop: {report.model}",
         data=payload(evidence) if evidence is not None and evidence.frames else None,
         report=report,
-        word=_WORDS[report.verdict],
+        word=_headline(report),
+        reasons=_reasons(report),
         sentence=_sentence(report),
+        proof=proof_shown(report),
         figures=_figures(report),
         links=_links(report),
         layers=_layers(report),
+        diagram=None if evidence is None else diagram_shown(evidence.graph),
         wave=None if evidence is None else _wave(evidence),
         margins=None if evidence is None else _margins(evidence),
         costs=_costs(report),
@@ -60,6 +67,22 @@ def render_page(report: Report) -> str:
         speeds=_speeds(report),
         versions=_versions(report),
     )
+
+
+def _headline(report: Report) -> str:
+    """Return the verdict; of a failure also where it fails, and the likely cause."""
+    explanations = report.explanations()
+    word = _WORDS[report.verdict]
+    return f"{word}: {cut(explanations[0].headline)}" if explanations and not report.passed else word
+
+
+def _reasons(report: Report) -> list[list[tuple[str, str]]]:
+    """Return the five lines of each explanation, each line by its first word."""
+    found = []
+    for explanation in report.explanations()[:_MOST_EXPLAINED]:
+        pairs = (line.partition(":") for line in explanation.lines(report.call))
+        found.append([(name, text.strip()) for name, _, text in pairs])
+    return found
 
 
 def comparisons(report: Report) -> list[Comparison]:
@@ -109,8 +132,10 @@ def _figures(report: Report) -> list[tuple[str, str, str]]:
 
 def _links(report: Report) -> list[tuple[str, str]]:
     links = [("layers", "Layers")]
+    if any(own.proof is not None for own in report.backends.values()):
+        links = [("proof", "For all inputs"), *links]
     if report.evidence is not None:
-        links += [("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
+        links += [("network", "Network"), ("wave", "Wave"), ("raster", "Raster"), ("margins", "Margins")]
     return [*links, ("costs", "Costs"), ("speeds", "Speeds"), ("versions", "Versions")]
 
 
@@ -149,6 +174,7 @@ def _output(output: OutputReport, report: Report) -> list[Found]:
 
 
 def _wave(evidence: Evidence) -> Shown:
+    opening = evidence.frames[evidence.opening] if evidence.frames else None
     return {
         "frames": len(evidence.frames),
         "populations": len(evidence.populations),
@@ -156,7 +182,8 @@ def _wave(evidence: Evidence) -> Shown:
         "has_code": any(readout.kind == "key" for readout in evidence.graph.readouts),
         "has_differences": any(frame.differences for frame in evidence.frames),
         "pictures": still_wave(evidence),
-        "decided": evidence.frames[0].decisions.get("oracle") if evidence.frames else None,
+        "opening": opening.index if opening is not None else 0,
+        "decided": None if opening is None else opening.decisions.get("oracle"),
         "left_out": [sentence[:_LONGEST_SENTENCE] for sentence in evidence.left_out],
     }
 

@@ -37,6 +37,7 @@ def payload(evidence: Evidence) -> dict[str, Any]:
         ],
         "readout": None if readout is None or not evidence.frames or not evidence.frames[0].scores else readout.name,
         "frames": [_frame(frame, evidence, readout, names) for frame in evidence.frames],
+        "opening": evidence.opening,
     }
 
 
@@ -127,7 +128,7 @@ def _voters(readout: Readout) -> int:
 
 
 def still_wave(evidence: Evidence) -> list[dict[str, Any]]:
-    """Return the first chosen frame as pictures in a row, for readers without scripts.
+    """Return the frame that the page opens on as pictures in a row, for readers without scripts.
 
     Returns
     -------
@@ -136,7 +137,7 @@ def still_wave(evidence: Evidence) -> list[dict[str, Any]]:
     """
     if not evidence.frames:
         return []
-    frame, graph = evidence.frames[0], evidence.graph
+    frame, graph = evidence.frames[evidence.opening], evidence.graph
     return [
         {
             "step": graph.depth(view.name),

@@ -18,12 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.export.certificate import write_certificate
+from strop.export.folder_certificate import write_certificate
 from strop.graph import Graph, Input, Operator, Projection
 from strop.graph.capacity import require_memory
 from strop.running.decode import RISING, decides, is_binary, keeps_order, readout_of
 from strop.running.encode import FrameDict, encode
 from strop.running.oracle import evaluate
+from strop.running.stimulus import (
+    analogue_inputs,
+    current_driven_populations,
+    input_currents,
+    refuse_currents,
+    stimulus_nodes,
+)
 
 # Pairs of indices and a weight, once as they are expanded and once on their way to the file.
 _BYTES_PER_SYNAPSE = 64
@@ -91,7 +98,7 @@ def write_portable(
     if "current" not in encodings:
         refuse_currents(graph, f"the target {target!r}")
     stimulus, driven = stimulus_nodes(graph), current_driven_populations(graph)
-    carried = [p for p in graph.projections if p.target not in stimulus and p.source not in _analogue(graph)]
+    carried = [p for p in graph.projections if p.target not in stimulus and p.source not in analogue_inputs(graph)]
     count = sum(p.operator.synapse_count for p in carried)
     require_memory(f"expanding {graph.name!r} into {count:,} synapses", count * _BYTES_PER_SYNAPSE)
 
@@ -177,53 +184,6 @@ def describe(network: Mapping[str, Any], frames: FrameDict | None) -> dict[str, 
         "synapses": sum(p["synapses"] for p in network["projections"]),
         "account": _ACCOUNT.format(frames=presented, table="\n".join(rows)),
     }
-
-
-def stimulus_nodes(graph: Graph) -> tuple[str, ...]:
-    """Return the nodes whose spikes are the stimulus: spiking inputs, and populations that the host evaluates."""
-    inputs = [node.name for node in graph.inputs if node.spiking]
-    return (*inputs, *(name for name in graph.population_names if name in graph.host_populations))
-
-
-def current_driven_populations(graph: Graph) -> dict[str, tuple[Projection, ...]]:
-    """Return the populations that take an input current per neuron and step, each with the projections that bring it.
-
-    They are those behind an input that sends values (encoding `current`), without those that the host evaluates.
-    """
-    analogue = _analogue(graph)
-    found = {
-        name: tuple(p for p in graph.incoming(name) if p.source in analogue)
-        for name in graph.population_names
-        if name not in graph.host_populations
-    }
-    return {name: projections for name, projections in found.items() if projections}
-
-
-def input_currents(graph: Graph, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the input currents of `current_driven_populations`, `sum W x` without the bias, shape `(n, size)`.
-
-    Summed in the oracle's order: a neuron without other inputs gets exactly the oracle's potential.
-    """
-    values = {}
-    for name, projections in current_driven_populations(graph).items():
-        total = projections[0].operator.apply(signals[projections[0].source])
-        for p in projections[1:]:
-            total = total + p.operator.apply(signals[p.source])
-        values[name] = np.asarray(total, dtype=np.float64).reshape(len(total), -1)
-    return values
-
-
-def refuse_currents(graph: Graph, target: str) -> None:
-    """Raise `BackendError` if a population of `graph` takes input currents: for cells that take spikes alone."""
-    for name, projections in current_driven_populations(graph).items():
-        raise BackendError(
-            f"population {name!r} is driven by the values of input {projections[0].source!r}; the cells of {target} "
-            "take no value per step. Lower the model with encoding='bitplane' or 'binary'"
-        )
-
-
-def _analogue(graph: Graph) -> set[str]:
-    return {node.name for node in graph.inputs if not node.spiking}
 
 
 # Functions that the scripts have, for read-outs that average several of them.

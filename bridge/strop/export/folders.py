@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
-from strop.export.arrays import ARITHMETICS, current_driven_populations
+from strop.export.arrays import ARITHMETICS
 from strop.graph.files.atomic import naming
 from strop.interruption import LOCK, forget_draft, note_draft
 from strop.quantization.quantize import quantize_report
@@ -24,8 +24,11 @@ from strop.running.encode import FrameDict, Frames, as_frames
 from strop.running.frames import frames_and_labels
 from strop.running.labels import labels_by_output
 from strop.running.model_argument import ModelOrGraph, as_graph
+from strop.running.stimulus import current_driven_populations
 
 GROUP = "strop.targets"
+# A target that is a file, not a folder: see `strop.export.keras_model`.
+KERAS = "keras"
 
 # Fills an empty folder: graph, folder, frames by input (float32, shape (n, *input_shape)) and classes, or
 # None for either.
@@ -33,8 +36,8 @@ Writer = Callable[..., None]
 
 
 def target_names() -> list[str]:
-    """Return the names of all registered targets."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    """Return the names of all targets: those that are registered, and "keras"."""
+    return sorted({KERAS, *(entry.name for entry in entry_points(group=GROUP))})
 
 
 def get_target(name: str) -> Writer:
@@ -80,9 +83,10 @@ def export(
     ----------
     graph : Graph, keras.Model or path
         A model is lowered as `strop.lower(model)` does.
-    target : {"brian2", "pynn", "spinnaker", "nengo", "nir"}, or another that is registered
+    target : {"brian2", "pynn", "spinnaker", "nengo", "nir", "keras"}, or another that is registered
     out : path
-        Folder to write; it must not exist, or be empty.
+        Folder to write; it must not exist, or be empty. For "keras" the `.keras` file that `strop.to_keras(graph)` is
+        saved to.
     frames : array, shape (n, *input_shape), optional
         Frames to include, as for `strop.simulate`; the folder then holds the spikes expected for them.
     labels : array of class numbers, shape (n,), or one-hot rows, optional
@@ -101,6 +105,8 @@ def export(
         If the target cannot take this graph, or is not installed.
     """
     folder = Path(out)
+    if target == KERAS:
+        return _keras_file(graph, folder, [*(["frames"] if frames is not None or labels is not None else []), *options])
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already and is no empty folder; nothing was written")
     writer = get_target(target)
@@ -143,6 +149,14 @@ def export(
             shutil.rmtree(draft, ignore_errors=True)
             forget_draft(draft)
     return folder
+
+
+def _keras_file(graph: ModelOrGraph, path: Path, extra: list[str]) -> Path:
+    from strop.export.keras_model import write_keras
+
+    if extra:
+        raise DataError(f"a Keras model holds a network alone: leave {', '.join(extra)} out; nothing was written")
+    return write_keras(graph, path)
 
 
 def _account(result: Quantization) -> str:

@@ -8,6 +8,7 @@ from strop.errors import GraphError
 from strop.graph.convolution import Convolution
 from strop.graph.operator import Operator
 from strop.graph.operators import Composed, Dense, Scale, Select, stages_of
+from strop.graph.stage_weights import stage_weights, with_stage_weights
 
 
 def compose(*operators: Operator | None) -> Operator | None:
@@ -48,27 +49,19 @@ def _merge(first: Operator, second: Operator) -> Operator | None:
         case Scale(), Scale():
             return Scale(first.shape, first.factor * second.factor)
         case ((Dense() | Convolution()), Scale()) if (factor := second.per_channel) is not None:
-            return _with_weights(first, _weights(first) * factor)
+            return with_stage_weights(first, stage_weights(first) * factor)
         case Scale(), Dense() if (factor := first.per_channel) is not None:
-            return Dense(second.weight * factor[:, None], second.leading)
+            return with_stage_weights(second, second.weight * factor[:, None])
         case Scale(), Convolution() if (factor := first.per_channel) is not None:
             per_group, filters = second.kernel.shape[-2:]
             # Filter f reads the input channels of its own group.
             group = np.arange(filters) // (filters // second.groups)
             channel = group[None, :] * per_group + np.arange(per_group)[:, None]
-            return second.with_kernel(second.kernel * factor[channel])
+            return with_stage_weights(second, second.kernel * factor[channel])
         case Dense(), Convolution() if _one_source_each(first) and second.groups == 1:
             return _widened(first, second)
         case _:
             return None
-
-
-def _weights(operator: Dense | Convolution) -> np.ndarray:
-    return operator.weight if isinstance(operator, Dense) else operator.kernel
-
-
-def _with_weights(operator: Dense | Convolution, weights: np.ndarray) -> Operator:
-    return Dense(weights, operator.leading) if isinstance(operator, Dense) else operator.with_kernel(weights)
 
 
 def _one_source_each(dense: Dense) -> bool:

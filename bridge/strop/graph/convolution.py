@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,16 +161,7 @@ class Convolution(Operator):
 
     def with_kernel(self, kernel: FloatArray) -> Convolution:
         """Return the same convolution with another kernel of the same spatial size."""
-        return Convolution(
-            self.shape_in_,
-            kernel,
-            self.strides,
-            self.dilation,
-            self.padding,
-            self.groups,
-            self.transposed,
-            self.output_padding,
-        )
+        return replace(self, kernel=kernel)
 
     def absolute(self) -> Convolution:
         return self.with_kernel(np.abs(self.kernel))

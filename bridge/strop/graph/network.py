@@ -11,8 +11,10 @@ from typing import Any
 
 from strop.errors import GraphError, did_you_mean
 from strop.graph.content import Content
+from strop.graph.diagram import Diagram, draw
 from strop.graph.files.read import load_graph
 from strop.graph.files.write import save_graph
+from strop.graph.html_table import html_table
 from strop.graph.nodes import Input, Population, Projection, Readout
 
 
@@ -27,6 +29,8 @@ class Graph(Content):
     outputs : tuple of str
         Populations or read-outs that are the model's outputs, in their order.
     name : str
+    assumptions : tuple of str
+        What its reader took for granted, in sentences that every report shows; not part of a `.strop` file.
 
     Notes
     -----
@@ -42,11 +46,12 @@ class Graph(Content):
     readouts: tuple[Readout, ...] = ()
     outputs: tuple[str, ...] = ()
     name: str = "network"
+    assumptions: tuple[str, ...] = ()
     depths: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        for what in ("inputs", "populations", "projections", "readouts", "outputs"):
+        for what in ("inputs", "populations", "projections", "readouts", "outputs", "assumptions"):
             set_(self, what, tuple(getattr(self, what)))
         self._check_names()
         set_(self, "depths", MappingProxyType(self._find_depths()))
@@ -125,6 +130,7 @@ class Graph(Content):
         readouts: Iterable[Readout] = (),
         outputs: Iterable[str] = (),
         name: str = "network",
+        assumptions: Iterable[str] = (),
     ) -> Graph:
         """Make a graph from `(source, target, operator)` triples; the delays follow from the depths."""
         inputs, populations, connections = tuple(inputs), tuple(populations), tuple(connections)
@@ -136,7 +142,7 @@ class Graph(Content):
             Projection(source, target, operator, max(1, depths.get(target, 1) - depths.get(source, 0)))
             for source, target, operator in connections
         )
-        return cls(inputs, populations, projections, tuple(readouts), tuple(outputs), name)
+        return cls(inputs, populations, projections, tuple(readouts), tuple(outputs), name, tuple(assumptions))
 
     @cached_property
     def _nodes(self) -> dict[str, Input | Population]:
@@ -218,6 +224,48 @@ class Graph(Content):
     def load(cls, path: str | Path) -> Graph:
         """Read a graph from a `.strop` file; see `strop.graph.files`."""
         return load_graph(path, cls)
+
+    def plot(self, path: str | Path | None = None) -> Diagram:
+        """Draw the graph: populations as boxes along their depth, skip connections as arcs.
+
+        >>> graph.plot()  # shows itself in a notebook
+        >>> graph.plot("network.svg")
+
+        Needs matplotlib and networkx: `pip install 'strop[plot]'`.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write: `.svg`, `.png` or `.pdf`.
+
+        Raises
+        ------
+        ExtraMissingError
+            If matplotlib or networkx is not installed.
+        DataError
+            If the path ends in none of these.
+        """
+        diagram = draw(self)
+        if path is not None:
+            diagram.save(path)
+        return diagram
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                population.name,
+                "×".join(map(str, population.shape)),
+                population.size,
+                sum(p.operator.synapse_count for p in self.incoming(population.name)),
+                self.depth(population.name),
+                ", ".join(dict.fromkeys(p.source for p in self.incoming(population.name))),
+            )
+            for population in self.populations
+        ]
+        inputs = ", ".join(f"{n.name} {'×'.join(map(str, n.shape))} ({n.encoding})" for n in self.inputs)
+        about = f"{self.neurons:,} neurons, {self.synapses:,} synapses, depth {self.total_depth}; input: {inputs}"
+        headings = ("population", "shape", "neurons", "synapses", "depth", "fed by")
+        return html_table(f"Graph {self.name}", headings, rows, about=about)
 
     def __repr__(self) -> str:
         return (

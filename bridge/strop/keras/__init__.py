@@ -28,11 +28,15 @@ from importlib import import_module
 from typing import Any
 from warnings import warn
 
+from strop.keras.framework import choose_framework
+
 try:
+    choose_framework()
     import keras
-except ImportError as error:  # Keras itself, or the TensorFlow that it runs on
+except ImportError as error:  # Keras itself, or the framework that it runs on
     raise ImportError(
-        f"strop.keras needs Keras 3 and TensorFlow ({error}); install them with: pip install 'strop[keras]'"
+        f"strop.keras needs Keras 3 and what it runs on ({error}); install them with: pip install 'strop[keras]' "
+        "(TensorFlow), 'strop[keras-jax]' or 'strop[keras-torch]'"
     ) from error
 
 if int(keras.__version__.split(".", 1)[0]) < 3:
@@ -41,7 +45,10 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
     )
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
+from strop.keras.conversion.convert import from_relu
 from strop.keras.decoder import SoftmaxDecode, key_generator
+from strop.keras.graph_parts import FirstOf, InputEncoding, SpikeReadout, SpikingThreshold
+from strop.keras.linear_map import LinearMap
 from strop.keras.sharpening.adaptive import AdaptiveSharpener
 from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpening.logger import SharpeningLogger
@@ -70,7 +77,10 @@ __all__ = [
     "LEGACY_OBJECTS",
     "AdaptiveSharpener",
     "AutoSharpener",
+    "FirstOf",
     "Heaviside",
+    "InputEncoding",
+    "LinearMap",
     "NeuronReport",
     "ScheduledSharpener",
     "Sharpener",
@@ -78,12 +88,15 @@ __all__ = [
     "SimpleSharpener",
     "SoftmaxDecode",
     "Softmax_Decode",
+    "SpikeReadout",
     "SpikingActivation",
     "SpikingBReLU",
     "SpikingSigmoid",
+    "SpikingThreshold",
     "Spiking_BRelu",
     "Spiking_Sigmoid",
     "declare_threshold",
+    "from_relu",
     "get_sharpness",
     "key_generator",
     "neuron_report",
@@ -106,3 +119,7 @@ def __getattr__(name: str) -> Any:
         warn(f"strop.keras.{name} is {module}.{new_name} now", DeprecationWarning, stacklevel=2)
         return getattr(import_module(module), new_name)
     raise AttributeError(f"module 'strop.keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -25,6 +25,8 @@ _KNEE = 4.0 * math.log(2.0 + math.sqrt(3.0))
 # Keeps the slope of the sigmoid finite just below full sharpness; the original uses the same figure, and
 # networks that it left half sharpened must mean the same here.
 _MINIMAL_WIDTH = 0.001
+SIGMOID_SLOPE = _KNEE / (1.0 + _MINIMAL_WIDTH)
+"""A `SpikingSigmoid` at sharpness 0 is ``sigmoid(SIGMOID_SLOPE * x)``."""
 
 
 def checked_sharpness(value: Any, owner: str) -> float:
@@ -126,7 +128,7 @@ class SpikingActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
         sharp = sharpness >= 1.0
         # Both branches of a `where` are differentiated: the one not taken must be finite too, 0 * inf is NaN.
         width = ops.where(sharp, ops.ones_like(sharpness), 1.0 - sharpness)
-        step = ops.cast(x >= self.threshold, dtype)
+        step = ops.cast(x >= ops.cast(self.threshold, dtype), dtype)
         value = ops.where(sharp, step, self._smooth(x, sharpness, width))
         if training and self.surrogate_width > 0.0:
             blunt = ops.minimum(sharpness, 1.0 - self.surrogate_width)

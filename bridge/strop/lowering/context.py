@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from strop.graph import Graph, Input, Operator, Population, Readout, Select
 from strop.graph.rounding.evaluation import Stage
+from strop.graph.rounding.formats import FLOAT64
+from strop.graph.rounding.stages import InFormat
 from strop.lowering.readout_signal import ReadoutSignal, after_map
+from strop.lowering.recorded_order import in_recorded_order
 from strop.lowering.refusal import Refusal
 from strop.lowering.signal import ONE, ZERO, FloatArray, Levels, Pooled, Shape, Signal, Term, flat_index, total
 
@@ -54,11 +58,14 @@ class Lowering:
     observations : tuple of Observation
     computed : dict of population or read-out name to Stage
         The float32 computation in Keras of a population's potential, or of a read-out's logits.
+    encoded : frozenset of str
+        Inputs whose frames the model encodes itself (`strop.keras.InputEncoding`): it takes them as they are.
     """
 
     graph: Graph
     observations: tuple[Observation, ...]
     computed: dict[str, Stage]
+    encoded: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -74,6 +81,8 @@ class Context:
     outputs: list[str] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     computed: dict[str, Stage] = field(default_factory=dict)
+    encoded: set[str] = field(default_factory=set)
+    records: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
 
     def unique(self, name: str) -> str:
@@ -203,6 +212,9 @@ class Context:
         if plain and len(signal.terms) == 1 and signal.terms[0].operator is None:
             self.outputs.append(signal.terms[0].source)
             return
+        if ending is not None and ending.record is not None and winner is None:
+            self.outputs.append(self.recorded_readout(ending))
+            return
         kind = "spikes" if plain else "linear" if ending is None else ending.kind
         identity = Select(signal.shape, flat_index(signal.shape))
         readout = Readout(
@@ -218,17 +230,31 @@ class Context:
         self.computed[readout.name] = signal.stage
         self.outputs.append(readout.name)
 
+    def recorded_readout(self, signal: ReadoutSignal) -> str:
+        """Add the read-out that a model records, once; return its name."""
+        assert signal.record is not None
+        name = str(signal.record["name"])
+        if self.records.get(name) is not signal.record:
+            name = self.unique(name)
+            logits = signal.summed
+            identity = Select(logits.shape, flat_index(logits.shape))
+            sources = tuple(term.source for term in logits.terms)
+            operators = tuple(term.operator or identity for term in logits.terms)
+            found = Readout(name, signal.kind, sources, operators, logits.offset, after_map(signal), signal.argmax)
+            self.readouts.append(found)
+            self.computed[name] = InFormat(logits.stage, FLOAT64) if logits.wide else logits.stage
+            self.records[name] = signal.record
+        return name
+
     def lowering(self, name: str) -> Lowering:
         """Return the collected graph, and the record."""
-        graph = Graph.from_nodes(
-            self.inputs,
-            self.populations,
-            self.connections,
-            self.readouts,
-            self.outputs,
-            "_".join(name.split()),
+        populations, connections, readouts = in_recorded_order(
+            self.populations, self.connections, self.readouts, self.records
         )
-        return Lowering(graph, tuple(self.observations), dict(self.computed))
+        titles = [str(record["graph"]) for record in self.records.values() if "graph" in record]
+        name = titles[0] if titles else "_".join(name.split())
+        graph = Graph.from_nodes(self.inputs, populations, connections, readouts, self.outputs, name)
+        return Lowering(graph, tuple(self.observations), dict(self.computed), frozenset(self.encoded))
 
 
 def bits(terms: tuple[Term, ...], shape: Shape, channels_first: bool) -> Signal:

@@ -19,6 +19,7 @@ from strop.graph.rounding.stages import Planes, Source
 from strop.keras.walk import walk
 from strop.lowering.context import Context, Lowering
 from strop.lowering.decision import winner_of
+from strop.lowering.recorded_inputs import recorded_inputs
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import lower_call
 from strop.lowering.scaling import whole_numbers
@@ -61,8 +62,9 @@ def trace_model(
             f"model {model.name!r} was never built, and no frames say for which shape: call model.build(), give it an "
             "Input, or give frames"
         )
-    fields = whole_numbers(model, encoding, _planes(model, encoding, planes))
-    outputs = walk(model, [_input(context, tensor, encoding, fields) for tensor in model.inputs], visit)
+    given = _planes(model, encoding, planes)
+    fields, recorded = whole_numbers(model, encoding, given), recorded_inputs(model, encoding, given)
+    outputs = walk(model, [_input(context, tensor, encoding, fields, recorded) for tensor in model.inputs], visit)
     for tensor, signal in zip(model.outputs, outputs, strict=True):
         name = tensor._keras_history.operation.name if hasattr(tensor, "_keras_history") else "output"
         try:
@@ -111,7 +113,13 @@ def _planes(model: keras.Model, encoding: str, options: Mapping[str, Any]) -> di
     return fields
 
 
-def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Mapping[str, Any]]) -> Signal:
+def _input(
+    context: Context,
+    tensor: Any,
+    encoding: str,
+    planes: Mapping[str, Mapping[str, Any]],
+    recorded: Mapping[str, Input],
+) -> Signal:
     """Make an input node and its signal: the frame's values, under every encoding."""
     shape = tuple(tensor.shape[1:])
     name = tensor._keras_history.operation.name
@@ -122,6 +130,11 @@ def _input(context: Context, tensor: Any, encoding: str, planes: Mapping[str, Ma
     if not shape:
         raise UnsupportedLayerError(f"input {name!r} is a scalar per frame: give it the shape (1,)")
     integer = tensor.dtype not in _FLOATS
+    if name in recorded:
+        node = replace(recorded[name], name=context.unique(recorded[name].name))
+        context.inputs.append(node)
+        context.encoded.add(node.name)
+        return Signal(node.signal_shape, (Term(node.name),), integer=integer)
     known = {"bits": _BITS.get(tensor.dtype, 8)} if integer and encoding == "bitplane" else {}
     node = Input(context.unique(name), shape, encoding, **{**known, **planes[name]})
     context.inputs.append(node)

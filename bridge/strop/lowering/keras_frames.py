@@ -3,12 +3,12 @@
 Keras must see what `model.predict` would see: if both sides took the same prepared array, an error in its preparation
 would be on both sides, and no verification could find it. The one convention is that uint8
 is divided by 255 where the model does not take whole numbers (`strop.graph.Input.whole_numbers`); and under the
-encodings `binary` and `bitplane` Keras sees what the spikes stand for.
+encodings `binary` and `bitplane` Keras sees what the spikes stand for, unless the model encodes its frames itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,21 +21,25 @@ from strop.reader.naming import brief
 Array = npt.NDArray[Any]
 
 
-def keras_frames(graph: Graph, frames: Mapping[str, Array]) -> dict[str, Array]:
+def keras_frames(graph: Graph, frames: Mapping[str, Array], encoded: Collection[str] = frozenset()) -> dict[str, Array]:
     """Return the frames for Keras, one array of shape `(n, *input.shape)` per input, in the model's input dtype.
 
     Parameters
     ----------
     frames : mapping of input name to array
         As the user has them, checked by `strop.running.encode.as_frames`.
+    encoded : collection of str
+        Inputs that the model encodes itself (`Lowering.encoded`).
     """
-    return {node.name: _for_keras(node, frames[node.name]) for node in graph.inputs}
+    return {node.name: _for_keras(node, frames[node.name], node.name in encoded) for node in graph.inputs}
 
 
-def _for_keras(node: Input, frames: Array) -> Array:
+def _for_keras(node: Input, frames: Array, as_they_are: bool) -> Array:
     values = frames.reshape((-1, *node.shape)).astype("float32")
     if frames.dtype == "uint8" and not node.whole_numbers:
         values /= np.float32(255)
+    if as_they_are:
+        return values.astype(node.dtype)
     if node.encoding == "binary":
         values = np.where(values < node.level, 0, 1)
     elif node.encoding == "bitplane":

@@ -7,7 +7,7 @@ everything else is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +40,8 @@ class ReadoutSignal(Signal):
     argmax : bool
     refusal : Refusal
         Raised if something follows that takes spikes.
+    record : mapping
+        What the model records of the read-out that it was made from (`strop.keras.graph_parts.record_of`).
     """
 
     logits: Signal | None = None
@@ -47,6 +49,7 @@ class ReadoutSignal(Signal):
     after: Operator | None = None
     argmax: bool = False
     refusal: Refusal | None = None
+    record: Mapping[str, Any] | None = None
 
     @property
     def summed(self) -> Signal:
@@ -57,7 +60,7 @@ class ReadoutSignal(Signal):
     def linear(self, operator: Operator) -> Signal:
         """Return the signal behind a linear map of its values."""
         self._refuse_class_numbers()
-        return replace(self, shape=operator.shape_out, after=compose(self.after, operator))
+        return replace(self, shape=operator.shape_out, after=compose(self.after, operator), record=None)
 
     def select(self, operator: Select) -> Signal:
         """Return the signal behind an index map; a map that moves groups of logits as wholes acts on the logits."""
@@ -65,7 +68,7 @@ class ReadoutSignal(Signal):
             return self
         self._refuse_class_numbers()
         if self.after is None and _keeps_groups(operator, 1 if self.kind in ELEMENTWISE_KINDS else self.shape[-1]):
-            return replace(self, shape=operator.shape_out, logits=self.summed.select(operator))
+            return replace(self, shape=operator.shape_out, logits=self.summed.select(operator), record=None)
         return self.linear(operator)
 
     def scaled(self, scale: FloatArray, shift: FloatArray = ZERO, *sizes: Any, **named: Any) -> Signal:
@@ -88,7 +91,7 @@ class ReadoutSignal(Signal):
             )
         moved = rearrange(self, lambda index: np.moveaxis(index, axis, -1))
         assert isinstance(moved, ReadoutSignal)
-        return replace(moved, shape=moved.shape[:-1], argmax=True)
+        return replace(moved, shape=moved.shape[:-1], argmax=True, record=None)
 
     def _refuse_class_numbers(self) -> None:
         if self.argmax:
@@ -178,7 +181,7 @@ def joined_readouts(
     after = Sparse(logits.shape, shape, np.concatenate(pre), np.concatenate(post), np.concatenate(weight))
     kind = first.kind if all(one.kind == first.kind != "key" for one in signals) else "softmax"
     moved = _as_select(after)
-    whole = replace(first, shape=logits.shape, logits=replace(logits, levels=None), after=None, kind=kind)
+    whole = replace(first, shape=logits.shape, logits=replace(logits, levels=None), after=None, kind=kind, record=None)
     result = whole.linear(after) if moved is None else whole.select(moved)
     assert isinstance(result, ReadoutSignal)
     return result
@@ -194,8 +197,8 @@ def _as_select(operator: Sparse) -> Select | None:
 
 
 def after_map(one: ReadoutSignal) -> Operator | None:
-    """Return the map behind the function as `Select` or `Sparse`, or None if there is none."""
-    if one.after is None or isinstance(one.after, (Select, Sparse)):
+    """Return the map behind the function as `Select` or `Sparse`, or None if there is none; a recorded one as it is."""
+    if one.after is None or isinstance(one.after, (Select, Sparse)) or one.record is not None:
         return one.after
     pre, post, weight = one.after.to_coo()
     return Sparse(one.after.shape_in, one.after.shape_out, pre, post, weight)

@@ -155,7 +155,8 @@ def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: 
     if type(operation) in _OPERATIONS:
         for signal in keras.tree.flatten((args, kwargs)):
             _refuse_decoded(operation, signal)
-        return _typed(operation, (args, kwargs), _OPERATIONS[type(operation)](operation, context, args, kwargs))
+        result = _typed(operation, (args, kwargs), _OPERATIONS[type(operation)](operation, context, args, kwargs))
+        return _with_width(result, operation, ())
     handler = handler_for(operation)
     extra = {name: value for name, value in kwargs.items() if value is not None}
     # Augmentation layers default to training=True, and Keras records that; `predict` passes False.
@@ -168,7 +169,17 @@ def lower_call(operation: Any, context: Context, args: tuple[Any, ...], kwargs: 
         if not isinstance(signal, Signal):
             raise Refusal("it is called on a constant, which strop cannot carry over", "use a layer with a bias")
         _refuse_decoded(operation, signal)
-    return _typed(operation, (args, kwargs), handler(operation, context, signals))
+    result = _typed(operation, (args, kwargs), handler(operation, context, signals))
+    return _with_width(result, operation, signals)
+
+
+def _with_width(result: Any, layer: Any, signals: Any) -> Any:
+    """Return the result of a layer, marked as computed in float64 or not."""
+    if not isinstance(result, Signal) or result.computed is None:
+        return result
+    before = signals if isinstance(signals, (list, tuple)) else (signals,)
+    wide = getattr(layer, "compute_dtype", "float32") == "float64" and all(signal.wide for signal in before)
+    return replace(result, wide=wide)
 
 
 def _typed(operation: Any, arguments: Any, result: Any) -> Any:

@@ -99,6 +99,8 @@ class Signal:
     pooled : Pooled or None
     integer : bool
         Whether Keras's tensor holds whole numbers or bools, as an input of such a dtype does until a layer casts it.
+    wide : bool
+        Whether Keras computes nothing of it in less than float64.
     """
 
     shape: Shape
@@ -109,6 +111,7 @@ class Signal:
     levels: Levels | None = None
     pooled: Pooled | None = None
     integer: bool = False
+    wide: bool = True
 
     @property
     def stage(self) -> Stage:

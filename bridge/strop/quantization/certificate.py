@@ -10,6 +10,7 @@ from typing import Any
 from strop.errors import ModelFileError
 from strop.graph import Graph
 from strop.graph.files.atomic import write_text
+from strop.graph.html_table import html_table
 
 FORMAT = "strop-certificate"
 VERSION = 1
@@ -130,7 +131,7 @@ class Certificate:
         return self.graph == graph.digest
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form (docs/certificates.md)."""
+        """Return the JSON form (docs/quantization.md)."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -165,6 +166,28 @@ class Certificate:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelFileError(f"{path} holds no certificate of strop: {reason}") from error
         return read
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.name, row.neurons, "taken as input")
+            if row.on_host
+            else (
+                row.name,
+                row.neurons,
+                f"{'−' if row.negative else ''}{row.negative:,} to {row.positive:,}",
+                row.heaviest,
+                f"{row.bits_needed} of {row.bits_available}",
+                row.distance,
+                "proved" if row.holds else f"{row.failing:,} neurons not proved",
+            )
+            for row in self.populations
+        ]
+        headings = ("population", "neurons", "sums", "heaviest weight", "bits", "distance to a threshold", "")
+        notes = [
+            f"{row.name}, neuron {reason.neuron}: {reason.what}" for row in self.populations for reason in row.reasons
+        ]
+        verdict = "proved for all inputs" if self.holds else "not proved"
+        return html_table(f"Certificate for {self.target['name']}: {verdict}", headings, rows, notes)
 
     def __str__(self) -> str:
         """The verdict, a line per population, and a line per reason."""

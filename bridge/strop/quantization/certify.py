@@ -18,9 +18,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import CapacityError
 from strop.graph import Graph
 from strop.graph.rounding.formats import lowest_bit
 from strop.quantization.certificate import Certificate, PopulationProof, Reason
+from strop.quantization.expansion import bounded_from_kernels
+from strop.quantization.floating import FloatingSums, floating_sums
 from strop.quantization.integers import (
     EXPANDED,
     MOST_BITS,
@@ -32,13 +35,18 @@ from strop.quantization.integers import (
 from strop.quantization.targets import arithmetic_of
 from strop.running.arithmetic import Arithmetic
 from strop.running.model_argument import ModelOrGraph, as_graph
+from strop.running.stimulus import current_driven_populations
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Pattern = dict[str, list[int]]
+# The neurons where something does not hold, and the reason for one of them.
+Check = tuple[BoolArray, Callable[[int], Reason]]
 
 # A grid is made finer for the sake of a threshold by so many powers of two at most.
 MOST_FINER = 32
+# `certify_to_first_gap` expands no projection with more synapses.
+MOST_EXPANDED = 5_000_000
 # Neurons of a population whose sums are searched for one that is equal to the threshold, and the largest such search.
 _SEARCHED_NEURONS = 4096
 _SEARCHED_STEPS = 1 << 33
@@ -71,14 +79,37 @@ def certify(model: ModelOrGraph, target: str | Arithmetic, *, expand: bool = Fal
     return Certificate(graph.digest, arithmetic.to_dict(), proofs, version("strop"))
 
 
+def certify_to_first_gap(graph: Graph, arithmetic: Arithmetic) -> Certificate:
+    """Return the certificate up to the first population that is not proved: all of it where everything is.
+
+    Raises
+    ------
+    CapacityError
+        If more synapses than `MOST_EXPANDED` would have to be expanded; `certify` tries.
+    """
+    proofs: list[PopulationProof] = []
+    for name in graph.population_names:
+        if name not in graph.host_populations:
+            for projection in graph.incoming(name):
+                count = projection.operator.synapse_count
+                if count > MOST_EXPANDED and not bounded_from_kernels(projection.operator):
+                    raise CapacityError(
+                        f"not tried: {count:,} synapses of {projection.source} -> {name} would have to be expanded; "
+                        "strop.certify does that"
+                    )
+        proofs.append(_prove(graph, name, arithmetic, False))
+        if proofs[-1].reasons:
+            break
+    return Certificate(graph.digest, arithmetic.to_dict(), tuple(proofs), version("strop"))
+
+
 def _prove(graph: Graph, name: str, arithmetic: Arithmetic, expand: bool) -> PopulationProof:
     size = graph.population(name).size
     if name in graph.host_populations:
         return PopulationProof(name, size, True)
-    analogue = [node.name for node in graph.inputs if not node.spiking]
-    driven = [p.source for p in graph.incoming(name) if p.source in analogue]
-    if driven:
-        reason = Reason(0, f"it is driven by the values of {driven[0]!r}, which are no whole numbers")
+    driven_by = current_driven_populations(graph).get(name)
+    if driven_by:
+        reason = Reason(0, f"it is driven by the values of {driven_by[0].source!r}, which are no whole numbers")
         return PopulationProof(name, size, False, reasons=(reason,), failing=size)
     sums = _on_target_grid(graph, name, arithmetic, expand)
     failing = np.zeros(size, bool)
@@ -130,13 +161,24 @@ def _distance(sums: PopulationSums) -> str:
     return f"1/{1 << closest}" if closest <= MOST_BITS else f"2^-{closest}"
 
 
-def _checks(
-    graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic
-) -> Iterator[tuple[BoolArray, Callable[[int], Reason]]]:
+def _checks(graph: Graph, name: str, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
     """Yield each thing that must hold: the neurons where it does not, and the reason for one of them."""
     row = _Row(graph, name, sums)
-    yield sums.wide, lambda j: Reason(j, f"its whole numbers need more than {MOST_BITS} bits")
+    yield (
+        sums.wide,
+        lambda j: Reason(j, f"its whole numbers need more than {MOST_BITS} bits, or are products that float64 rounds"),
+    )
     sound = ~sums.wide
+    yield from _weight_checks(sound, row, sums, arithmetic)
+    yield from _threshold_checks(sound, sums, arithmetic)
+    floating = None if arithmetic.digits is None else floating_sums(graph.population(name), sums, arithmetic)
+    if floating is not None:
+        yield from _floating_checks(sound, floating, arithmetic)
+    yield from _comparison_checks(sound, row, sums, arithmetic, floating)
+
+
+def _weight_checks(sound: BoolArray, row: _Row, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
+    """Whether the target holds every weight, and every sum of weights."""
     if arithmetic.exponent is not None:
         finer = sound & (sums.exponent < arithmetic.exponent)
         yield (
@@ -166,24 +208,44 @@ def _checks(
                 row.all_of(j, sign),
             ),
         )
-    if arithmetic.threshold_bits is not None:
-        yield (
-            sound & ~sums.on_halves,
-            lambda j: Reason(
-                j, f"its threshold or bias is no multiple of half the grid, and would be rounded by {arithmetic.name}"
-            ),
-        )
-        limit = 1 << arithmetic.threshold_bits
-        yield (
-            sound & (sums.halves >= limit),
-            lambda j: Reason(
-                j,
-                f"its threshold or bias is {sums.halves[j]:,} halves of the grid, of less than {limit:,}",
-            ),
-        )
+
+
+def _threshold_checks(sound: BoolArray, sums: PopulationSums, arithmetic: Arithmetic) -> Iterator[Check]:
+    """Whether the target holds every threshold and bias, where it has a grid for them."""
+    if arithmetic.threshold_bits is None:
+        return
+    yield (
+        sound & ~sums.on_halves,
+        lambda j: Reason(
+            j, f"its threshold or bias is no multiple of half the grid, and would be rounded by {arithmetic.name}"
+        ),
+    )
+    limit = 1 << arithmetic.threshold_bits
+    yield (
+        sound & (sums.halves >= limit),
+        lambda j: Reason(j, f"its threshold or bias is {sums.halves[j]:,} halves of the grid, of less than {limit:,}"),
+    )
+
+
+def _floating_checks(sound: BoolArray, floating: FloatingSums, arithmetic: Arithmetic) -> Iterator[Check]:
+    """Whether a floating-point target adds bias and weights without a rounding, and holds the threshold."""
+    digits = f"{arithmetic.digits} digits of {arithmetic.name}"
+    also = "" if arithmetic.lift is None else ", and the constant that raises its threshold,"
+    yield (
+        sound & ~floating.exact,
+        lambda j: Reason(j, f"its weights and its bias{also} are no whole numbers of one grid within the {digits}"),
+    )
+    yield sound & ~floating.held, lambda j: Reason(j, f"its threshold is no number of the {digits}")
+
+
+def _comparison_checks(
+    sound: BoolArray, row: _Row, sums: PopulationSums, arithmetic: Arithmetic, floating: FloatingSums | None
+) -> Iterator[Check]:
+    """Whether the target tells every sum from the threshold, as the graph does."""
     if arithmetic.resolution:
+        lift = np.zeros_like(sums.positive) if floating is None else floating.lift
         yield (
-            sound & ~_is_resolved(sums, arithmetic),
+            sound & ~_is_resolved(sums, lift, arithmetic),
             lambda j: Reason(
                 j, f"sums this large are told apart only {arithmetic.resolution:.1e} of their size from the threshold"
             ),
@@ -197,17 +259,17 @@ def _checks(
         )
 
 
-def _is_resolved(sums: PopulationSums, arithmetic: Arithmetic) -> BoolArray:
+def _is_resolved(sums: PopulationSums, lift: IntArray, arithmetic: Arithmetic) -> BoolArray:
     """Whether every sum that is not equal to the threshold is further from it than the target blurs."""
     resolution = Fraction(arithmetic.resolution)
-    result = np.ones(sums.positive.size, bool)
-    keys = np.stack([sums.positive + sums.negative, sums.halves, sums.closeness])
+    keys = np.stack([sums.positive + sums.negative, sums.halves, lift, sums.closeness])
     unique, where = np.unique(keys, axis=1, return_inverse=True)
     # A sum that is no whole threshold is a whole number; what meets its threshold is at least 1 away where it differs.
-    for n, (size, halves, closeness) in enumerate(unique.T):
-        compared = int(size) + int(halves) + Fraction(1)
-        result[where.reshape(-1) == n] = Fraction(1, 1 << int(closeness)) > resolution * compared
-    return result
+    resolved = [
+        Fraction(1, 1 << int(closeness)) > resolution * (int(size) + int(halves) + int(raised) + 1)
+        for size, halves, raised, closeness in unique.T
+    ]
+    return np.array(resolved)[where.reshape(-1)]
 
 
 class _Row:

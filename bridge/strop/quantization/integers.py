@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.graph import Convolution, Dense, Graph, Operator, Population, Scale, Select, Sparse, SumPool, stages_of
+from strop.graph import Convolution, Dense, Graph, Operator, Population, Scale, Select, SumPool, stages_of
 from strop.graph.capacity import require_memory
 from strop.graph.rounding.formats import lowest_bit
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights
+from strop.quantization.expansion import bounded_from_kernels, expands_exactly
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -147,16 +148,23 @@ def projection_sums(operator: Operator, *, expand: bool = False) -> Sums:
         If the operator must be expanded, because it has more than one stage with weights, and memory does not suffice.
     """
     stages = list(stages_of(operator))
-    weighted = [stage for stage in stages if not isinstance(stage, (Select, SumPool))]
-    kernels = len(weighted) <= 1 and not any(isinstance(stage, Sparse) for stage in weighted)
+    kernels = bounded_from_kernels(operator)
     if kernels and not expand and operator.synapse_count > EXPANDED:
         return _of_stages(operator, stages)
+    if len(stages) > 1 and not expand and not expands_exactly(operator, stages):
+        return _of_stages(operator, stages) if kernels else _unknown(operator.size_out)
     require_memory(
         f"expanding {operator.synapse_count:,} synapses for their exact sums",
         operator.synapse_count * _BYTES_PER_SYNAPSE,
     )
     _, post, weight = operator.to_coo()
     return _of_synapses(operator.size_out, post, weight)
+
+
+def _unknown(size: int) -> Sums:
+    """Return the sums of neurons of which nothing is known: all of them wide."""
+    none = np.zeros(size, np.int64)
+    return Sums(none, none, none, none, np.ones(size, bool))
 
 
 def whole_numbers(weights: FloatArray, exponent: npt.NDArray[Any]) -> tuple[IntArray, BoolArray]:
@@ -329,7 +337,7 @@ def _pooled(stage: Operator, sums: Sequence[npt.NDArray[Any]]) -> tuple[Any, ...
 def _weighted(stage: Operator, times: IntArray) -> tuple[Any, ...]:
     """Return the sums behind the stage that has weights, when each value before it is counted `times` times."""
     exponent = _output_grids(stage)
-    numbers, fits = whole_numbers(weights_of(stage), exponent)
+    numbers, fits = whole_numbers(stage_weights(stage), exponent)
     rough = stage.absolute().apply(times[None].astype(np.float64))[0]
     grid = np.broadcast_to(_over_outputs(stage, exponent), stage.shape_out)
     with np.errstate(over="ignore"):
@@ -361,7 +369,7 @@ def _summed_axes(stage: Operator) -> tuple[int, ...]:
 
 def _output_grids(stage: Operator) -> IntArray:
     """Return the exponent of each output's grid, as an array that broadcasts against the stage's weights."""
-    bits = lowest_bit(weights_of(stage))
+    bits = lowest_bit(stage_weights(stage))
     bits = bits.min(axis=_summed_axes(stage), keepdims=True) if _summed_axes(stage) else bits
     return np.where(np.isinf(bits), NO_GRID, bits).astype(np.int64)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool, stages_of
 from strop.graph.capacity import require_memory
 from strop.graph.compose import compose
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights, with_stage_weights
 from strop.quantization.integers import reads_once
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,30 +68,15 @@ class Kernel:
     @property
     def weights(self) -> FloatArray:
         """The weights of the core."""
-        weights = weights_of(self.core)
+        weights = stage_weights(self.core)
         return np.broadcast_to(weights, self.core.shape) if isinstance(self.core, Scale) else weights
 
     def operator(self, weights: FloatArray) -> Operator:
         """Return the whole operator with other weights in its core."""
-        core = self.with_weights(weights)
+        core = with_stage_weights(self.core, weights)
         return compose(*self.before, core, *self.after) or Select(
             core.shape_in, np.arange(core.size_in).reshape(core.shape_in)
         )
-
-    def with_weights(self, weights: FloatArray) -> Operator:
-        """Return the core with other weights."""
-        match self.core:
-            case Dense():
-                return Dense(weights, self.core.leading)
-            case Convolution():
-                return self.core.with_kernel(weights)
-            case Scale():
-                return Scale(self.core.shape, weights)
-            case Sparse():
-                core = self.core
-                return Sparse(core.shape_in, core.shape_out, core.pre, core.post, weights)
-            case _:
-                raise TypeError(type(self.core).__name__)
 
     @property
     def label_count(self) -> int:

@@ -14,6 +14,7 @@ from strop.errors import QuantizationError
 from strop.graph import Graph, Population, Projection
 from strop.quantization.integers import PopulationSums, population_on_grid, projection_sums
 from strop.quantization.kernels import Kernel, scale_groups
+from strop.quantization.proportions import whole_multiples
 from strop.quantization.records import QuantizedPopulation
 from strop.running.arithmetic import Arithmetic
 
@@ -25,6 +26,11 @@ IntArray = npt.NDArray[np.int64]
 _SHARES = np.linspace(1.0, 0.5, 33)
 
 
+# With the fewest levels, larger ones as well: the heaviest weights are then cut to the largest level.
+_CUTTING_SHARES = np.geomspace(8.0, 0.5, 65)
+_CUT_LEVELS = 3
+
+
 # Up to so many bits of a weight the factor is searched for; beyond, rounding hardly depends on it.
 _SEARCHED_BITS = 10
 
@@ -34,10 +40,6 @@ _REACH = 64
 
 
 _TRIES = 64
-
-
-# Thresholds half-way between whole numbers are float64: numbers of halves below 2^53.
-_HALVES_BITS = 53
 
 
 _LARGEST_SUM = (1 << 51) - 1
@@ -62,6 +64,7 @@ class QuantizedNeurons:
         self.group, self.labels = scale_groups(self.kernels, self.old.size)
         self.exact = False
         self.factor = np.ones(0)
+        self.ratio: tuple[IntArray, FloatArray] | None = None
         self.numbers: list[FloatArray] = []
         self.fires_from: IntArray = np.zeros(0, np.int64)
         self.positive = self.negative = np.zeros(0)
@@ -74,6 +77,10 @@ class QuantizedNeurons:
         self.groups = 1 + max((int(g.max()) for g in (self.group, *self.labels) if g.size), default=0)
         self._choose_exact()
         if not self.exact:
+            self._choose_proportional()
+        if not self.exact and self.arithmetic.signs:
+            self._choose_signs()
+        elif not self.exact:
             self._choose_rounded()
         self._set_thresholds()
 
@@ -91,17 +98,51 @@ class QuantizedNeurons:
         # Thresholds stay within what any input can bring, half a step beyond it.
         halves = np.abs(shifted.fires_from.astype(np.float64)) * 2.0 + 1.0
         halves = np.minimum(halves, 2.0 * np.maximum(shifted.positive, shifted.negative) + 3.0)
-        if (halves >= 2.0 ** min(self.arithmetic.threshold_bits or _HALVES_BITS, _HALVES_BITS)).any():
+        if (halves >= 2.0**self.arithmetic.half_bits).any():
             return
         self.exact = True
         self.factor = np.ldexp(1.0, -finest)
         self._round()
 
+    def _choose_proportional(self) -> None:
+        """Keep weights that are whole numbers times a factor of each group, and fit the target."""
+        found = whole_multiples(self.kernels, self.labels, self.groups, self.arithmetic.largest_weight)
+        if found is None:
+            return
+        self.factor = found[0] / found[1]
+        self._round()
+        over = np.maximum(self.positive, self.negative) > self._largest_sum()
+        over |= self._heaviest_synapses() > self.arithmetic.largest_weight
+        if not over.any():
+            self.exact, self.ratio = True, found
+
+    def _choose_signs(self) -> None:
+        """Take the signs of the weights; a group's factor is that with the least squared error, the mean magnitude."""
+        magnitude, count = np.zeros(self.groups), np.zeros(self.groups)
+        for kernel, labels in zip(self.kernels, self.labels, strict=True):
+            np.add.at(magnitude, labels, kernel.per_label(np.abs(kernel.weights), np.add))
+            np.add.at(count, labels, kernel.per_label((kernel.weights != 0.0).astype(np.float64), np.add))
+        self.factor = np.where(magnitude > 0.0, count / np.where(magnitude > 0.0, magnitude, 1.0), 1.0)
+        self.numbers = [np.sign(kernel.weights) for kernel in self.kernels]
+        self.positive, self.negative = self._sums_of(self.numbers)
+        largest, heaviest = np.maximum(self.positive, self.negative), self._heaviest_synapses()
+        over = np.flatnonzero((largest > self._largest_sum()) | (heaviest > 1.0))
+        if over.size:
+            neuron = int(over[0])
+            what = (
+                f"several ways lead from one source to it, and their signs add up to {heaviest[neuron]:,.0f}"
+                if heaviest[neuron] > 1.0
+                else f"{largest[neuron]:,.0f} weights of one sign do not fit sums of {self.arithmetic.sum_bits} bits"
+            )
+            raise QuantizationError(f"{self.old.name}, neuron {neuron}: {what} ({self.arithmetic.name})")
+
+    def _largest_sum(self) -> int:
+        """Return the largest sum that the target holds, and whose threshold it holds too."""
+        # A threshold may lie half a step beyond the largest sum.
+        return min(self.arithmetic.largest_sum, _LARGEST_SUM, (1 << (self.arithmetic.half_bits - 1)) - 2)
+
     def _choose_rounded(self) -> None:
-        arithmetic, largest_sum = self.arithmetic, min(self.arithmetic.largest_sum, _LARGEST_SUM)
-        if self.arithmetic.threshold_bits is not None:
-            # A threshold may lie half a step beyond the largest sum.
-            largest_sum = min(largest_sum, (1 << (self.arithmetic.threshold_bits - 1)) - 2)
+        arithmetic, largest_sum = self.arithmetic, self._largest_sum()
         positive, negative = self._sums_of([kernel.weights for kernel in self.kernels])
         largest = np.zeros(self.groups)
         np.maximum.at(largest, self.group, np.maximum(positive, negative))
@@ -129,23 +170,28 @@ class QuantizedNeurons:
     def _searched(self, ceiling: FloatArray) -> FloatArray:
         """Return for each group the factor, of those tried, with the least squared error of the weights."""
         best, least = ceiling, np.full(self.groups, np.inf)
-        for share in _SHARES:
+        for share in _CUTTING_SHARES if self.arithmetic.largest_weight <= _CUT_LEVELS else _SHARES:
             factor = ceiling * share
             error = np.zeros(self.groups)
             for kernel, labels in zip(self.kernels, self.labels, strict=True):
                 each = kernel.per_weight(factor[labels])
-                weights = kernel.weights
-                np.add.at(error, labels, kernel.per_label((weights - np.rint(weights * each) / each) ** 2, np.add))
+                off = kernel.weights - self._whole(kernel.weights * each) / each
+                np.add.at(error, labels, kernel.per_label(off**2, np.add))
             better = error < least * (1.0 - 1e-12)
             best, least = np.where(better, factor, best), np.where(better, error, least)
         return best
 
     def _round(self) -> None:
         self.numbers = [
-            np.rint(kernel.weights * kernel.per_weight(self.factor[labels]))
+            self._whole(kernel.weights * kernel.per_weight(self.factor[labels]))
             for kernel, labels in zip(self.kernels, self.labels, strict=True)
         ]
         self.positive, self.negative = self._sums_of(self.numbers)
+
+    def _whole(self, weights: FloatArray) -> FloatArray:
+        """Return scaled weights as whole numbers that the target holds."""
+        most = float(self.arithmetic.largest_weight)
+        return np.clip(np.rint(weights), -most, most)
 
     def _sums_of(self, weights: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
         """Return the sums of positive and of negative weights of each neuron; whole numbers stay exact below 2^53."""
@@ -191,10 +237,16 @@ class QuantizedNeurons:
         # Where a rounding of this product could decide, exact fractions do.
         close = np.abs(place - np.rint(place)) <= 2.0**-40 * (1.0 + factor * (np.abs(threshold) + np.abs(bias)))
         for n in np.flatnonzero(close):
-            exact = Fraction(float(factor[n])) * (Fraction(float(threshold[n])) - Fraction(float(bias[n])))
+            exact = self._exact_factor(n) * (Fraction(float(threshold[n])) - Fraction(float(bias[n])))
             whole[n] = float(-((-exact.numerator) // exact.denominator))
         # A neuron that nothing can make fire, or nothing keep from it, needs no threshold further out.
         self.fires_from = np.clip(whole, -self.negative, self.positive + 1.0).astype(np.int64)
+
+    def _exact_factor(self, neuron: int) -> Fraction:
+        group = self.group[neuron]
+        if self.ratio is None:
+            return Fraction(float(self.factor[group]))
+        return Fraction(int(self.ratio[0][group])) / Fraction(float(self.ratio[1][group]))
 
     def summed(self, signals: Mapping[str, npt.NDArray[Any]]) -> IntArray:
         """Return the whole-number sums of all neurons, shape (n, neurons)."""

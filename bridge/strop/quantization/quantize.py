@@ -28,6 +28,7 @@ from strop.running.frames import Frames, frames_and_labels
 from strop.running.labels import labels_by_output
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.oracle import fires, potential
+from strop.running.stimulus import current_driven_populations
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -110,13 +111,11 @@ def quantize_report(
 
 def refuse_values(graph: Graph) -> None:
     """Raise `QuantizationError` if analogue values reach a population that is not evaluated on the host."""
-    analogue = {node.name for node in graph.inputs if not node.spiking}
-    for projection in graph.projections:
-        if projection.source in analogue and projection.target not in graph.host_populations:
-            raise QuantizationError(
-                f"{projection.target} is driven by the values of {projection.source!r}, which are no whole numbers: "
-                "use the encoding 'host', 'bitplane' or 'binary'"
-            )
+    for name, projections in current_driven_populations(graph).items():
+        raise QuantizationError(
+            f"{name} is driven by the values of {projections[0].source!r}, which are no whole numbers: "
+            "use the encoding 'host', 'bitplane' or 'binary'"
+        )
 
 
 def refuse_other_grids(found: Mapping[str, PopulationSums], arithmetic: Arithmetic) -> None:

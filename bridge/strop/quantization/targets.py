@@ -7,31 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from strop.errors import BackendError, BackendMissingError, did_you_mean
-from strop.running.arithmetic import FLOAT32, FLOAT64, Arithmetic
+from strop.running.arithmetic import FLOAT32, FLOAT64, NEURON, SPINNAKER, Arithmetic
 from strop.running.registry import backend_names, get_backend
 
-SPINNAKER = Arithmetic(
-    "spinnaker",
-    weight_bits=16,
-    sum_bits=16,
-    sums="per sign",
-    saturating=True,
-    threshold_bits=31,
-    comparator=">=",
-    exponent=-14,
-    source=(
-        "sPyNNaker 7.4.1: 16-bit weights without sign and 16-bit ring buffers per sign (synapses.c, "
-        "population_vertex.py), shift 1; s16.15 potential, offset and threshold (neuron_model_lif_impl.h)"
-    ),
-)
-NEURON = Arithmetic(
-    "neuron",
-    weight_bits=None,
-    sum_bits=53,
-    comparator=">=",
-    resolution=2.0**-44,
-    source="float64 in the IF_curr_exp cell of PyNN 0.13 on NEURON; resolution: strop_backends.pynn",
-)
 LOIHI = Arithmetic(
     "loihi",
     weight_bits=8,
@@ -66,14 +44,22 @@ _SUM_BITS = 23
 def integers(bits: int, sum_bits: int = _SUM_BITS) -> Arithmetic:
     """Return the arithmetic of `bits`-bit weights, sign included, and sums of `sum_bits` bits besides the sign.
 
+    One bit is a sign: weights are -1 and 1. Two bits are -1, 0 and 1.
+
     >>> integers(8).largest_weight
     127
     """
-    if bits < 2:
-        raise BackendError(f"a weight with a sign takes at least 2 bits, got {bits}; 2 bits are -1, 0 and 1")
+    if bits < 1:
+        raise BackendError(f"a weight takes at least 1 bit, its sign, got {bits}")
     if bits > sum_bits + 1:
         raise BackendError(f"weights of {bits} bits do not fit sums of {sum_bits + 1} bits")
-    return Arithmetic(f"int{bits}", bits - 1, sum_bits, source=f"generic: {bits}-bit weights, {sum_bits + 1}-bit sums")
+    return Arithmetic(
+        f"int{bits}",
+        max(bits - 1, 1),
+        sum_bits,
+        signs=bits == 1,
+        source=f"generic: {bits}-bit weights, {sum_bits + 1}-bit sums",
+    )
 
 
 def arithmetic_of(target: str | Arithmetic, weight_bits: int | None = None) -> Arithmetic:
@@ -86,7 +72,7 @@ def arithmetic_of(target: str | Arithmetic, weight_bits: int | None = None) -> A
     ----------
     target : str or Arithmetic
     weight_bits : int, optional
-        Take fewer bits for a weight than the target has, its sign counted.
+        Take fewer bits for a weight than the target has, its sign counted; 1 takes signs, -1 and 1.
 
     Raises
     ------
@@ -102,9 +88,10 @@ def arithmetic_of(target: str | Arithmetic, weight_bits: int | None = None) -> A
         raise BackendError(f"weight_bits must be a whole number of at least 1, got {weight_bits!r}")
     magnitude = max(weight_bits - 1, 1)
     available = found.sum_bits if found.weight_bits is None else found.weight_bits
-    if magnitude > available:
-        raise BackendError(f"{found.name} holds weights of {available + 1} bits with their sign, got {weight_bits}")
-    return replace(found, weight_bits=magnitude)
+    held = 1 if found.signs else available + 1
+    if weight_bits > held:
+        raise BackendError(f"{found.name} holds weights of {held} bits with their sign, got {weight_bits}")
+    return replace(found, weight_bits=magnitude, signs=weight_bits == 1)
 
 
 def _named(name: str) -> Arithmetic:

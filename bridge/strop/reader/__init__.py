@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,13 +126,6 @@ def _first_bytes(path: Path) -> bytes:
 
 def _require_keras() -> None:
     try:
-        import keras
+        import_module("strop.keras")
     except ImportError as error:
-        raise BackendMissingError(
-            f"reading a model needs Keras 3 and TensorFlow ({brief(error)}): pip install 'strop[keras]'"
-        ) from error
-    if int(keras.__version__.split(".")[0]) < 3:
-        raise BackendMissingError(
-            f"reading a model needs Keras 3, found {keras.__version__}: pip install 'strop[keras]'"
-        )
-    import strop.keras  # noqa: F401  # registers strop's own layers, under the names that files have
+        raise BackendMissingError(f"a model cannot be read: {brief(error)}") from error

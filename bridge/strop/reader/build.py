@@ -21,7 +21,7 @@ from strop.reader.chain import Expansion
 from strop.reader.classes import KnownObjects
 from strop.reader.config import dtype_name, layer_from_config, plain, safe_name
 from strop.reader.naming import brief, shown_shape
-from strop.reader.operations import Operation, operation_from_entry
+from strop.reader.stored_operations import Operation, operation_from_entry
 from strop.reader.topology import (
     Call,
     Entry,

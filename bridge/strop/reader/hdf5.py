@@ -7,7 +7,6 @@ one group per layer, whose attribute `weight_names` leads to the arrays. HDF5 it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from strop.graph.files.hdf5 import Array, DamagedHDF5Error, Group, read_tree
 from strop.reader.build import Rebuilder, RebuiltModel
 from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
-from strop.reader.naming import brief
+from strop.reader.json_record import json_record
 from strop.reader.stored_weights import StoredWeight, fill, largest_size, slots
 
 # Weights of Keras 3 (`.weights.h5`), of tf.keras 2.12 on, and of older Keras: groups or attributes at the
@@ -88,13 +87,7 @@ def _model_config(file: Group, source: str) -> dict[str, Any]:
     version = _text(file.attributes.get("keras_version")) or ""
     if version.startswith("1."):
         raise ModelFileError(f"{source} was written by Keras {version}; open it with Keras 2 and save it again")
-    try:
-        config = json.loads(_text(file.attributes["model_config"]) or "")
-    except ValueError as error:
-        raise ModelFileError(f"{source}: the model config in it is damaged: {brief(error)}") from error
-    if not isinstance(config, dict):
-        raise ModelFileError(f"{source}: the model config in it is no record, but {type(config).__name__}")
-    return config
+    return json_record(_text(file.attributes["model_config"]) or "", "the model config", source)
 
 
 def _check_kernel_order(file: Group, group: Group, rebuilt: RebuiltModel, source: str) -> None:

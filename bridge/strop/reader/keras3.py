@@ -9,7 +9,6 @@ rebuilt like the other old formats.
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import warnings
 import zipfile
@@ -25,6 +24,7 @@ from strop.graph.files.archive import RefusedArchiveError, check_archive
 from strop.graph.files.hdf5 import Array, DamagedHDF5Error, Group, as_hdf5, read_tree
 from strop.reader.build import limited_weights
 from strop.reader.classes import KnownObjects
+from strop.reader.json_record import json_record
 from strop.reader.keras2zip import read_keras_2
 from strop.reader.naming import brief, shown_shape
 from strop.reader.safety import check_records
@@ -110,7 +110,7 @@ def _weights(file: Path, member: str | None, names: Collection[str], source: str
 
 def _read(texts: Mapping[str, bytes], source: str, known: KnownObjects, read_weights: Callable[[], Group]) -> Any:
     """Load a model; `source` is what the user calls its file."""
-    config, metadata = (_record(texts[name], name, source) for name in (_CONFIG, _METADATA))
+    config, metadata = (json_record(texts[name], name, source) for name in (_CONFIG, _METADATA))
     if _is_keras_2(config, metadata):
         return read_keras_2(config, read_weights(), source, known)
     custom = check_records(config, source, known, "the model")
@@ -198,16 +198,6 @@ def _stored_weights(weights: Group) -> Iterator[tuple[str, bytes, tuple[int, ...
 def _digest(array: Any) -> bytes:
     array = np.asarray(array)
     return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).digest()
-
-
-def _record(text: bytes, name: str, source: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{source}: {name} in it is damaged: {brief(error)}") from error
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{source}: {name} in it is no record, but {type(value).__name__}")
-    return value
 
 
 def _is_keras_2(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import frexp
 from typing import Any
 
 from strop.errors import BackendError
@@ -47,6 +48,18 @@ class Arithmetic:
         The grid is `2^exponent` for all neurons, None where it is free.
     resolution : float
         Differences smaller than this, relative to the size of what is compared, are not seen.
+    signs : bool
+        Whether weights are signs, -1 and 1: where there is a synapse, none is rounded to 0. A matter of rounding alone,
+        so it does not stand in certificates.
+    digits : int or None
+        Binary digits of the numbers, where the target computes in floating point: bias and weights are added up in one
+        number of so many digits, and thresholds have no more. None for whole numbers and fixed point.
+    exponents : (int, int) or None
+        With `digits`, (low, high): sums are exact where all that is added up is a whole multiple of `2^low` and stays
+        below `2^high`.
+    lift : float or None
+        Where a neuron must not fire without input, a threshold that is not positive is raised by a power of two, the
+        next above its magnitude, which comes with the input of every step; a threshold of 0 by this much.
     source : str
         Where this is known from.
     """
@@ -61,6 +74,10 @@ class Arithmetic:
     scale: str = "neuron"
     exponent: int | None = None
     resolution: float = 0.0
+    signs: bool = False
+    digits: int | None = None
+    exponents: tuple[int, int] | None = None
+    lift: float | None = None
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +92,14 @@ class Arithmetic:
                 )
         if not 0.0 <= self.resolution < 1.0:
             raise BackendError(f"arithmetic {self.name!r}: resolution must lie in [0, 1), got {self.resolution}")
+        if (self.digits is None) is not (self.exponents is None):
+            raise BackendError(f"arithmetic {self.name!r}: digits and exponents belong together")
+        if self.digits is not None and not 1 <= self.digits <= 53:
+            raise BackendError(f"arithmetic {self.name!r}: digits must lie in 1..53, got {self.digits}")
+        if self.lift is not None and (self.digits is None or not self.lift > 0 or frexp(self.lift)[0] != 0.5):
+            raise BackendError(
+                f"arithmetic {self.name!r}: lift must be a power of two, and needs digits; got {self.lift!r}"
+            )
 
     @property
     def largest_weight(self) -> int:
@@ -85,6 +110,11 @@ class Arithmetic:
     def largest_sum(self) -> int:
         """The largest magnitude of a sum, in the grid's units."""
         return (1 << self.sum_bits) - 1
+
+    @property
+    def half_bits(self) -> int:
+        """Bits of a threshold's magnitude, in halves of the grid, of which float64 holds 53 at most."""
+        return min(self.threshold_bits or 53, self.digits or 53)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as it stands in a certificate."""
@@ -98,13 +128,56 @@ class Arithmetic:
             "scale": self.scale,
             "exponent": self.exponent,
             "resolution": self.resolution,
+            "digits": self.digits,
+            "exponents": None if self.exponents is None else list(self.exponents),
+            "lift": self.lift,
             "source": self.source,
         }
 
 
+# Numbers below the smallest normal one may be flushed to 0 (-ffast-math), so that grids are no finer.
 FLOAT64 = Arithmetic(
-    "float64", None, 53, source="IEEE 754 binary64: whole numbers up to 2^53 are exact, and so are their sums"
+    "float64",
+    None,
+    53,
+    digits=53,
+    exponents=(-1022, 1024),
+    source="IEEE 754 binary64: whole numbers up to 2^53 are exact, and so are their sums",
 )
 FLOAT32 = Arithmetic(
-    "float32", None, 24, source="IEEE 754 binary32: whole numbers up to 2^24 are exact, and so are their sums"
+    "float32",
+    None,
+    24,
+    digits=24,
+    exponents=(-126, 128),
+    source="IEEE 754 binary32: whole numbers up to 2^24 are exact, and so are their sums",
+)
+SPINNAKER = Arithmetic(
+    "spinnaker",
+    weight_bits=16,
+    sum_bits=16,
+    sums="per sign",
+    saturating=True,
+    threshold_bits=31,
+    comparator=">=",
+    exponent=-14,
+    source=(
+        "sPyNNaker 7.4.1: 16-bit weights without sign and 16-bit ring buffers per sign (synapses.c, "
+        "population_vertex.py), shift 1; s16.15 potential, offset and threshold (neuron_model_lif_impl.h)"
+    ),
+)
+# Why these numbers: docs/quantization.md, "What simulators add up".
+NEURON = Arithmetic(
+    "neuron",
+    weight_bits=None,
+    sum_bits=34,
+    comparator=">=",
+    resolution=2.0**-43,
+    digits=53,
+    exponents=(-900, 40),
+    lift=1.0,
+    source=(
+        "IF_curr_exp of PyNN 0.13 on NEURON 9.0.2: float64; the current is exact, the peak is it times 2^-20 to less "
+        "than 64 roundings, and thresholds are lowered by 2^-44 of themselves (strop_backends.pynn.neuron.dialect)"
+    ),
 )

@@ -142,6 +142,8 @@ class Backend(ABC):
         compared: one that is not below by more than `resolution * (sum |w||s| + |bias| + |threshold|)` may be taken for
         equal, and fire (a threshold of 0 counts as 1). 0 where nothing is rounded but the sums, in `precision`. A
         potential that is equal to its threshold fires on every backend.
+    unproved : str
+        Why `strop.verify` calls no graph proved here, although `arithmetic` is stated; empty where it may.
     weight_options : mapping
         Options for `prepare` under which every single synapse has a weight that can be read and changed (see
         `Runner.weights`); empty where that is always so.
@@ -153,13 +155,23 @@ class Backend(ABC):
     frame_interval: ClassVar[int] = 1
     precision: ClassVar[str] = "float64"
     resolution: ClassVar[float] = 0.0
+    unproved: ClassVar[str] = ""
     weight_options: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """What weights, sums and thresholds it can hold, for `strop.quantize` and `strop.certify`."""
+        """What weights, sums and thresholds it can hold, for `strop.quantize` and `strop.certify`.
+
+        This default follows from `precision` and `resolution`, and is a guess: `strop.verify` calls a graph proved for
+        a backend only where its class states its own, with the `source` that says so.
+        """
         known = FLOAT32 if self.precision == "float32" else FLOAT64
         return replace(known, name=self.name, resolution=self.resolution)
+
+    @property
+    def states_arithmetic(self) -> bool:
+        """Whether its class says itself what `arithmetic` is."""
+        return type(self).arithmetic is not Backend.arithmetic
 
     @classmethod
     @abstractmethod

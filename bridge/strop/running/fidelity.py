@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from strop.graph import Graph, Operator, Population, stages_of
 from strop.graph.rounding.formats import FORMATS, FloatFormat, lowest_bit
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights
+from strop.running.stimulus import analogue_inputs
 
 
 def fidelity_of(
@@ -56,7 +57,7 @@ def _fidelity(
             )
     if name in graph.host_populations:
         return "exact", "evaluated on the host, in float64"
-    analogue = sorted(node.name for node in graph.inputs if node.name in fed_by and not node.spiking)
+    analogue = sorted(fed_by.intersection(analogue_inputs(graph)))
     arithmetic = FORMATS[precision]
     blur = resolution * float(compared(graph.population(name), _largest_sums(graph, name)).max())
     grid = _coarsest_grid(graph, name)
@@ -97,7 +98,7 @@ def _coarsest_grid(graph: Graph, name: str) -> float:
 
 def _lowest_bit(operator: Operator) -> float:
     # A product of multiples is a multiple of the product.
-    return sum(min(float(lowest_bit(weights_of(stage)).min(initial=np.inf)), 0.0) for stage in stages_of(operator))
+    return sum(min(float(lowest_bit(stage_weights(stage)).min(initial=np.inf)), 0.0) for stage in stages_of(operator))
 
 
 def _sums_are_exact(graph: Graph, name: str, grid: float, digits: int) -> bool:

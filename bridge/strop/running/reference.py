@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.graph import ENCODINGS, Graph
+from strop.running.arithmetic import FLOAT64, Arithmetic
 from strop.running.backend import Backend, Runner
 from strop.running.oracle import BoolArray, Signals, fires
 
@@ -45,6 +47,11 @@ class ReferenceBackend(Backend):
     name: ClassVar[str] = "reference"
     summary: ClassVar[str] = "float64 NumPy, the oracle's arithmetic; streams with delays"
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """float64: sums stage by stage, in the order that NumPy and its BLAS choose, and the bias."""
+        return replace(FLOAT64, name=self.name, source="strop.running.oracle: NumPy in float64")
 
     @classmethod
     def version(cls) -> str:

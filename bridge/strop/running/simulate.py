@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph
+from strop.graph.html_table import html_table
 from strop.running.backend import Backend
 from strop.running.decode import classes, decode
 from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes
@@ -47,6 +48,18 @@ class Result:
     backend: str
     version: str
     notes: tuple[str, ...] = field(default=(), repr=False)
+
+    def _repr_html_(self) -> str:
+        frames = len(next(iter(self.spikes.values())))
+        rows = [
+            (name, "×".join(map(str, raster.shape[1:])), int(raster.sum()), f"{raster.sum() / max(frames, 1):,.1f}")
+            for name, raster in self.spikes.items()
+        ]
+        decided = () if self.classes is None else (f"classes: {', '.join(map(str, self.classes[:20]))}",)
+        about = f"{frames:,} frames on {self.backend} ({self.version})"
+        more = ("first 20 frames",) if self.classes is not None and frames > 20 else ()
+        headings = ("population", "shape", "spikes", "spikes/frame")
+        return html_table("Result", headings, rows, (*decided, *more, *self.notes), about)
 
 
 def build(graph: ModelOrGraph, backend: str | ModuleType, **options: Any) -> Any:
@@ -136,5 +149,5 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    notes = tuple(frame_notes(graph, data.frames))
+    notes = (*graph.assumptions, *frame_notes(graph, data.frames))
     return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)

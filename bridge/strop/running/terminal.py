@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 _WIDTH = 110
 
@@ -16,7 +17,8 @@ def to_text(*items: Any) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=_WIDTH, force_terminal=sys.stdout.isatty(), highlight=False)
     for item in items:
-        console.print(item)
+        # A text stays one line, however long it is: a terminal folds it, and a file keeps it whole.
+        console.print(item, soft_wrap=isinstance(item, Text))
     return stream.getvalue().rstrip("\n")
 
 

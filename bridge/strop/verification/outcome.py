@@ -10,122 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+from strop.verification.counts import ALWAYS_ALLOWED, MOST_TIES
+from strop.verification.counts import LayerReport as LayerReport
+from strop.verification.counts import OutputReport as OutputReport
 
 if TYPE_CHECKING:
     from strop.verification.evidence import Evidence
-
-# A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
-# one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.
-MOST_TIES = 1e-3
-# The same for comparisons that are equal though undecided: it is reported, and fails under `strict`.
-MOST_UNDECIDED = 1e-2
-# Shares of a few comparisons mean nothing: so many are allowed in any layer.
-ALWAYS_ALLOWED = 2
-
-
-@dataclass
-class LayerReport:
-    """One population under one comparison.
-
-    Attributes
-    ----------
-    name : str
-    units : int
-        Number of neurons (the name is that of the JSON key).
-    spikes : int
-        Spikes observed over all frames.
-    faults, ties : int
-        Differing spikes, over all neurons and frames, that rounding cannot and can explain.
-    compared : int
-        Comparisons: neurons times frames.
-    undecided : int
-        Comparisons in which rounding may decide either way, the ties among them.
-    """
-
-    name: str
-    units: int
-    spikes: int = 0
-    faults: int = 0
-    ties: int = 0
-    compared: int = 0
-    undecided: int = 0
-
-    @property
-    def tie_share(self) -> float:
-        """Ties by comparisons."""
-        return self.ties / self.compared if self.compared else 0.0
-
-    @property
-    def has_too_many_ties(self) -> bool:
-        """Whether more comparisons are ties than rounding leaves by chance (`MOST_TIES`)."""
-        return self.ties > max(ALWAYS_ALLOWED, MOST_TIES * self.compared)
-
-    @property
-    def is_mostly_decided(self) -> bool:
-        """Whether hardly any comparison is undecided (`MOST_UNDECIDED`)."""
-        return self.undecided <= max(ALWAYS_ALLOWED, MOST_UNDECIDED * self.compared)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "name": self.name,
-            "units": self.units,
-            "spikes": self.spikes,
-            "faults": self.faults,
-            "ties": self.ties,
-            "compared": self.compared,
-            "undecided": self.undecided,
-        }
-
-
-@dataclass
-class OutputReport:
-    """One output of the model: Keras's own values against the read-out of Keras's last spikes.
-
-    Attributes
-    ----------
-    name : str
-    values : int
-        Values that were compared.
-    faults : int
-        Values that float32 cannot explain.
-    ties : int
-        Frames in which another class wins by less than float32 can tell.
-    frames_with_faults : int
-    largest_difference : float
-    frames : int
-    """
-
-    name: str
-    values: int = 0
-    faults: int = 0
-    ties: int = 0
-    frames_with_faults: int = 0
-    largest_difference: float = 0.0
-    frames: int = 0
-
-    def add(self, faults: npt.NDArray[np.bool_], ties: npt.NDArray[np.bool_], difference: float) -> None:
-        """Count some frames in: faults of shape (n, *shape), ties of shape (n,), the largest difference."""
-        self.values += faults.size
-        self.frames += len(ties)
-        self.faults += int(np.count_nonzero(faults))
-        self.ties += int(np.count_nonzero(ties))
-        self.frames_with_faults += int(faults.reshape(len(faults), -1).any(axis=1).sum())
-        # A NaN is larger than everything.
-        self.largest_difference = float(np.maximum(self.largest_difference, difference))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "name": self.name,
-            "values": self.values,
-            "faults": self.faults,
-            "ties": self.ties,
-            "frames_with_faults": self.frames_with_faults,
-            "largest_difference": self.largest_difference,
-        }
+    from strop.verification.explanation.explained import Explanation
+    from strop.verification.proof import Proof
 
 
 @dataclass
@@ -143,6 +35,8 @@ class KerasReport:
     outputs : list of OutputReport
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
+    explanation : Explanation or None
+        Why it has faults, if it has any.
     """
 
     accuracy: float | None = None
@@ -150,6 +44,7 @@ class KerasReport:
     layers: list[LayerReport] = field(default_factory=list)
     outputs: list[OutputReport] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
+    explanation: Explanation | None = field(default=None, repr=False)
 
     @property
     def faults(self) -> int:
@@ -193,6 +88,7 @@ class KerasReport:
             "seconds": self.seconds,
             "layers": [layer.to_dict() for layer in self.layers],
             "outputs": [output.to_dict() for output in self.outputs],
+            "explanation": self.explanation and self.explanation.to_dict(),
         }
 
 
@@ -216,6 +112,10 @@ class BackendReport:
         Layers in which no spike is beyond doubt, so that no comparison could be shown to find a wrong one.
     accuracies : dict of output name to float or None
         Of every output, if any has labels; `accuracy` is that of the first.
+    explanation : Explanation or None
+        Why it has faults, if it has any.
+    proof : Proof or None
+        Whether its spikes are proved equal to the graph's for all inputs.
     """
 
     version: str
@@ -229,6 +129,8 @@ class BackendReport:
     unexplained: int = 0
     unproved: list[str] = field(default_factory=list)
     accuracies: dict[str, float | None] = field(default_factory=dict)
+    explanation: Explanation | None = field(default=None, repr=False)
+    proof: Proof | None = None
 
     @property
     def faults(self) -> int:
@@ -250,7 +152,7 @@ class BackendReport:
         found = _layer_problems(name, self.layers)
         if self.unexplained and not self.faults:
             found.append(f"{name} answers {self.unexplained:,} frames otherwise, and no tie explains it")
-        return found
+        return found if self.proof is None else found + self.proof.problems(name, self.faults + self.ties)
 
     @property
     def frames_per_second(self) -> float:
@@ -272,7 +174,9 @@ class BackendReport:
             "run_seconds": self.run_seconds,
             "frames_per_second": self.frames_per_second,
             "version": self.version,
+            "proof": None if self.proof is None else self.proof.to_dict(self.faults + self.ties),
             "layers": [layer.to_dict() for layer in self.layers],
+            "explanation": self.explanation and self.explanation.to_dict(),
         }
 
 
@@ -309,6 +213,8 @@ class Outcome:
         For `strop.display`, with `strop.verify(..., evidence=True)`.
     notes : list of str
         How frames and labels were scaled and used, in plain sentences.
+    call : str
+        Arguments of the command line that `strop explain` needs, too.
     """
 
     model: str
@@ -321,6 +227,7 @@ class Outcome:
     saturated: list[str] = field(default_factory=list)
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
     notes: list[str] = field(default_factory=list)
+    call: str = ""
 
     @property
     def passed(self) -> bool:
@@ -333,6 +240,11 @@ class Outcome:
         if not self.passed:
             return "failed"
         return "passed with reservations" if self.reservations() else "passed"
+
+    @property
+    def proved(self) -> list[str]:
+        """The backends whose spikes are proved equal to the graph's for all inputs, none of which differs."""
+        return [name for name, own in self.backends.items() if own.proof and own.proof.stands(own.faults + own.ties)]
 
     def problems(self) -> list[str]:
         """Return why the verification fails, a clause each; nothing where it passes."""
@@ -367,6 +279,10 @@ class Outcome:
                     )
         return found
 
+    def explanations(self) -> list[Explanation]:
+        """Return why comparisons have faults, in their order: Keras first; nothing where none has any."""
+        return [column.explanation for _, column in self._columns() if column.explanation is not None]
+
     def _columns(self) -> list[tuple[str, KerasReport | BackendReport]]:
         keras: list[tuple[str, KerasReport | BackendReport]] = [] if self.keras is None else [("Keras", self.keras)]
         return [*keras, *self.backends.items()]
@@ -382,6 +298,7 @@ class Outcome:
             "problems": self.problems(),
             "reservations": self.reservations(),
             "notes": list(self.notes),
+            "proved_for_all_inputs": self.proved,
             "keras": None if self.keras is None else self.keras.to_dict(),
             "backends": {name: backend.to_dict() for name, backend in self.backends.items()},
             "graph": self.graph,

@@ -21,15 +21,18 @@ from strop.running.oracle import BoolArray, FloatArray, Signals, evaluate
 from strop.verification.bounds import RoundingBound, SimulatorBound, graph_stages, undecided
 from strop.verification.comparison import Comparison, Found
 from strop.verification.evidence import Collector
+from strop.verification.explanation.clues import Clues
 from strop.verification.judge import Judgement
 from strop.verification.outcome import BackendReport, KerasReport, OutputReport
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
+from strop.verification.proof import prove_for
 from strop.verification.report import Report
 from strop.verification.selfcheck import blind, check_outputs, check_spikes
 
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
     from strop.lowering.probe import KerasProbe
+    from strop.verification.explanation.explained import Explanation
 
 # Keras's own name among the comparisons; a backend cannot be registered under it.
 KERAS = "keras"
@@ -62,15 +65,18 @@ class Verification:
         }
         if probe is not None:
             self.comparisons[KERAS] = Comparison(graph, KERAS, self.keras_bound)
+        self.clues = {name: Clues(graph, name) for name in self.comparisons}
         self.scores = Scores(graph)
         self.frames = 0
         self.reports: dict[str, BackendReport] = {}
         self.runners: dict[str, Runner] = {}
+        proofs = prove_for(graph, backends)
         try:
             for name, backend in backends.items():
                 begin = time.perf_counter()
                 self.runners[name] = backend.prepare(graph, **options.get(name, {}))
-                self.reports[name] = BackendReport(backend.version(), build_seconds=time.perf_counter() - begin)
+                seconds = time.perf_counter() - begin
+                self.reports[name] = BackendReport(backend.version(), build_seconds=seconds, proof=proofs[name])
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name
@@ -125,13 +131,16 @@ class Verification:
         """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
         assert self.keras is not None
         begin = time.perf_counter()
-        spikes, outputs = probe.run(keras_frames(self.graph, own))
+        spikes, outputs = probe.run(keras_frames(self.graph, own, probe.lowering.encoded))
         self.keras.seconds += time.perf_counter() - begin
         found = self._compare(KERAS, spikes, oracle, signals, near)
         if self.frames == 0:
             self._check_itself(spikes, outputs, oracle, signals, near)
         tied = found.tied | found.faulty
-        for name, verdict in self._compare_outputs(found, oracle, signals, outputs).items():
+        verdicts = self._compare_outputs(found, oracle, signals, outputs)
+        wrong = {name: verdict.faulty for name, verdict in verdicts.items()}
+        self.clues[KERAS].take(found, spikes, oracle, signals, outputs, wrong)
+        for name, verdict in verdicts.items():
             self.outputs.setdefault(name, OutputReport(name)).add(verdict.faults, verdict.ties, verdict.difference)
             tied |= verdict.ties
         readouts = [readout_of(self.graph, name) for name in self.graph.outputs]
@@ -230,7 +239,9 @@ class Verification:
         for ours, keras in zip(chosen, decided, strict=True):
             if ours is not None and keras is not None:
                 other |= (ours != keras) & ~accounted
-        report.unexplained += int(np.count_nonzero(other & ~found.tied & ~found.faulty))
+        unexplained = other & ~found.tied & ~found.faulty
+        report.unexplained += int(np.count_nonzero(unexplained))
+        self.clues[name].take(found, spikes, oracle, signals, wrong_outputs={"answers": unexplained})
         return chosen
 
     def _score(self, comparison: str, chosen: Answers, truths: Truths | None) -> None:
@@ -262,12 +273,22 @@ class Verification:
                 report.frames, report.frames_with_faults = comparison.frames, comparison.frames_with_faults
             else:
                 report.outputs = list(self.outputs.values())
+            report.explanation = self._explanation(name)
             report.accuracy = self.scores.accuracy(name)
             report.accuracies = self.scores.accuracies(name)
         whole = self._assembled(self.keras, self.reports)
         whole.evidence = None if self.collector is None else self.collector.finish(self.activity)
         whole.graph["synaptic_events_per_frame"] = self.activity.events_per_frame()
         return whole
+
+    def _explanation(self, name: str) -> Explanation | None:
+        """Return why a comparison has faults; None where it has none."""
+        if not self.clues[name].found_any:
+            return None
+        from strop.verification.explanation.diagnose import explain  # only where something is wrong
+
+        shown = "Keras" if name == KERAS else name
+        return explain(self.graph, self.comparisons[name].bound, self.clues[name], self.frames, shown)
 
     def _assembled(self, keras: KerasReport | None, backends: dict[str, BackendReport] | None = None) -> Report:
         graph, counts = self.graph, self.activity.spikes

@@ -9,10 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from strop.running.terminal import count, percent, to_text
+from strop.verification.explanation.explained import Explanation
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, Outcome, OutputReport
+from strop.verification.proof import unproved
 
 # Most comparisons side by side in one table; more get a row each.
 _MOST_COLUMNS = 4
+# Most explanations in five lines; others are named.
+_MOST_EXPLAINED = 3
 
 
 def _verdict(faults: int, ties: int) -> str:
@@ -38,17 +42,16 @@ def render_report(report: Outcome) -> str:
     graph = report.graph
     return to_text(
         # Not the table's own title, which is folded where a path is longer than the table is wide.
-        Text(
-            f"{report.model}: {count(report.frames)} frames, every spike of every layer",
-            no_wrap=True,
-            overflow="ignore",
-        ),
+        Text(f"{report.model}: {count(report.frames)} frames, every spike of every layer"),
+        *_proved_line(report),
         *tables,
         f"{graph['populations']} populations, {count(graph['neurons'])} neurons, "
         f"{count(graph['synapses'])} synapses, depth {graph['depth']}, "
         f"{count(graph['synaptic_events_per_frame'])} synaptic events per frame",
+        *_unproved_lines(report),
         *(escape(note) for note in report.notes),
         *_verdict_lines(report),
+        *_explanations(report),
     )
 
 
@@ -60,6 +63,21 @@ _VERDICTS = {
 _WORDS = "A tie is a difference that float32 rounding in Keras cannot decide; any other is a fault."
 
 
+def _proved_line(report: Outcome) -> list[str]:
+    if not report.proved:
+        return []
+    return [f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)"]
+
+
+def _unproved_lines(report: Outcome) -> list[str]:
+    """Return why spikes are not proved for all inputs, a line for each reason."""
+    reasons = unproved({name: own.proof for name, own in report.backends.items()})
+    lines = [f"not proved for all inputs: {', '.join(names)} ({escape(why)})" for why, names in reasons.items()]
+    # Where something is proved, the reader knows how.
+    tried = any(own.proof is not None and own.proof.certificate is not None for own in report.backends.values())
+    return lines if report.proved or not tried else [*lines, "strop quantize gives a graph whose spikes can be proved"]
+
+
 def _verdict_lines(report: Outcome) -> list[str]:
     lines = [f"{_VERDICTS[report.verdict]} {_WORDS}"]
     lines += [f"  [red]{escape(problem)}[/red]" for problem in report.problems()]
@@ -68,6 +86,23 @@ def _verdict_lines(report: Outcome) -> list[str]:
     if report.keras is None:
         lines.append("  There is no Keras model to compare with: the graph itself was taken as it is.")
     return lines
+
+
+def _explanations(report: Outcome) -> list[Text]:
+    """Return why comparisons have faults, five lines each; of those that say the same, and of many, the first alone."""
+    found: dict[str, list[Explanation]] = {}
+    for explanation in report.explanations():
+        cause, *_ = explanation.lines()
+        found.setdefault(cause.replace(explanation.comparison, "", 1), []).append(explanation)
+    lines = []
+    for alike in list(found.values())[:_MOST_EXPLAINED]:
+        lines += ["", *alike[0].lines(report.call)]
+        if len(alike) > 1:
+            lines.append(f"The same on {', '.join(own.comparison for own in alike[1:])}.")
+    if len(found) > _MOST_EXPLAINED:
+        others = [alike[0].headline for alike in list(found.values())[_MOST_EXPLAINED:]]
+        lines.append(f"Otherwise at fault: {'; '.join(others)}.")
+    return [Text(line) for line in lines]
 
 
 def _layers(columns: list[tuple[str, Any]]) -> list[LayerReport]:
@@ -112,6 +147,9 @@ def _wide_table(report: Outcome, columns: list[tuple[str, Any]]) -> list[Table]:
         others = (_answers(column) for _, column in columns[1:])
         table.add_row(escape(f"output {output.name}"), "", "", _verdict(output.faults, output.ties), *others)
     table.add_row("decided beyond doubt", "", "", *(_decided(column) for _, column in columns))
+    if report.proved:
+        proved = ("[green]proved[/green]" if name in report.proved else "on these frames" for name, _ in columns)
+        table.add_row("equal for all inputs", "", "", *proved)
     table.add_row("accuracy", "", "", *(percent(column.accuracy) for _, column in columns))
     for output in columns[0][1].accuracies if len(columns[0][1].accuracies) > 1 else ():
         each = (percent(column.accuracies.get(output)) for _, column in columns)

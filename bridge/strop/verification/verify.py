@@ -118,7 +118,7 @@ def verify(
     if verification.frames != count:
         raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
     report = verification.report()
-    report.notes = [*frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
+    report.notes = [*graph.assumptions, *frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
     return report
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from pynn_graphs import branched_graph, one_layer, require
+from pynn_graphs import require
+from pynn_scripts import FRAMES, GRAPH, MODULES, quietly, set_up, wrong  # noqa: F401
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
 from strop.errors import BackendError
-from strop.graph import Graph
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
 from strop_backends.pynn.common.dialect import SimulatorInUseError, dialect_for
@@ -28,42 +25,12 @@ from strop_backends.pynn.run import PyNNRunner
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
 BACKENDS = ("pynn-nest", "pynn-brian2", "pynn-neuron")
-MODULES = {"pynn-nest": "pyNN.nest", "pynn-brian2": "pyNN.brian2", "pynn-neuron": "pyNN.neuron"}
-GRAPH = branched_graph(3)
-FRAMES = np.random.default_rng(3).random((12, *GRAPH.inputs[0].shape))
 
 
 @pytest.fixture(params=BACKENDS)
 def name(request: pytest.FixtureRequest) -> str:
     require(request.param)
     return request.param
-
-
-@pytest.fixture(autouse=True)
-def _quietly() -> Iterator[None]:
-    """What PyNN says of NEST, and NEST of PyNN, is not the matter here."""
-    from strop_backends.pynn.nest.warning_filter import quiet_nest
-
-    with quiet_nest():
-        warnings.filterwarnings("ignore", message="Full reset functionality is not available")
-        yield
-
-
-def set_up(name: str, timestep: float = 0.5, **more: Any) -> Any:
-    """A user's `sim.setup`, as the guide has it."""
-    sim = dialect_for(MODULES[name]).sim
-    options = {"max_delay": 20 * timestep, "spike_precision": "on_grid"} if name == "pynn-nest" else {}
-    sim.setup(**{"timestep": timestep, "min_delay": timestep, **options, **more})
-    return sim
-
-
-def wrong(network: PyNNNetwork, frames: Any, graph: Graph | None = None, **where: Any) -> int:
-    """Count wrong spikes of the frames last presented."""
-    expected = evaluate(graph or network.graph, {"x": np.asarray(frames) >= 0.5})
-    assert all(0 < spikes.mean() < 1 for spikes in expected.values())
-    found = network.spikes(**where)
-    assert set(found) == set(expected)
-    return sum(int((found[population] != spikes).sum()) for population, spikes in expected.items())
 
 
 # Time -------------------------------------------------------------------------------------------------------------
@@ -345,116 +312,6 @@ def test_a_process_of_its_own_does_not_run_the_script_again(tmp_path: Path) -> N
     assert found.returncode == 0, found.stderr
     said = [line for line in found.stdout.splitlines() if line.startswith(("spikes", "time"))]
     assert said == ["spikes [4, 0]", "time 2.0 20.0"]
-
-
-# Settings ----------------------------------------------------------------------------------------------------------
-
-
-def changes(h: Any, sim: Any) -> dict[str, tuple[Any, Any]]:
-    """NEURON's settings that would make spikes wrong: what sets them, and what sets them back."""
-    cvode, parallel = h.CVode(), h.ParallelContext()
-    return {
-        "h.secondorder is 2": (lambda: setattr(h, "secondorder", 2), lambda: setattr(h, "secondorder", 0)),
-        "h.dt is 0.05 ms, the network was built for 0.5 ms": (lambda: setattr(h, "dt", 0.05), lambda: None),
-        "CVode is active": (lambda: cvode.active(1), lambda: cvode.active(0)),
-        "NEURON has 2 threads": (lambda: parallel.nthread(2), lambda: parallel.nthread(1)),
-    }
-
-
-@pytest.mark.parametrize("which", range(4))
-def test_neuron_s_settings_are_refused_by_name_when_they_are_changed(which: int) -> None:
-    require("pynn-neuron")
-    sim = set_up("pynn-neuron")
-    network = strop.build(GRAPH, sim)
-    network.record()
-    says, (change, undo) = list(changes(sim.simulator.h, sim).items())[which]
-    end = network.present(FRAMES)
-    try:
-        change()
-        for use in (lambda: network.present(FRAMES), lambda: sim.run_until(end)):
-            with pytest.raises(BackendError, match=f"spikes would be wrong: {says}"):
-                use()
-    finally:
-        undo()
-
-
-def test_brian2_s_order_and_clock_are_refused_by_name_when_they_are_changed() -> None:
-    require("pynn-brian2")
-    import brian2
-
-    sim = set_up("pynn-brian2")
-    network = strop.build(GRAPH, sim)
-    native = sim.simulator.state.network
-    end = network.present(FRAMES)
-    native.schedule = ["start", "groups", "thresholds", "resets", "synapses", "end"]
-    says = "the schedule start, groups, thresholds, resets, synapses, end"
-    with pytest.raises(BackendError, match=says):
-        network.present(FRAMES)
-    with pytest.raises(brian2.core.base.BrianObjectException) as stopped:
-        sim.run_until(end)
-    assert says in str(stopped.value.__cause__)
-    with pytest.raises(BackendError, match="the schedule"):
-        strop.build(GRAPH, sim)
-    # More slots do no harm.
-    native.schedule = ["start", "mine", "groups", "thresholds", "synapses", "resets", "end"]
-    network.present(FRAMES)
-    native.schedule = None
-    sim.simulator.state.dt = 0.25
-    says = "dt is 0.25 ms now, the network was built for 0.5 ms"
-    with pytest.raises(BackendError, match=says):
-        network.present(FRAMES)
-    with pytest.raises(brian2.core.base.BrianObjectException) as stopped:
-        sim.run_until(end)
-    assert says in str(stopped.value.__cause__)
-
-
-@pytest.mark.parametrize(
-    ("preference", "value"),
-    [
-        ("core.default_float_dtype", np.float32),
-        ("codegen.loop_invariant_optimisations", False),
-        ("legacy.refractory_timing", True),
-        ("codegen.target", "cython"),
-    ],
-)
-def test_brian2_s_preferences_change_nothing_and_stay(preference: str, value: Any) -> None:
-    require("pynn-brian2")
-    import brian2
-
-    # Thresholds that are met to the last bit of a float64.
-    weights = np.random.default_rng(5).normal(size=(1, 400))
-    below, above = np.nextafter(weights[0], -np.inf), np.nextafter(weights[0], np.inf)
-    graph = one_layer(np.hstack([weights] * 3), np.concatenate([below, weights[0], above]))
-    given = brian2.prefs[preference]
-    try:
-        brian2.prefs[preference] = value
-        sim = set_up("pynn-brian2", 0.1)
-        network = strop.build(graph, sim)
-        network.dialect.record({"y": network.populations["y"]})
-        sim.run_until(network.present(np.ones((3, 1))))
-        found = network.answers(network.dialect.take(), 3)["y"]
-        assert brian2.prefs[preference] == value
-    finally:
-        brian2.prefs[preference] = given
-    np.testing.assert_array_equal(found, np.tile(np.repeat([True, True, False], 400), (3, 1)))
-
-
-def test_nest_s_defaults_change_nothing() -> None:
-    require("pynn-nest")
-    sim = set_up("pynn-nest")
-    import nest
-
-    nest.SetDefaults("iaf_psc_delta", {"V_min": 0.25, "t_ref": 5.0, "refractory_input": True, "I_e": 3.0, "E_L": -9.0})
-    if "ignore_and_spike" in nest.GetDefaults("iaf_psc_delta"):  # of NEST 3.10
-        nest.SetDefaults("iaf_psc_delta", {"ignore_and_spike": True})
-    nest.SetDefaults("spike_generator", {"start": 3.0, "origin": 2.0, "stop": 4.0})
-    nest.SetDefaults("static_synapse", {"weight": 7.0, "receptor_type": 1})
-    network = strop.build(GRAPH, sim)
-    network.dialect.record({name: network.populations[name] for name in GRAPH.population_names})
-    sim.run_until(network.present(FRAMES))
-    found = network.answers(network.dialect.take(), 12)
-    for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
-        np.testing.assert_array_equal(found[population], spikes, err_msg=population)
 
 
 def test_a_network_that_is_closed_frees_the_simulator(name: str) -> None:

@@ -211,6 +211,15 @@ def test_the_checker_of_a_folder_agrees(seed: int, tmp_path: Path) -> None:
     assert json.loads((folder / "certificate.json").read_text())["graph"] == graph.digest
 
 
+@pytest.mark.parametrize(("bias", "code"), [(0.625, 0), (0.61, 1), (2.0**50, 0), (2.0**53, 1)])
+def test_the_checker_counts_the_bias_among_what_is_added_up(bias: float, code: int, tmp_path: Path) -> None:
+    graph = one_layer(np.array([[7.0], [-4.0]]), 0.5, bias)
+    folder = export(graph, "brian2", tmp_path / "out")
+    assert json.loads((folder / "certificate.json").read_text())["holds"] is not bool(code)
+    result = check(folder)
+    assert result.returncode == code, result.stdout
+
+
 def _edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "certificate.json"
     content = json.loads(path.read_text())

@@ -21,7 +21,7 @@ from strop.running.arithmetic import Arithmetic
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
 
-TARGETS = ("float64", "float32", "spinnaker", "int8", "int4", "loihi", "truenorth")
+TARGETS = ("float64", "float32", "spinnaker", "int8", "int4", "int2", "int1", "loihi", "truenorth")
 
 
 def in_arithmetic(
@@ -263,10 +263,11 @@ def test_a_graph_that_was_quantised_for_a_wider_target_is_refused() -> None:
     ("target", "bits", "error", "message"),
     [
         ("int9000", None, BackendError, "do not fit"),
-        ("int1", None, BackendError, "at least 2 bits"),
+        ("int0", None, BackendError, "at least 1 bit"),
         ("spinaker", None, BackendMissingError, "Did you mean 'spinnaker'"),
         ("spinnaker", 0, BackendError, "at least 1"),
         ("spinnaker", 40, BackendError, "weights of 17 bits"),
+        ("int1", 2, BackendError, "weights of 1 bits"),
         ("spinnaker", 2.5, BackendError, "whole number"),
         (7, None, BackendError, "a name or an Arithmetic"),
     ],

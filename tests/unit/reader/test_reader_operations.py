@@ -13,7 +13,7 @@ import pytest
 
 from strop.errors import ModelFileError, UnsupportedLayerError
 from strop.reader import load_model
-from strop.reader.operations import TRANSLATED
+from strop.reader.stored_operations import TRANSLATED
 
 X = (np.random.default_rng(2).integers(-8, 9, (5, 4, 6)) / 8).astype(np.float32)
 Y = (np.random.default_rng(3).integers(-8, 9, (5, 4, 6)) / 8).astype(np.float32)

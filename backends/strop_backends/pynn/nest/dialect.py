@@ -36,7 +36,7 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
 
 In PyNN 0.13, `pyNN/nest`:
 
-* Weights, biases and a cell's potential need corrections: `strop_backends.pynn.nest.cells`.
+* Weights, biases and a cell's potential need corrections: `strop_backends.pynn.nest.cells` and `projections`.
 * A `SpikeSourceArray` is a `spike_generator` with a `parrot_neuron` behind it, whose delay of `min_delay` is
   taken off the times (`standardmodels/cells.py`, `adjust_spike_times_forward`). A generator cannot spike at
   time 0, so the first possible time is `min_delay + dt`. PyNN connects the two when `run` is called, with
@@ -63,7 +63,8 @@ from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
-from strop_backends.pynn.nest.cells import PLAIN_SYNAPSE, classes, settings
+from strop_backends.pynn.nest.cells import cell_class, settings
+from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
@@ -107,7 +108,7 @@ class NestDialect(Dialect):
         with quiet_nest():
             import nest
         self.nest = nest
-        self.cell, self.synapse, self.projection = classes(sim)
+        self.cell, self.synapse, self.projection = cell_class(sim), synapse_class(sim), projection_class(sim)
         self._recorded: dict[str, tuple[int, int]] = {}
         self._recorder: Any = None
 

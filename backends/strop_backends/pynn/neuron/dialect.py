@@ -46,7 +46,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -57,8 +57,9 @@ import numpy as np
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Population
 from strop_backends.pynn.common.connector import SynapseArrays
-from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses
+from strop_backends.pynn.common.dialect import CLAIMS, FloatArray, IntArray, Synapses
 from strop_backends.pynn.common.parameters import Tuning, tuned_classes
+from strop_backends.pynn.common.recording import RecordingDialect
 from strop_backends.pynn.neuron.projections import projection_class
 
 # Subtracted from a threshold, relative to it: more than the roundings on the way to the membrane.
@@ -71,7 +72,7 @@ PEAK = 2.0**-20
 _STEP = (0.025, 40.0)
 
 
-class NeuronDialect(Dialect):
+class NeuronDialect(RecordingDialect):
     """NEURON 8 or newer through PyNN."""
 
     name: ClassVar[str] = "pynn-neuron"
@@ -93,7 +94,6 @@ class NeuronDialect(Dialect):
         self.population, _ = tuned_classes(sim)
         self.projection = projection_class(sim)
         self.h = sim.simulator.h
-        self._recorded: dict[str, Any] = {}
         self._neurons: list[Any] = []
         self._built_for = 0.0
 
@@ -324,23 +324,13 @@ class NeuronDialect(Dialect):
 
         return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
 
-    def record(self, populations: Mapping[str, Any]) -> None:
-        """Let PyNN record spikes."""
-        for name, population in populations.items():
-            population.record("spikes")
-            self._recorded[name] = population
-
-    def take(self) -> dict[str, Events]:
+    def spike_times(self, population: Any) -> list[FloatArray]:
         """Read the cells' vectors, and empty them."""
-        found = {}
-        for name, population in self._recorded.items():
-            vectors = [cell._cell.spike_times for cell in population.all_cells]
-            times = [np.array(vector.as_numpy()) for vector in vectors]
-            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            found[name] = (neurons, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
-            for vector in vectors:
-                vector.resize(0)
-        return found
+        vectors = [cell._cell.spike_times for cell in population.all_cells]
+        times = [np.array(vector.as_numpy()) for vector in vectors]
+        for vector in vectors:
+            vector.resize(0)
+        return times
 
 
 def capacitance(dt: float) -> float:
@@ -352,7 +342,7 @@ def capacitance(dt: float) -> float:
 def lift(threshold: FloatArray) -> FloatArray:
     """Return the lift of thresholds, so that a neuron without input is below them: 0 where they are positive."""
     size = np.where(threshold == 0, 0.5, np.abs(threshold))
-    lifted: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))
+    lifted: FloatArray = np.where(threshold > 0, 0.0, np.ldexp(1.0, np.frexp(size)[1]))
     return lifted
 
 

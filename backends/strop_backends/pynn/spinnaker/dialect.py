@@ -32,7 +32,8 @@ import numpy as np
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection, structure
-from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, by_neuron
+from strop_backends.pynn.common.dialect import FloatArray, IntArray, by_neuron
+from strop_backends.pynn.common.recording import RecordingDialect
 from strop_backends.pynn.spinnaker.fixed_point import Scaling
 from strop_backends.pynn.spinnaker.projections import SignedProjections
 
@@ -68,7 +69,7 @@ def available_configuration() -> Iterator[None]:
                 os.environ["HOME"] = home
 
 
-class SpinnakerDialect(Dialect):
+class SpinnakerDialect(RecordingDialect):
     """sPyNNaker 7.4 or newer; on a machine, or on a virtual board that only maps."""
 
     name: ClassVar[str] = "pynn-spinnaker"
@@ -76,7 +77,6 @@ class SpinnakerDialect(Dialect):
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
-        self._recorded: dict[str, Any] = {}
         self.scaling: Mapping[str, Scaling] = {}
         self.neurons_per_core = NEURONS_PER_CORE
 
@@ -248,21 +248,10 @@ class SpinnakerDialect(Dialect):
         vertex = population._vertex
         vertex.send_buffer_times = vertex._validate_send_buffer_times(by_neuron(neurons, ticks, population.size))
 
-    def record(self, populations: Mapping[str, Any]) -> None:
-        """Let the machine record spikes."""
-        for name, population in populations.items():
-            population.record("spikes")
-            self._recorded[name] = population
-
-    def take(self) -> dict[str, Events]:
+    def spike_times(self, population: Any) -> list[FloatArray]:
         """Read the recordings back from the machine."""
-        found = {}
-        for name, population in self._recorded.items():
-            trains = population.get_data("spikes", clear=True).segments[-1].spiketrains
-            times = [np.asarray(train.magnitude) for train in trains]
-            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            found[name] = (neurons, np.rint(np.concatenate(times) / self.dt).astype(np.int64))
-        return found
+        trains = population.get_data("spikes", clear=True).segments[-1].spiketrains
+        return [np.asarray(train.magnitude) for train in trains]
 
     def run_until(self, tick: int) -> None:
         """Run, or map on a virtual board."""

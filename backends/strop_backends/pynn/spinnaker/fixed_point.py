@@ -31,12 +31,12 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from strop.errors import BackendError
-from strop.export.arrays import refuse_currents, stimulus_nodes
 from strop.graph import Graph
 from strop.running.decode import classes
 from strop.running.encode import Frames, as_frames, encode
 from strop.running.oracle import evaluate, host_spikes, terms
 from strop.running.simulate import chunk_size, chunks
+from strop.running.stimulus import refuse_currents, stimulus_nodes
 
 _FRACTION_BITS = 15
 _FULL = 65535

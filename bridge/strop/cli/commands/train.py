@@ -25,6 +25,9 @@ from strop.cli.results import write_report
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="By default as many as the recipe needs.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--weight-bits", type=int, help="Train weights of so few bits, the sign counted (1 to 8; 1: signs). Else float32."
+)
 @partial(report_option, page="training.html")
 def train(
     dataset: str,
@@ -33,12 +36,13 @@ def train(
     architecture: str,
     epochs: int | None,
     seed: int,
+    weight_bits: int | None,
     report_folder: Path | None,
 ) -> int:
     """Train and sharpen a network with the Whetstone recipe, and save it."""
-    from strop.cli.training import train_and_save
+    from strop.cli.recipe_runs import train_and_save
 
-    return train_and_save(dataset, out, data, architecture, epochs, seed, report_folder)
+    return train_and_save(dataset, out, data, architecture, epochs, seed, report_folder, weight_bits)
 
 
 @click.command()
@@ -46,7 +50,7 @@ def train(
 @click.option("--seed", type=int, default=0, show_default=True)
 def demo(report_folder: Path | None, seed: int) -> int:
     """Train and sharpen on bundled digits, lower, and verify every spike on every installed backend."""
-    from strop.cli.training import run_demo
+    from strop.cli.recipe_runs import run_demo
 
     report = run_demo(seed, chosen_backends(None), evidence=report_folder is not None)
     if report_folder is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from strop.cli.arguments import check_decision, check_planes, chosen_backends, open_model
+from strop.cli.arguments import check_decision, check_planes, chosen_backends, explain_call, open_model
 from strop.cli.options import (
     data_option,
     decision_option,
@@ -15,6 +15,7 @@ from strop.cli.options import (
     json_option,
     limit_option,
     model_argument,
+    reading_options,
     report_option,
 )
 from strop.cli.results import write_json, write_report
@@ -27,6 +28,7 @@ from strop.cli.results import write_json, write_report
 @limit_option
 @encoding_options
 @decision_option
+@reading_options
 @click.option("--strict", is_flag=True, help="Fail on any tie, and where nothing was compared in some layer.")
 @json_option
 @report_option
@@ -38,6 +40,7 @@ def verify(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
     strict: bool,
     json_file: Path | None,
     report_folder: Path | None,
@@ -48,7 +51,7 @@ def verify(
 
     chosen = chosen_backends(backends)
     frames, labels = read_data(data, limit)
-    opened = open_model(model)
+    opened = open_model(model, reading)
     check_planes(opened, planes)
     check_decision(opened, decision)
     wanted = report_folder is not None
@@ -56,6 +59,7 @@ def verify(
     # Of all that are installed, those that cannot run this graph are left out, and the report says so.
     report = run(opened, frames, labels, backends=None if backends is None else chosen, **options)
     report.model = str(model)
+    report.call = explain_call(model, data, encoding, planes, decision)
     write_json(json_file, report.to_dict())
     if report_folder is not None:
         write_report(report, report_folder)

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const last = data.depth + 1; // the decision comes after the last step
-const state = { frame: 0, step: last, timer: 0 };
+const state = { frame: data.opening, step: last, timer: 0 };
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const pace = calm ? 1600 : 900;
 const why = {

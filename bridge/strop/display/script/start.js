@@ -4,7 +4,7 @@ function chooser() {
   data.frames.forEach((frame, number) => {
     const label = element("label");
     const input = element("input");
-    Object.assign(input, { type: "radio", name: "frame", value: String(number), checked: number === 0 });
+    Object.assign(input, { type: "radio", name: "frame", value: String(number), checked: number === state.frame });
     input.addEventListener("change", () => {
       state.frame = number;
       draw();

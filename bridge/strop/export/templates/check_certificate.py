@@ -43,12 +43,7 @@ def lowest_bits(weights: np.ndarray) -> np.ndarray:
     """Exponent of the lowest set bit of each weight; none is zero."""
     fraction, exponent = np.frexp(weights)
     whole = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
-    trailing = np.zeros(len(whole), np.int64)
-    for step in (32, 16, 8, 4, 2, 1):
-        even = whole & ((1 << step) - 1) == 0
-        trailing[even] += step
-        whole[even] >>= step
-    return exponent - 53 + trailing
+    return exponent - 54 + np.frexp((whole & -whole).astype(np.float64))[1]
 
 
 class Population:
@@ -85,11 +80,11 @@ class Population:
         usable = there & ~wide[self.post]
         shift = -grid[self.post[usable]]
         whole = np.ldexp(np.ldexp(self.weight[usable], shift // 2), shift - shift // 2).astype(np.int64)
-        positive, negative, heaviest = (np.zeros(self.size, np.int64) for _ in range(3))
-        np.add.at(positive, self.post[usable], np.maximum(whole, 0))
-        np.add.at(negative, self.post[usable], np.maximum(-whole, 0))
-        np.maximum.at(heaviest, self.post[usable], np.abs(whole))
-        return {"grid": grid, "positive": positive, "negative": negative, "heaviest": heaviest, "wide": wide}
+        found = {what: np.zeros(self.size, np.int64) for what in ("positive", "negative", "heaviest")}
+        np.add.at(found["positive"], self.post[usable], np.maximum(whole, 0))
+        np.add.at(found["negative"], self.post[usable], np.maximum(-whole, 0))
+        np.maximum.at(found["heaviest"], self.post[usable], np.abs(whole))
+        return found | {"grid": grid, "wide": wide}
 
     def can_meet(self, neuron: int, value: int, grid: int) -> bool:
         """Whether some spikes bring exactly `value`, in units of the grid."""
@@ -126,19 +121,23 @@ def proved(population: Population, target: dict, found: dict) -> bool:
 def holds(threshold: float, bias: float, grid: int, plus: int, minus: int, target: dict) -> tuple:
     """(whether the threshold fits the target, the whole number that it is, or None)."""
     t, b = (Fraction(value) / Fraction(2) ** grid for value in (threshold, bias))
-    place = t - b
-    distance = min(place % 1, -place % 1)
     if target["threshold_bits"] is not None:
         halves = (2 * t).denominator == (2 * b).denominator == 1
         if not halves or max(abs(2 * t), abs(2 * b)) >= 1 << target["threshold_bits"]:
             return False, None
-    if target["resolution"]:
-        size = plus + minus - (-2 * max(abs(t), abs(b)) // 1) + 1
-        # The power of two below the distance; a sum that differs from a threshold that it can meet is 1 away.
-        closest = Fraction(1 << distance.numerator.bit_length() - 1, distance.denominator) if distance else 1
-        if closest <= Fraction(target["resolution"]) * size:
+    if target["digits"] is not None:  # floating point: the bias is added to the weights, without a rounding
+        (low, high), most = (Fraction(2) ** (n - grid) for n in target["exponents"]), 1 << target["digits"]
+        unit = min(lowest(b), Fraction(1))
+        if unit < low or max(plus, minus) + abs(b) >= min(unit * most, high):
             return False, None
-    return True, None if distance else int(place)
+        if t and (lowest(t) < low or abs(t) >= min(lowest(t) * most, high)):
+            return False, None
+    return True, int(t - b) if (t - b).denominator == 1 else None
+
+
+def lowest(value: Fraction) -> Fraction:
+    """The power of two that is the lowest bit of a number; 1 for 0."""
+    return Fraction(abs(value.numerator) & -abs(value.numerator) or 1, value.denominator)
 
 
 def check(folder: Path) -> tuple:
@@ -149,9 +148,11 @@ def check(folder: Path) -> tuple:
         arrays = {name: file[name] for name in file.files}
     if certificate.get("format") != "strop-certificate" or certificate.get("version") != 1:
         raise Invalid("certificate.json is of another format or version")
+    target = certificate["target"]
+    if target["lift"] or target["resolution"]:
+        raise Invalid("targets that raise or blur thresholds are not checked here")
     if certificate.get("network") != digest(network, arrays):
         raise Invalid("the certificate's hash is not that of network.json and network.npz")
-    target = certificate["target"]
     rows = {row["name"]: row for row in certificate["populations"]}
     result = True
     for entry in network["populations"]:

@@ -18,6 +18,7 @@ from strop.graph.capacity import as_size, require_memory
 # What a zip file may unpack to: this, or so many times its own size.
 _ROOM, _FACTOR = 256 << 20, 200
 _MOST_MEMBERS = 10_000
+_FORMAT: Any = np.lib.format  # its functions have no types
 
 
 class RefusedArchiveError(Exception):
@@ -76,14 +77,14 @@ class Npz:
             )
         require_memory(f"reading {name!r} from {self._path}", size)
         with self._archive.open(info) as stream:
-            values: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+            values: npt.NDArray[Any] = _FORMAT.read_array(stream, allow_pickle=False)
         return values
 
 
 def _declared(stream: Any) -> tuple[np.dtype[Any], int]:
     """Return the dtype of an array in a `.npy` file, and the bytes that its shape needs."""
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    version = _FORMAT.read_magic(stream)
+    read = _FORMAT.read_array_header_1_0 if version == (1, 0) else _FORMAT.read_array_header_2_0
     shape, _, kind = read(stream)
     return kind, math.prod(int(length) for length in shape) * kind.itemsize
 

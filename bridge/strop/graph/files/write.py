@@ -52,15 +52,15 @@ def save_graph(graph: GraphContent, path: str | os.PathLike[str]) -> None:
     import h5py
 
     path = Path(path)
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    document = json.dumps(_describe(graph, arrays), allow_nan=False, indent=1)
+    description = _Description(graph)
+    document = json.dumps(description.document, allow_nan=False, indent=1)
     # In memory: HDF5 1.14 crashes the process where a disk is full.
     made = io.BytesIO()
     with h5py.File(made, "w") as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, _version(graph)
         file.create_dataset("graph", data=document, dtype=h5py.string_dtype())
         folder = file.create_group("arrays")
-        for name, values in arrays.items():
+        for name, values in description.arrays.items():
             packed = {"compression": "gzip", "shuffle": True} if values.size >= COMPRESS_FROM else {}
             folder.create_dataset(name, data=values, **packed)
     write_bytes(path, made.getbuffer(), ModelFileError)
@@ -90,83 +90,82 @@ def _version(graph: GraphContent) -> int:
     return 2 if any(_plane_keys(node) for node in graph.inputs) else 1
 
 
-def _describe(graph: GraphContent, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Return the JSON document of a graph and put the arrays that it names into `arrays`."""
+class _Description:
+    """The JSON document of a graph, and the arrays that it names."""
 
-    def keep(name: str, values: npt.NDArray[Any]) -> str:
-        arrays[name] = values
-        return name
+    def __init__(self, graph: GraphContent) -> None:
+        self.name = graph.name
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.document = {
+            "name": graph.name,
+            "inputs": [self._input(node) for node in graph.inputs],
+            "populations": [self._population(f"populations.{n}", p) for n, p in enumerate(graph.populations)],
+            "projections": [self._projection(f"projections.{n}", p) for n, p in enumerate(graph.projections)],
+            "readouts": [self._readout(f"readouts.{n}", r) for n, r in enumerate(graph.readouts)],
+            "outputs": graph.outputs,
+        }
 
-    def operator(name: str, op: Operator) -> dict[str, Any]:
-        kind = CLASS_NAMES.get(type(op))
+    def _input(self, node: Input) -> dict[str, Any]:
+        return {
+            "name": node.name,
+            "shape": node.shape,
+            "encoding": node.encoding,
+            "bits": node.bits,
+            "level": float(node.level),
+            **_plane_keys(node),
+            **_whole_number_keys(node),
+        }
+
+    def _population(self, place: str, population: Population) -> dict[str, Any]:
+        return {
+            "name": population.name,
+            "shape": population.shape,
+            "threshold": self._keep(f"{place}.threshold", _compact(population.threshold)),
+            "bias": self._keep(f"{place}.bias", _compact(population.bias)),
+        }
+
+    def _projection(self, place: str, projection: Projection) -> dict[str, Any]:
+        return {
+            "source": projection.source,
+            "target": projection.target,
+            "delay": projection.delay,
+            "operator": self._operator(f"{place}.operator", projection.operator),
+        }
+
+    def _readout(self, place: str, readout: Readout) -> dict[str, Any]:
+        described: dict[str, Any] = {
+            "name": readout.name,
+            "kind": readout.kind,
+            "sources": readout.sources,
+            "operators": [self._operator(f"{place}.operators.{n}", op) for n, op in enumerate(readout.operators)],
+            "bias": self._keep(f"{place}.bias", _compact(readout.bias)),
+        }
+        if _is_new(readout):
+            described["after"] = None if readout.after is None else self._operator(f"{place}.after", readout.after)
+            described["argmax"] = readout.argmax
+        return described
+
+    def _operator(self, place: str, operator: Operator) -> dict[str, Any]:
+        kind = CLASS_NAMES.get(type(operator))
         if kind is None:
             raise ModelFileError(
-                f"{name} of graph {graph.name!r}: a {SUFFIX} file cannot hold the operator {type(op).__name__}, "
+                f"{place} of graph {self.name!r}: a {SUFFIX} file cannot hold the operator {type(operator).__name__}, "
                 f"known are {', '.join(OPERATORS)} (any linear map can be written as Sparse, from to_coo())"
             )
         described: dict[str, Any] = {"type": kind}
         for key, attribute, form in OPERATORS[kind][1]:
-            value = getattr(op, attribute)
+            value = getattr(operator, attribute)
             if form in ("float64", "int64"):
-                described[key] = keep(f"{name}.{key}", value)
+                described[key] = self._keep(f"{place}.{key}", value)
             elif form == "operators":
-                described[key] = [operator(f"{name}.{key}.{n}", stage) for n, stage in enumerate(value)]
+                described[key] = [self._operator(f"{place}.{key}.{n}", stage) for n, stage in enumerate(value)]
             else:
                 described[key] = value
         return described
 
-    return {
-        "name": graph.name,
-        "inputs": [
-            {
-                "name": i.name,
-                "shape": i.shape,
-                "encoding": i.encoding,
-                "bits": i.bits,
-                "level": float(i.level),
-                **_plane_keys(i),
-                **_whole_number_keys(i),
-            }
-            for i in graph.inputs
-        ],
-        "populations": [
-            {
-                "name": p.name,
-                "shape": p.shape,
-                "threshold": keep(f"populations.{n}.threshold", _compact(p.threshold)),
-                "bias": keep(f"populations.{n}.bias", _compact(p.bias)),
-            }
-            for n, p in enumerate(graph.populations)
-        ],
-        "projections": [
-            {
-                "source": p.source,
-                "target": p.target,
-                "delay": p.delay,
-                "operator": operator(f"projections.{n}.operator", p.operator),
-            }
-            for n, p in enumerate(graph.projections)
-        ],
-        "readouts": [
-            {
-                "name": r.name,
-                "kind": r.kind,
-                "sources": r.sources,
-                "operators": [operator(f"readouts.{n}.operators.{k}", op) for k, op in enumerate(r.operators)],
-                "bias": keep(f"readouts.{n}.bias", _compact(r.bias)),
-                **(
-                    {
-                        "after": None if r.after is None else operator(f"readouts.{n}.after", r.after),
-                        "argmax": r.argmax,
-                    }
-                    if _is_new(r)
-                    else {}
-                ),
-            }
-            for n, r in enumerate(graph.readouts)
-        ],
-        "outputs": graph.outputs,
-    }
+    def _keep(self, name: str, values: npt.NDArray[Any]) -> str:
+        self.arrays[name] = values
+        return name
 
 
 def _compact(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from strop.graph import Operator, structure
 from strop.graph.rounding.formats import FloatArray, FloatFormat, lowest_bit
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights
 
 Signals = Mapping[str, npt.NDArray[Any]]
 
@@ -83,7 +83,7 @@ class Operators:
         """Return `lowest_bit` of the operator's weights."""
         if id(operator) not in self._bits:
             # The operator is kept beside what was derived, so that no other object can take its identity.
-            self._bits[id(operator)] = (operator, lowest_bit(weights_of(operator)))
+            self._bits[id(operator)] = (operator, lowest_bit(stage_weights(operator)))
         return self._bits[id(operator)][1]
 
     def _derived(self, operator: Operator) -> tuple[Operator, Operator, Operator]:

@@ -6,26 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from strop.graph import Convolution, Dense, Operator, Scale, Select, Sparse, SumPool
+from strop.graph import Convolution, Dense, Operator, Scale, Sparse, SumPool
 from strop.graph.rounding.formats import ANY_GRID, FloatArray
 
 # Nothing is known of the lowest bit.
 UNKNOWN_GRID = -np.inf
-
-
-def weights_of(operator: Operator) -> FloatArray:
-    """Return the weights of one stage of an operator; one for those that only add or move."""
-    match operator:
-        case Dense() | Sparse():
-            return operator.weight
-        case Convolution():
-            return operator.kernel
-        case Scale():
-            return operator.factor
-        case Select() | SumPool():
-            return np.ones(())
-        case _:
-            raise TypeError(f"the weights of {type(operator).__name__} are not known")
 
 
 def grid_behind(operator: Operator, grid: FloatArray, bits: Callable[[Operator], FloatArray]) -> FloatArray:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from strop.graph import Graph, Operator, Scale, Select, stages_of
 from strop.graph.rounding.evaluation import Computed, Evaluation, OpenSum, Signals, Stage
-from strop.graph.rounding.formats import ANY_GRID, FLOAT64, FloatArray, lowest_bit
+from strop.graph.rounding.formats import ANY_GRID, FLOAT64, FloatArray, FloatFormat, lowest_bit
 from strop.graph.rounding.grids import UNKNOWN_GRID, finest, grid_behind, product_grid, total
 
 
@@ -161,6 +161,17 @@ class Join(Stage):
         parts = [at.of(part) for part in self.parts]
         value, error = total([part.value for part in parts]), total([part.error for part in parts])
         return Computed(value, error, finest([part.grid for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class InFormat(Stage):
+    """A stage that is computed in an arithmetic of its own, whatever the evaluation's is."""
+
+    of: Stage
+    arithmetic: FloatFormat
+
+    def evaluate(self, at: Evaluation) -> Computed:
+        return Evaluation(at.signals, self.arithmetic, at.operators, at.grids, at.ceiling).of(self.of)
 
 
 def biased(of: Stage, bias: FloatArray) -> Stage:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from strop.errors import DataError
 from strop.keras.activations import SpikingBReLU
 from strop.keras.decoder import SoftmaxDecode, key_generator
+from strop.keras.sharpening.rounding import WeightRounding
 from strop.keras.sharpening.sharpener import Sharpener
 from strop.keras.sharpness import set_sharpness, spiking_layers
 
@@ -55,6 +56,8 @@ class ConvnetSettings:
     """Epochs before the first layer is sharpened."""
     sharpening_epochs: float = 0.5
     """Epochs that each layer takes from 0 to 1, one after the other; 0 trains thresholds from the first batch."""
+    weight_bits: int = 0
+    """Bits of a weight, the sign counted, as in `AutoSharpener`; 0 trains weights that are not rounded."""
 
 
 def mnist_convnet(settings: ConvnetSettings, seed: int) -> Any:
@@ -110,6 +113,7 @@ def fit_convnet(
         If sharpening would not end an epoch before the training does.
     """
     sharpener = _EarlySharpener(settings.blunt_epochs, settings.sharpening_epochs)
+    rounding = [WeightRounding(settings.weight_bits)] if settings.weight_bits else []
     count = len(spiking_layers(model))
     needed = 1 + settings.blunt_epochs + count * settings.sharpening_epochs if settings.sharpening_epochs else 1
     if epochs < needed:
@@ -127,7 +131,7 @@ def fit_convnet(
         batch_size=settings.batch_size,
         epochs=epochs,
         validation_data=validation,
-        callbacks=[sharpener, *callbacks],
+        callbacks=[sharpener, *rounding, *callbacks],
         verbose=verbose,
     )
     return {name: [float(value) for value in values] for name, values in fitted.history.items()}

@@ -19,6 +19,7 @@ from strop.keras.activations import SpikingBReLU
 from strop.keras.decoder import SoftmaxDecode, key_generator
 from strop.keras.recipes.convnet import ConvnetSettings, fit_convnet, mnist_convnet
 from strop.keras.sharpening.auto import AutoSharpener
+from strop.keras.sharpening.rounding import checked_bits
 from strop.keras.sharpness import get_sharpness, spiking_layers
 
 layers = keras.layers
@@ -57,6 +58,7 @@ def train_digits(
     conv: bool = True,
     verbose: int = 0,
     callbacks: Sequence[Any] = (),
+    weight_bits: int | None = None,
 ) -> TrainedModel:
     """Train and sharpen a small network on scikit-learn's bundled 8x8 digits; nothing is downloaded.
 
@@ -80,6 +82,8 @@ def train_digits(
         As in `keras.Model.fit`.
     callbacks : sequence of keras.callbacks.Callback
         In addition to the sharpener, and after it.
+    weight_bits : int, 1 to 8, optional
+        Train weights of so few bits, as `AutoSharpener` does.
 
     Returns
     -------
@@ -99,7 +103,7 @@ def train_digits(
     x_train = np.concatenate([_shifted(x_train, *shift) for shift in shifts])
     y_train = np.tile(y_train, len(shifts))
     model = _digits_convnet(seed) if conv else _digits_mlp(seed)
-    history = _fit(model, x_train, y_train, validation, epochs, 64, verbose, callbacks)
+    history = _fit(model, x_train, y_train, validation, epochs, 64, verbose, callbacks, weight_bits)
     return _finished(model, x_test, y_test, history)
 
 
@@ -114,6 +118,7 @@ def train_mnist(
     seed: int = 0,
     verbose: int = 0,
     callbacks: Sequence[Any] = (),
+    weight_bits: int | None = None,
 ) -> TrainedModel:
     """Train and sharpen a network of the Whetstone paper's kind on MNIST, or on other ten classes of 28x28 frames.
 
@@ -135,7 +140,7 @@ def train_mnist(
     epochs : int, optional
         By default as many as the architecture needs. "convnet" trains exactly as many: its learning rate falls to zero
         in the last one.
-    seed, verbose, callbacks
+    seed, verbose, callbacks, weight_bits
         As in `train_digits`.
 
     Returns
@@ -162,7 +167,7 @@ def train_mnist(
     training = frames[:-held_out], labels[:-held_out]
     validation = frames[-held_out:], labels[-held_out:]
     if architecture == "convnet":
-        settings = ConvnetSettings()
+        settings = ConvnetSettings(weight_bits=0 if weight_bits is None else checked_bits(weight_bits, "train_mnist"))
         model = mnist_convnet(settings, seed)
         history = fit_convnet(
             model,
@@ -175,7 +180,9 @@ def train_mnist(
         )
     else:
         model = _mnist_mlp(seed) if architecture == "mlp" else _mnist_lenet(seed)
-        history = _fit(model, *training, validation, 24 if epochs is None else epochs, 128, verbose, callbacks)
+        history = _fit(
+            model, *training, validation, 24 if epochs is None else epochs, 128, verbose, callbacks, weight_bits
+        )
     return _finished(model, test_frames, test_labels, history)
 
 
@@ -219,10 +226,7 @@ def _digits_convnet(seed: int) -> Any:
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            layers.Conv2D(32, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-            layers.MaxPooling2D(),
+            *_convolution_block(32, 3, padding="same"),
             layers.Flatten(),
             layers.Dropout(0.2),
             *_dense_block(256),
@@ -266,14 +270,8 @@ def _mnist_lenet(seed: int) -> Any:
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
-            layers.Conv2D(6, 5, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-            layers.MaxPooling2D(),
-            layers.Conv2D(16, 5, use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-            layers.MaxPooling2D(),
+            *_convolution_block(6, 5, padding="same"),
+            *_convolution_block(16, 5, padding="valid"),
             layers.Flatten(),
             *_dense_block(120),
             *_dense_block(84),
@@ -283,13 +281,18 @@ def _mnist_lenet(seed: int) -> Any:
     )
 
 
+def _convolution_block(filters: int, size: int, padding: str) -> list[Any]:
+    convolution = layers.Conv2D(filters, size, padding=padding, use_bias=False)
+    return [convolution, *_spikes(), layers.MaxPooling2D()]
+
+
 def _dense_block(neurons: int) -> list[Any]:
+    return [layers.Dense(neurons, use_bias=False), *_spikes()]
+
+
+def _spikes() -> list[Any]:
     # The statistics of batch normalisation have to follow within an epoch when a layer below becomes a threshold.
-    return [
-        layers.Dense(neurons, use_bias=False),
-        layers.BatchNormalization(momentum=0.9),
-        SpikingBReLU(surrogate_width=_SURROGATE_WIDTH),
-    ]
+    return [layers.BatchNormalization(momentum=0.9), SpikingBReLU(surrogate_width=_SURROGATE_WIDTH)]
 
 
 def _readout(width: int, seed: int, dropout: float, temperature: float = 1.0) -> list[Any]:
@@ -308,13 +311,16 @@ def _fit(
     batch_size: int,
     verbose: int,
     callbacks: Sequence[Any],
+    weight_bits: int | None = None,
 ) -> dict[str, list[float]]:
     """Train for at most `epochs`, restore the best fully sharpened one, and return the history."""
     count = len(spiking_layers(model))
     if epochs < count + 1:
         raise DataError(f"{epochs} epochs are too few to sharpen {count} layers; give at least {count + 1}")
     # 144 digits cannot tell good epochs from lucky ones; the loss of all training frames under dropout can.
-    sharpener = AutoSharpener(monitor="loss" if len(validation[0]) < 1000 else "auto", verbose=False)
+    sharpener = AutoSharpener(
+        monitor="loss" if len(validation[0]) < 1000 else "auto", verbose=False, weight_bits=weight_bits
+    )
     model.compile(keras.optimizers.Adam(_LEARNING_RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
     with warnings.catch_warnings():
         # `_finished` makes an error of it.

@@ -20,6 +20,7 @@ from strop.errors import DataError, ModelFileError
 from strop.keras.sharpening.batchnorm import MovingStatistics
 from strop.keras.sharpening.checkpoint import TrainingCheckpoint
 from strop.keras.sharpening.course import HARD, SURROGATE, Budget, Course, Phase, Tempo, falls, moves
+from strop.keras.sharpening.rounding import WeightRounding, checked_bits
 from strop.keras.sharpening.sharpener import Sharpener
 from strop.keras.sharpening.silent_neurons import NeuronReport, neuron_report, validation_frames
 
@@ -80,13 +81,19 @@ class AutoSharpener(Sharpener):
         prints nothing.
     reset : bool
         Start from sharpness 0 rather than from what the layers have (but not from what a checkpoint has).
+    weight_bits : int, 1 to 8, optional
+        Train weights of so few bits, the sign counted: each layer computes with its kernel rounded from where its
+        spikes are thresholds, and the model ends with kernels that are whole numbers times one scale per neuron (per
+        channel of a convolution). `strop.quantize` then changes neither a weight nor a spike. 1 gives signs, -1 and 1.
 
     Raises
     ------
     DataError
         If the epochs cannot suffice, or the logs have no entry `monitor`.
     ModelFileError
-        If the checkpoint is that of another model.
+        If the checkpoint is that of another model, or of another number of bits.
+    UnsupportedLayerError
+        With `weight_bits`, if an activation is driven by more than one kernel, or by one that cannot be rounded.
     """
 
     def __init__(
@@ -99,12 +106,15 @@ class AutoSharpener(Sharpener):
         frames: Any = None,
         verbose: bool | None = None,
         reset: bool = False,
+        weight_bits: int | None = None,
     ) -> None:
         super().__init__(bottom_up=True, verbose=bool(verbose), reset=reset)
         if mode not in ("auto", "min", "max"):
             raise DataError(f"mode of AutoSharpener must be 'auto', 'min' or 'max', got {mode!r}")
         self.checkpoint = None if checkpoint is None else TrainingCheckpoint(checkpoint)
         self.monitor, self.mode, self.anneal, self.frames = monitor, mode, anneal, frames
+        self.weight_bits = None if weight_bits is None else checked_bits(weight_bits, "AutoSharpener")
+        self._rounding = None if weight_bits is None else WeightRounding(weight_bits)
         self._says_summary = verbose
         self._forget()
 
@@ -153,7 +163,8 @@ class AutoSharpener(Sharpener):
         figure = f"{self._by} {self.best[self._by]:.4g} in epoch {self.best_epoch}" if self._by else "?"
         ending = "" if self.finished else "; more epochs may bring more"
         report = "" if self.neurons is None else f"\n{self.neurons}"
-        return f"fully sharpened: {figure}, after {self.epoch + 1} epochs{ending}{report}"
+        weights = "" if self.weight_bits is None else f", weights of {self.weight_bits} bits"
+        return f"fully sharpened{weights}: {figure}, after {self.epoch + 1} epochs{ending}{report}"
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the layers; take up what the checkpoint has."""
@@ -164,6 +175,8 @@ class AutoSharpener(Sharpener):
         if self.checkpoint is not None and state is not None:
             self._resume(self.checkpoint, state)
         self._statistics = MovingStatistics(self.model)
+        if self._rounding is not None:
+            self._rounding.begin(self.model)
 
     def _before_epoch(self) -> None:
         if not self._joined:
@@ -231,6 +244,9 @@ class AutoSharpener(Sharpener):
             self._synchronise()
             self.model.set_weights(self._best_weights)
             self._read()
+        if self._rounding is not None:
+            # Without a fully sharpened epoch training has to go on, with the weights as they are.
+            self._rounding.end(self.model, keep=self._best_weights is not None)
         if self._course.cooled and self._first_rate is not None:
             self._set_learning_rate(self._first_rate)
         self._leave_first_epoch_to_fit()
@@ -326,6 +342,7 @@ class AutoSharpener(Sharpener):
         return {
             "layers": self._names,
             "finished": self.finished,
+            "weight_bits": self.weight_bits,
             "first_epoch": self._budget.first,
             "course": dataclasses.asdict(self._course),
             "learning_rate": [self._first_rate, self._rate, self._rate_is_managed],
@@ -342,6 +359,11 @@ class AutoSharpener(Sharpener):
                 raise ModelFileError(
                     f"checkpoint {checkpoint.folder} is of a model with the spiking layers "
                     f"{', '.join(state['layers'])}, and this one has {', '.join(self._names)}; give another folder"
+                )
+            if state.get("weight_bits") != self.weight_bits:
+                raise ModelFileError(
+                    f"checkpoint {checkpoint.folder} is of a training with weight_bits={state.get('weight_bits')}, "
+                    f"and this one has weight_bits={self.weight_bits}; give another folder"
                 )
             self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
             self.finished, self.best, self.records = state["finished"], state["best"], state["records"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
 from strop.lowering.context import Context
-from strop.lowering.layers.elementwise import applied, elementwise_function
+from strop.lowering.layers.elementwise import SHARPEN, applied, elementwise_function
 from strop.lowering.readout_signal import as_readout
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handler_for, handles
@@ -41,6 +42,7 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     if activation in (keras.activations.log_softmax, keras.ops.log_softmax):
         return softmax("log_softmax", signal, -1)
     if isinstance(activation, keras.layers.Layer):
+        signal = replace(signal, wide=signal.wide and layer.compute_dtype == "float64")
         return handler_for(activation)(activation, context, signal)
     declared = declared_threshold(activation)
     if declared is not None:
@@ -48,8 +50,7 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     name = getattr(activation, "__name__", type(activation).__name__)
     refusal = Refusal(
         f"its activation {name!r} is not a threshold",
-        "train with strop.keras.SpikingBReLU or SpikingSigmoid instead, or, if it is a threshold, say so with "
-        "strop.keras.declare_threshold",
+        f"{SHARPEN}; or, if it is a threshold, say so with strop.keras.declare_threshold",
         f"layer {context.path!r} ({type(layer).__name__})",
     )
     known = elementwise_function(activation)

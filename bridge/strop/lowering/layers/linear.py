@@ -10,6 +10,7 @@ import numpy as np
 
 from strop.graph import Dense, Sparse
 from strop.graph.capacity import require_memory
+from strop.keras.sharpening.rounding import is_rounding
 from strop.lowering.context import Context
 from strop.lowering.layers.activation import activate
 from strop.lowering.refusal import Refusal
@@ -23,7 +24,7 @@ def weights(variable: Any) -> FloatArray:
 
 
 def refuse_quantised(layer: Any) -> None:
-    """Refuse layers whose weights Keras quantised or split: they are not the weights that it multiplies with.
+    """Refuse layers whose kernel is not what they multiply with: quantised or split by Keras, or rounded in training.
 
     A low-rank update is multiplied out in float32 at every call, and its rounding is not bounded by the products'
     size; Keras merges it into the kernel when the model is saved, and leaves an update of zeros.
@@ -32,6 +33,11 @@ def refuse_quantised(layer: Any) -> None:
         raise Refusal(
             f"its weights are quantised by Keras ({layer.quantization_mode})",
             "lower the model before quantising it",
+        )
+    if is_rounding(layer):
+        raise Refusal(
+            "a training with weight_bits was begun and did not end, so it computes with a kernel that is rounded",
+            "call fit again and let it end",
         )
     factors = [getattr(layer, f"lora_kernel_{side}", None) for side in "ab"]
     if all(factor is not None and weights(factor).any() for factor in factors):

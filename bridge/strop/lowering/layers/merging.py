@@ -194,7 +194,8 @@ def _joined_readouts(readouts: Sequence[ReadoutSignal], axis: int, ends: Any) ->
     shape[axis] = int(ends[-1])
     apart = readouts[0].kind in ELEMENTWISE_KINDS or axis < len(shape) - 1
     if apart and all(one.after is None and one.kind == readouts[0].kind for one in readouts):
-        return replace(readouts[0], shape=tuple(shape), logits=joined([one.summed for one in readouts], axis, ends))
+        logits = joined([one.summed for one in readouts], axis, ends)
+        return replace(readouts[0], shape=tuple(shape), logits=logits, record=None)
     index = flat_index(tuple(shape))
     starts = (int(end) - one.shape[axis] for one, end in zip(readouts, ends, strict=True))
     places = [

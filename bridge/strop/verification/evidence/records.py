@@ -123,3 +123,9 @@ class Evidence:
     left_out: list[str]
     activity: Activity | None
     with_keras: bool
+
+    @property
+    def opening(self) -> int:
+        """Place among `frames` of the one that a page opens on: the first with a fault, or the first of all."""
+        faulty = (any(own.faults for own in frame.differences.values()) for frame in self.frames)
+        return next((place for place, found in enumerate(faulty) if found), 0)

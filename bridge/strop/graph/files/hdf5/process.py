@@ -216,7 +216,7 @@ def _exactly(answers: IO[bytes], count: int) -> bytes:
 def _fill(answers: IO[bytes], values: npt.NDArray[Any]) -> None:
     if not values.size:
         return
-    room = memoryview(values.reshape(-1).view(np.uint8))
+    room = memoryview(values.reshape(-1).view(np.uint8).data)
     while room:
         count = answers.readinto(room)  # type: ignore[attr-defined]  # a BufferedReader has it
         if not count:

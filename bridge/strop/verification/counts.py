@@ -1,0 +1,120 @@
+"""What a comparison counts: faults, ties and spikes of one layer, and of one output; and how many ties are too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
+# one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.
+MOST_TIES = 1e-3
+# The same for comparisons that are equal though undecided: it is reported, and fails under `strict`.
+MOST_UNDECIDED = 1e-2
+# Shares of a few comparisons mean nothing: so many are allowed in any layer.
+ALWAYS_ALLOWED = 2
+
+
+@dataclass
+class LayerReport:
+    """One population under one comparison.
+
+    Attributes
+    ----------
+    name : str
+    units : int
+        Number of neurons (the name is that of the JSON key).
+    spikes : int
+        Spikes observed over all frames.
+    faults, ties : int
+        Differing spikes, over all neurons and frames, that rounding cannot and can explain.
+    compared : int
+        Comparisons: neurons times frames.
+    undecided : int
+        Comparisons in which rounding may decide either way, the ties among them.
+    """
+
+    name: str
+    units: int
+    spikes: int = 0
+    faults: int = 0
+    ties: int = 0
+    compared: int = 0
+    undecided: int = 0
+
+    @property
+    def tie_share(self) -> float:
+        """Ties by comparisons."""
+        return self.ties / self.compared if self.compared else 0.0
+
+    @property
+    def has_too_many_ties(self) -> bool:
+        """Whether more comparisons are ties than rounding leaves by chance (`MOST_TIES`)."""
+        return self.ties > max(ALWAYS_ALLOWED, MOST_TIES * self.compared)
+
+    @property
+    def is_mostly_decided(self) -> bool:
+        """Whether hardly any comparison is undecided (`MOST_UNDECIDED`)."""
+        return self.undecided <= max(ALWAYS_ALLOWED, MOST_UNDECIDED * self.compared)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "name": self.name,
+            "units": self.units,
+            "spikes": self.spikes,
+            "faults": self.faults,
+            "ties": self.ties,
+            "compared": self.compared,
+            "undecided": self.undecided,
+        }
+
+
+@dataclass
+class OutputReport:
+    """One output of the model: Keras's own values against the read-out of Keras's last spikes.
+
+    Attributes
+    ----------
+    name : str
+    values : int
+        Values that were compared.
+    faults : int
+        Values that float32 cannot explain.
+    ties : int
+        Frames in which another class wins by less than float32 can tell.
+    frames_with_faults : int
+    largest_difference : float
+    frames : int
+    """
+
+    name: str
+    values: int = 0
+    faults: int = 0
+    ties: int = 0
+    frames_with_faults: int = 0
+    largest_difference: float = 0.0
+    frames: int = 0
+
+    def add(self, faults: npt.NDArray[np.bool_], ties: npt.NDArray[np.bool_], difference: float) -> None:
+        """Count some frames in: faults of shape (n, *shape), ties of shape (n,), the largest difference."""
+        self.values += faults.size
+        self.frames += len(ties)
+        self.faults += int(np.count_nonzero(faults))
+        self.ties += int(np.count_nonzero(ties))
+        self.frames_with_faults += int(faults.reshape(len(faults), -1).any(axis=1).sum())
+        # A NaN is larger than everything.
+        self.largest_difference = float(np.maximum(self.largest_difference, difference))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "name": self.name,
+            "values": self.values,
+            "faults": self.faults,
+            "ties": self.ties,
+            "frames_with_faults": self.frames_with_faults,
+            "largest_difference": self.largest_difference,
+        }
