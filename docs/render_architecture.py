@@ -35,6 +35,7 @@ ABOUT = {
     "keras": "spiking activations, sharpeners, decoder, recipes",
     "graph": "the graph: nodes, operators, rounding, .strop files",
     "errors": "the exceptions",
+    "interruption": "signals; drafts of files",
 }
 
 WIDTH, MARGIN, ROW, BOX = 940, 16, 66, 46

@@ -6,8 +6,10 @@ any `StropError` into one line on standard error and the exit code of its class.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import TracebackType
 from typing import Any
 
 
@@ -15,6 +17,25 @@ class StropError(Exception):
     """Base of all errors that strop raises on purpose; `exit_code` is what the command line ends with."""
 
     exit_code: int = 2
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*words)
+        _show_as_python_does()
+
+
+def _show_as_python_does() -> None:
+    """Keep Brian2 from calling an uncaught `StropError` an unexpected error of its own; it does so for any exception.
+
+    Brian2 replaces `sys.excepthook` when it is imported, before or after strop.
+    """
+    hook = sys.excepthook
+    if getattr(hook, "__module__", "") != "brian2.utils.logger":
+        return
+
+    def shown(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        (sys.__excepthook__ if issubclass(kind, StropError) else hook)(kind, error, trace)
+
+    sys.excepthook = shown
 
 
 class GraphError(StropError, ValueError):

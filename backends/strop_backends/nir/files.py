@@ -7,13 +7,18 @@ the hints of all nodes lie in one text at the root of the file, `strop`, where n
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import h5py
 import nir
 import numpy as np
+
+from strop.graph.files.atomic import write_bytes
+from strop.graph.files.hdf5 import Array, Group
 
 KEY = "strop"
 
@@ -38,9 +43,12 @@ def write_file(path: str | os.PathLike[str], graph: Any, compression: str | None
     """Write a `nir.NIRGraph` that `to_nir` made; `compression` is h5py's, None for small files."""
     hints = {name: node.metadata["strop"] for name, node in graph.nodes.items() if "strop" in node.metadata}
     text = json.dumps({"graph": graph.metadata.get("strop", "{}"), "nodes": hints})
-    nir.write(os.fspath(path), _Plain(graph), compression=compression)
-    with h5py.File(path, "a") as file:
+    # In memory: HDF5 1.14 crashes the process where a disk is full.
+    made = io.BytesIO()
+    nir.write(made, _Plain(graph), compression=compression)
+    with h5py.File(made, "a") as file:
         file.create_dataset(KEY, data=text, dtype=h5py.string_dtype())
+    write_bytes(Path(path), made.getbuffer())
 
 
 def with_hints(graph: Any, text: Any) -> Any:
@@ -58,8 +66,7 @@ def with_hints(graph: Any, text: Any) -> Any:
     return graph
 
 
-def hints_in(path: str | os.PathLike[str]) -> Any:
-    """Return the text that `write_file` left at the root of the file at `path`, or None."""
-    with h5py.File(path, "r") as file:
-        found = file.get(KEY)
-        return found[()] if isinstance(found, h5py.Dataset) else None
+def hints_in(content: Group) -> str | None:
+    """Return the text that `write_file` left at the root of a file, or None."""
+    found = content.children.get(KEY)
+    return found.text if isinstance(found, Array) else None

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import nir
 import numpy as np
 
-from strop.errors import GraphError, ModelFileError, UnsupportedLayerError
+from strop.errors import GraphError, ModelFileError, StropError, UnsupportedLayerError
 from strop.graph import (
     Composed,
     Graph,
@@ -27,6 +27,7 @@ from strop.graph import (
     Readout,
     Select,
 )
+from strop.graph.files.hdf5 import DamagedHDF5Error, as_hdf5, is_hdf5, read_tree
 from strop_backends.nir.emit import Place, image, natural
 from strop_backends.nir.files import hints_in, with_hints
 from strop_backends.nir.integration import first_firing
@@ -37,6 +38,8 @@ from strop_backends.nir.survey import not_carried
 from strop_backends.nir.writing import graph_hint
 
 _T = TypeVar("_T")
+# Values of a frame: an index is made for each, and a file of a few bytes can declare any shape.
+_LARGEST_INPUT = 1 << 26
 
 
 def read_nir(source: Any, dt: float | None = None, encoding: str | None = None, memoryless: bool = False) -> Graph:
@@ -75,6 +78,13 @@ def read_nir(source: Any, dt: float | None = None, encoding: str | None = None, 
     except UnsupportedLayerError as error:
         error.refused = tuple(not_carried(graph, dt, memoryless))
         raise
+    except StropError:
+        raise
+    except Exception as error:  # values of nodes and of metadata can be damaged in more ways than checks foresee
+        if graph is source:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFileError(f"{source} holds no valid NIR graph: {reason[:300]}; save it again") from error
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -82,15 +92,22 @@ def _open(path: str | os.PathLike[str]) -> Any:
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist; give a NIR file, as written by nir.write")
     try:
+        content = read_tree(path)
+    except DamagedHDF5Error as error:
+        kind = "is damaged or cut short" if is_hdf5(path) else "is no HDF5 file"
+        raise ModelFileError(
+            f"{path} is no NIR graph that nir {_nir_version()} can read: it {kind}: {error.reason}"
+        ) from error
+    try:
         # The type check of nir 1.0.8 refuses valid graphs (grouped convolutions); shapes are checked below.
-        graph = nir.read(path, type_check=False)
+        graph = nir.read(as_hdf5(content), type_check=False)
     except Exception as error:
         # What nir raises depends on what is wrong: OSError, KeyError, ValueError, TypeError, AssertionError.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelFileError(f"{path} is no NIR graph that nir {_nir_version()} can read: {reason}") from error
     if not isinstance(graph, nir.NIRGraph):
         raise ModelFileError(f"{path} holds a single {type(graph).__name__}, not a NIRGraph")
-    return with_hints(graph, hints_in(path))
+    return with_hints(graph, hints_in(content))
 
 
 def _nir_version() -> str:
@@ -211,6 +228,8 @@ class _Reader:
 
     def _input(self, name: str, node: Any, where: str) -> Signal:
         extents = tuple(int(n) for n in np.asarray(node.input_type["input"]).reshape(-1))
+        if any(n <= 0 for n in extents) or math.prod(extents) > _LARGEST_INPUT:
+            raise UnsupportedLayerError(f"{where} has the shape {extents}, which is none of a frame")
         about = graph_hint(node.metadata)
         made = None
         if about:

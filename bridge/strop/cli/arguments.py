@@ -28,7 +28,7 @@ def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
         return load_model(path)
 
 
-def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -> Graph:
+def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str, frames: Any = None) -> Graph:
     """Return a saved graph, or the graph of a Keras model under these options."""
     check_planes(model, planes)
     if isinstance(model, Graph):
@@ -36,7 +36,7 @@ def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -
         return model
     from strop.lowering import lower
 
-    return lower(model, encoding, decision=decision, **planes)
+    return lower(model, encoding, decision=decision, frames=frames, **planes)
 
 
 def explain_call(model: Path, data: Path, encoding: str, planes: dict[str, Any], decision: str) -> str:

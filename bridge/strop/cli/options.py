@@ -106,7 +106,17 @@ def decision_option(function: Command) -> Command:
 
 def json_option(function: Command) -> Command:
     """Add --json, which reaches the command as `json_file`."""
-    return click.option("--json", "json_file", type=PATH, help="Write the result to this file as JSON.")(function)
+    text = "Write the result to this file as JSON."
+    return click.option("--json", "json_file", type=PATH, callback=check_file, help=text)(function)
+
+
+def check_file(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a place where no file can be written before any work is done, not after."""
+    if path is not None:
+        from strop.graph.files.atomic import check_writable
+
+        check_writable(path)
+    return path
 
 
 def report_option(function: Command, page: str = "report.html") -> Command:

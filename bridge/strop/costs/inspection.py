@@ -95,7 +95,7 @@ def inspect(
     from strop.costs.keras_macs import model_arithmetic
     from strop.lowering import lower
 
-    graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset)
+    graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset, frames=frames)
     if frames is not None:
         frames = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0]).frames
     return inspect_graph(graph, target, frames, model_arithmetic(model))

@@ -131,7 +131,7 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     found = get_backend(backend)
     name = backend if isinstance(backend, str) else backend.name
     model = model_or_graph(graph, "strop.simulate")
-    graph = as_graph(model, "strop.simulate")
+    graph = as_graph(model, "strop.simulate", frames)
     found.check(graph)
     data = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0])
     ready = as_frames(graph, data.frames)

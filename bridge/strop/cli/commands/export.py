@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def export(
         from strop.cli.noise import import_keras_quietly
 
         import_keras_quietly()
-    graph = graph_of(open_model(model, reading), encoding, planes, decision)
+    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
     given = {name: value for name, value in options.items() if value is not None}
     given |= {"rounding": True} if rounding else {}
     if given and target != "nir":
@@ -63,4 +64,10 @@ def export(
         )
     folder = run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize, **given)
     click.echo(f"written: {folder}")
+    if (folder / "run.py").is_file():
+        click.echo(f"run it: python {shlex.quote(str(folder / 'run.py'))}{_ARGUMENT.get(target, '')}")
     return 0
+
+
+# What the script of a target must be told: the simulator.
+_ARGUMENT = {"pynn": " nest   (or: brian2, spiNNaker)", "spinnaker": " spiNNaker   (or without a board: --virtual)"}

@@ -42,13 +42,14 @@ def predict(
 ) -> int:
     """Run frames through a backend and write the spikes of every population and the decoded outputs."""
     from strop.cli.npz import read_data
-    from strop.graph.files.atomic import write_npz
+    from strop.graph.files.atomic import check_writable, write_npz
     from strop.running.registry import get_backend
     from strop.running.simulate import simulate
 
+    check_writable(out)
     get_backend(backend)
     frames, labels = read_data(data, limit)
-    graph = graph_of(open_model(model, reading), encoding, planes, decision)
+    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
     result = simulate(graph, frames, backend)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]

@@ -49,15 +49,15 @@ def quantize(
     """Write a graph in whole numbers that fits the target's arithmetic, whatever its input, or its Keras model."""
     from strop.cli.npz import read_data
     from strop.errors import DataError
+    from strop.graph.files.atomic import check_writable
     from strop.quantization.quantize import quantize_report
     from strop.quantization.table import render_quantization
 
     if out.suffix not in (".strop", ".keras"):
         raise DataError(f"--out {out}: a quantised graph is written as a .strop file, or as a Keras model, .keras")
-    if not out.parent.is_dir():
-        raise DataError(f"--out {out}: the folder {out.parent} does not exist")
+    check_writable(out)
     frames, labels = (None, None) if data is None else read_data(data, limit)
-    graph = graph_of(open_model(model, reading), encoding, planes, decision)
+    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
     result = quantize_report(graph, target, weight_bits, frames, labels)
     if out.suffix == ".keras":
         from strop.cli.noise import import_keras_quietly
