@@ -241,6 +241,7 @@ def test_unknown_backends_end_with_exit_code_3(folder: Path) -> None:
         (["train", "cifar", "--out", "m.keras"], ["cifar"]),
         (["train", "digits", "--out", "m.h5"], [".keras"]),
         (["train", "digits", "--out", "nowhere/m.keras"], ["nowhere"]),
+        (["train", "digits", "--out", "m.keras", "--weight-bits", "9"], ["weight_bits", "from 1 (signs) to 8"]),
         (["train", "mnist", "--out", "m.keras", "--data", "nowhere.npz"], ["nowhere.npz"]),
     ],
 )

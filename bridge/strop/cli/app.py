@@ -10,6 +10,7 @@ from strop.cli.commands.export import export
 from strop.cli.commands.inspect import inspect
 from strop.cli.commands.predict import predict
 from strop.cli.commands.quantize import certify, quantize
+from strop.cli.commands.sharpen import sharpen
 from strop.cli.commands.train import demo, train
 from strop.cli.commands.verify import verify
 
@@ -32,5 +33,5 @@ def app() -> None:
     """
 
 
-for _command in (backends, certify, demo, explain, export, inspect, predict, quantize, train, verify):
+for _command in (backends, certify, demo, explain, export, inspect, predict, quantize, sharpen, train, verify):
     app.add_command(_command)

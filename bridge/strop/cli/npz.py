@@ -14,6 +14,7 @@ from strop.errors import DataError
 Array = npt.NDArray[Any]
 # Frames or labels of an `.npz` file: one array, or several by the names or numbers of inputs or outputs.
 Data = Array | dict[str, Array]
+Pair = tuple[Data, Data | None]
 
 
 def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | None]:
@@ -56,6 +57,54 @@ def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | 
         if len(counts) == 1 and _length(array) not in counts:
             raise DataError(f"data file {path} holds {max(counts)} frames but {_length(array)} labels")
     return _first(frames, limit), None if labels is None else _first(labels, limit)
+
+
+def read_training_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | None, Pair | None]:
+    """Return `(frames, labels, test)` from an `.npz` file to train with; `test` is a pair of those, or None.
+
+    Parameters
+    ----------
+    path : path
+        As in `read_data`; but of Keras's own MNIST keys, `x_train` and `y_train` are frames and labels, `x_test` and
+        `y_test` the test.
+    limit : int, optional
+        Only the first so many frames to train with.
+
+    Raises
+    ------
+    DataError
+        As `read_data`.
+    """
+    path = Path(path)
+    names = _names(path)
+    if "x" in names or "x_train" not in names:
+        frames, labels = read_data(path, limit)
+        return frames, labels, None
+    frames, labels = _split(path, "train")
+    test = _split(path, "test") if "x_test" in names else None
+    return _first(frames, limit), None if labels is None else _first(labels, limit), test
+
+
+def _names(path: Path) -> set[str]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return set(getattr(file, "files", ()))
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        return set()  # `read_data` says what is wrong
+
+
+def _split(path: Path, which: str) -> tuple[Array, Array | None]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            frames = np.asarray(file[f"x_{which}"])
+            labels = np.asarray(file[f"y_{which}"]) if f"y_{which}" in file.files else None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"data file {path} cannot be read as .npz: {error}") from error
+    if _length(frames) == 0:
+        raise DataError(f"data file {path} holds no frames in 'x_{which}'")
+    if labels is not None and _length(labels) != len(frames):
+        raise DataError(f"data file {path} holds {len(frames)} frames but {_length(labels)} labels ('y_{which}')")
+    return frames, labels
 
 
 def _read(file: Any, key: str, mnist: bool) -> Data | None:

@@ -13,7 +13,7 @@ from strop.errors import DataError
 from strop.running.progress import Progress
 
 
-def _bar(progress: Progress) -> Any:
+def epoch_bar(progress: Progress) -> Any:
     """Return a Keras callback that moves the bar by one each epoch."""
     import keras
 
@@ -44,6 +44,29 @@ def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
     return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
 
 
+def check_out(out: Path) -> None:
+    """Refuse before any work what cannot be written as a model file."""
+    if out.suffix != ".keras":
+        raise DataError(f"--out must end in .keras, got {out}")
+    if not out.parent.is_dir():
+        raise DataError(f"cannot write {out}: the folder {out.parent} does not exist")
+    if out.is_dir():
+        raise DataError(f"cannot write {out}: it is a folder")
+
+
+def save_model(model: Any, out: Path) -> None:
+    """Save a model, whole or not at all."""
+    import keras
+
+    from strop.graph.files.atomic import write_atomically
+
+    with write_atomically(out) as temporary, quiet_stderr():
+        # Not the state of the optimiser, which is two to three times as large as the network.
+        network = keras.models.clone_model(model)
+        network.set_weights(model.get_weights())
+        network.save(temporary)
+
+
 def train_and_save(
     dataset: str,
     out: Path,
@@ -55,31 +78,20 @@ def train_and_save(
     weight_bits: int | None = None,
 ) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
-    from strop.graph.files.atomic import write_atomically
-
-    if out.suffix != ".keras":
-        raise DataError(f"--out must end in .keras, got {out}")
-    if not out.parent.is_dir():
-        raise DataError(f"cannot write {out}: the folder {out.parent} does not exist")
+    check_out(out)
     arrays = _mnist(data) if dataset == "mnist" else ()
     import_keras_quietly()
-    import keras
-
     from strop.keras import recipes
 
     options: dict[str, Any] = {"weight_bits": weight_bits} | ({} if epochs is None else {"epochs": epochs})
     begin = time.perf_counter()
     with Progress(f"training on {dataset}") as progress:
-        callbacks = [_bar(progress)]
+        callbacks = [epoch_bar(progress)]
         if dataset == "digits":
             trained = recipes.train_digits(seed=seed, callbacks=callbacks, **options)
         else:
             trained = recipes.train_mnist(*arrays, architecture=architecture, seed=seed, callbacks=callbacks, **options)
-    with write_atomically(out) as temporary, quiet_stderr():
-        # Not the state of the optimiser, which is two to three times as large as the network.
-        network = keras.models.clone_model(trained.model)
-        network.set_weights(trained.model.get_weights())
-        network.save(temporary)
+    save_model(trained.model, out)
     if report_folder is not None:
         settings = {"data": dataset, "architecture": trained.model.name, "seed": seed, "saved as": out}
         settings |= {} if weight_bits is None else {"bits of a weight": weight_bits}
@@ -129,7 +141,7 @@ def run_demo(seed: int, backends: list[str], evidence: bool = False) -> Any:
 
     begin = time.perf_counter()
     with Progress("training") as progress:
-        trained = recipes.train_digits(seed=seed, callbacks=[_bar(progress)])
+        trained = recipes.train_digits(seed=seed, callbacks=[epoch_bar(progress)])
     click.echo(
         f"   {time.perf_counter() - begin:.0f} s; every activation is 0 or 1 now; "
         f"accuracy on {len(trained.x_test)} unseen images: {100 * trained.accuracy:.2f} %"

@@ -14,7 +14,7 @@ from strop.costs.macs import LayerMacs, graph_arithmetic, host_arithmetic, reado
 from strop.costs.records import Costs, PopulationCost
 from strop.costs.target import target_facts
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 from strop.running.encode import Frames, frame_notes
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph

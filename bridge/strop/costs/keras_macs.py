@@ -12,8 +12,7 @@ from strop.costs.macs import LayerMacs, operator_arithmetic, total
 from strop.keras import LinearMap, SoftmaxDecode, SpikeReadout, SpikingThreshold
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
-from strop.keras.walk import walk
-from strop.lowering.layers.elementwise import operation_classes
+from strop.keras.walk import operation_classes, walk
 from strop.lowering.layers.pooling import newer_layers
 
 L = keras.layers

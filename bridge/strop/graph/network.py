@@ -14,8 +14,8 @@ from strop.graph.content import Content
 from strop.graph.diagram import Diagram, draw
 from strop.graph.files.read import load_graph
 from strop.graph.files.write import save_graph
+from strop.graph.html_table import html_table
 from strop.graph.nodes import Input, Population, Projection, Readout
-from strop.notebook import html_table
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,7 @@ if int(keras.__version__.split(".", 1)[0]) < 3:
     )
 
 from strop.keras.activations import SpikingActivation, SpikingBReLU, SpikingSigmoid
+from strop.keras.conversion.convert import from_relu
 from strop.keras.decoder import SoftmaxDecode, key_generator
 from strop.keras.graph_parts import FirstOf, InputEncoding, SpikeReadout, SpikingThreshold
 from strop.keras.linear_map import LinearMap
@@ -95,6 +96,7 @@ __all__ = [
     "Spiking_BRelu",
     "Spiking_Sigmoid",
     "declare_threshold",
+    "from_relu",
     "get_sharpness",
     "key_generator",
     "neuron_report",

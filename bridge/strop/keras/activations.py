@@ -25,6 +25,8 @@ _KNEE = 4.0 * math.log(2.0 + math.sqrt(3.0))
 # Keeps the slope of the sigmoid finite just below full sharpness; the original uses the same figure, and
 # networks that it left half sharpened must mean the same here.
 _MINIMAL_WIDTH = 0.001
+SIGMOID_SLOPE = _KNEE / (1.0 + _MINIMAL_WIDTH)
+"""A `SpikingSigmoid` at sharpness 0 is ``sigmoid(SIGMOID_SLOPE * x)``."""
 
 
 def checked_sharpness(value: Any, owner: str) -> float:

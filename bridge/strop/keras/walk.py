@@ -6,6 +6,7 @@ Both use this walk, so they cannot disagree about the order of the calls.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -54,6 +55,17 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
     # Keras's own interpreter of its graph (keras 3.8 to 3.15, src/ops/function.py, Function._run_through_graph);
     # it is how Keras clones models, and it follows tensors, not names.
     return list(keras.tree.flatten(model._run_through_graph(values, operation_fn=enter)))
+
+
+def operation_classes(*functions: str) -> list[Any]:
+    """Return the classes behind functions of `keras.ops`, which Keras exports under no public name."""
+    found = []
+    for name in functions:
+        module = sys.modules[getattr(keras.ops, name).__module__] if hasattr(keras.ops, name) else None
+        cls = getattr(module, "".join(word.capitalize() for word in name.split("_")), None)
+        if cls is not None:
+            found.append(cls)
+    return found
 
 
 @cache

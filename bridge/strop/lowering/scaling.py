@@ -13,8 +13,7 @@ import keras
 import numpy as np
 
 from strop.graph import WHOLE_TYPES
-from strop.keras.walk import walk
-from strop.lowering.layers.elementwise import operation_classes
+from strop.keras.walk import operation_classes, walk
 from strop.lowering.layers.linear import TRAINING_ALONE
 from strop.lowering.layers.operations import MOVING
 from strop.lowering.layers.pooling import newer_layers

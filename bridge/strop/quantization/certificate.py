@@ -10,7 +10,7 @@ from typing import Any
 from strop.errors import ModelFileError
 from strop.graph import Graph
 from strop.graph.files.atomic import write_text
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 
 FORMAT = "strop-certificate"
 VERSION = 1

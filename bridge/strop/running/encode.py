@@ -40,14 +40,15 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
         cannot hold, or the numbers of frames differ.
     """
     arrays = frames_and_labels(graph, frames).frames
-    result = {node.name: _as_float32(node, arrays[node.name]) for node in graph.inputs}
+    result = {node.name: frames_of_input(node, arrays[node.name]) for node in graph.inputs}
     counts = {name: len(array) for name, array in result.items()}
     if len(set(counts.values())) != 1:
         raise DataError(f"the inputs have different numbers of frames: {counts}")
     return result
 
 
-def _as_float32(node: Input, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def frames_of_input(node: Input, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the frames of one input, as `as_frames` does."""
     where = f"frames for input {node.name!r}"
     if array.ndim == 0 or len(array) == 0:
         raise DataError(f"{where} are empty; give an array of shape (n, {_extents(node.shape)})")

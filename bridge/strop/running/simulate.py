@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 from strop.running.backend import Backend
 from strop.running.decode import classes, decode
 from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes

@@ -14,7 +14,7 @@ from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
 from strop.keras.thresholds import declared_threshold
 from strop.lowering.context import Context
-from strop.lowering.layers.elementwise import applied, elementwise_function
+from strop.lowering.layers.elementwise import SHARPEN, applied, elementwise_function
 from strop.lowering.readout_signal import as_readout
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handler_for, handles
@@ -50,8 +50,7 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     name = getattr(activation, "__name__", type(activation).__name__)
     refusal = Refusal(
         f"its activation {name!r} is not a threshold",
-        "train with strop.keras.SpikingBReLU or SpikingSigmoid instead, or, if it is a threshold, say so with "
-        "strop.keras.declare_threshold",
+        f"{SHARPEN}; or, if it is a threshold, say so with strop.keras.declare_threshold",
         f"layer {context.path!r} ({type(layer).__name__})",
     )
     known = elementwise_function(activation)

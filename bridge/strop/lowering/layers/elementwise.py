@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from strop.graph import ELEMENTWISE_KINDS
+from strop.keras.walk import operation_classes
 from strop.lowering.context import Context, Observation, bits
 from strop.lowering.readout_signal import ReadoutSignal, as_readout
 from strop.lowering.refusal import Refusal
@@ -23,10 +24,11 @@ from strop.lowering.signal import FloatArray, Signal, total
 # Takes a batch of frames in Keras's order of axes, float32, and gives one.
 Function = Callable[[Any], Any]
 
-NO_THRESHOLD = (
-    "its values are not two, so it is no threshold",
-    "train with strop.keras.SpikingBReLU or SpikingSigmoid instead",
+SHARPEN = (
+    "convert and sharpen the trained model with `strop sharpen MODEL.keras --data D.npz --out S.keras` (or "
+    "strop.keras.from_relu), or train with strop.keras.SpikingBReLU or SpikingSigmoid instead"
 )
+NO_THRESHOLD = ("its values are not two, so it is no threshold", SHARPEN)
 # Each value of these depends on one value that enters, and on nothing else.
 _ACTIVATIONS = (
     *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu"),
@@ -53,17 +55,6 @@ _OPERATIONS = (
     *("fmod", "log", "log10", "log1p", "log2", "logical_not", "mod", "power", "reciprocal", "round", "rsqrt", "sign"),
     *("sin", "sinh", "sqrt", "square", "tan", "trunc"),
 )
-
-
-def operation_classes(*functions: str) -> list[Any]:
-    """Return the classes behind functions of `keras.ops`, which Keras exports under no public name."""
-    found = []
-    for name in functions:
-        module = sys.modules[getattr(keras.ops, name).__module__] if hasattr(keras.ops, name) else None
-        cls = getattr(module, "".join(word.capitalize() for word in name.split("_")), None)
-        if cls is not None:
-            found.append(cls)
-    return found
 
 
 def elementwise_function(activation: Any) -> str:

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from strop.graph import Select
+from strop.keras.walk import operation_classes
 from strop.lowering.context import Context
 from strop.lowering.layers.activation import softmax
-from strop.lowering.layers.elementwise import operation_classes, recoded
+from strop.lowering.layers.elementwise import recoded
 from strop.lowering.layers.merging import added, combined, merged, subtracted
 from strop.lowering.layers.pooling import reduced
 from strop.lowering.readout_signal import ReadoutSignal, as_readout

@@ -1,6 +1,6 @@
 """What objects show of themselves in a notebook: small HTML tables, from a Jinja2 template that escapes all of it.
 
-The lowest room but `errors`, so that every class can use it for its `_repr_html_`; whole pages are `strop.display`'s.
+It lies in the lowest room with classes, so that all can use it for `_repr_html_`; pages are those of `strop.display`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("strop.notebook"),
+        loader=PackageLoader("strop.graph", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

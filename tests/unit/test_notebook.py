@@ -15,7 +15,7 @@ from pages import Page
 import strop
 from strop.errors import DataError
 from strop.graph import Dense, Graph, Input, Population
-from strop.notebook import MOST_ROWS, html_table
+from strop.graph.html_table import MOST_ROWS, html_table
 from strop.running import progress
 from strop.running.progress import Progress, in_notebook
 
