@@ -240,6 +240,7 @@ def test_missing_keras_names_the_extra(h5_file: Path, monkeypatch: pytest.Monkey
             raise ModuleNotFoundError("No module named 'keras'")
         return real(name, *args, **kwargs)
 
+    monkeypatch.delitem(sys.modules, "strop.keras")  # as in a process that has not read a model yet
     monkeypatch.setattr(builtins, "__import__", without_keras)
     with pytest.raises(BackendMissingError, match=r"pip install 'strop\[keras\]'") as caught:
         load_model(h5_file)
