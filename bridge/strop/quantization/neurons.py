@@ -237,7 +237,7 @@ class QuantizedNeurons:
         # Where a rounding of this product could decide, exact fractions do.
         close = np.abs(place - np.rint(place)) <= 2.0**-40 * (1.0 + factor * (np.abs(threshold) + np.abs(bias)))
         for n in np.flatnonzero(close):
-            exact = self._exact_factor(n) * (Fraction(float(threshold[n])) - Fraction(float(bias[n])))
+            exact = self._exact_factor(int(n)) * (Fraction(float(threshold[n])) - Fraction(float(bias[n])))
             whole[n] = float(-((-exact.numerator) // exact.denominator))
         # A neuron that nothing can make fire, or nothing keep from it, needs no threshold further out.
         self.fires_from = np.clip(whole, -self.negative, self.positive + 1.0).astype(np.int64)
