@@ -34,8 +34,8 @@ ABOUT = {
     "reader": "model files of every format become a Keras 3 model",
     "keras": "spiking activations, sharpeners, decoder, recipes",
     "graph": "the graph: nodes, operators, rounding, .strop files",
-    "notebook": "small HTML tables of objects",
     "errors": "the exceptions",
+    "interruption": "signals; drafts of files",
 }
 
 WIDTH, MARGIN, ROW, BOX = 940, 16, 66, 46

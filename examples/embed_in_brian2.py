@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 
 import brian2 as b2
-import matplotlib
 import numpy as np
+from rasters import draw
 
 import strop
 from strop.graph import with_weights
@@ -75,7 +75,8 @@ def main() -> int:
     print(f"after a lesion of half the synapses into {last!r}, spikes that are not as expected: {wrong}")
     different += wrong
     print(f"the listener fired {voice.num_spikes} times")
-    draw(monitors, net, options.raster)
+    rasters = {name: spikes_by_frame(graph, name, monitor, net, len(frames), 0) for name, monitor in monitors.items()}
+    draw(graph, rasters, options.raster, "A sharpened network in Brian2")
 
     report = strop.verify(model, frames, labels, backends=["brian2"], options={"brian2": {"target": "numpy"}})
     print(report)
@@ -85,31 +86,25 @@ def main() -> int:
 def compare(
     graph: strop.Graph, monitors: dict[str, b2.SpikeMonitor], net: b2.Network, frames: np.ndarray, start: int
 ) -> int:
-    """Count the spikes that differ from the reference's: population P answers frame n at step start + n + depth(P)."""
+    """Count the spikes that differ from the reference's."""
     expected = strop.simulate(graph, frames, "reference").spikes
     different = 0
     for name, monitor in monitors.items():
-        seen = np.zeros((len(frames), net.populations[name].N), dtype=bool)
-        steps = np.round(np.asarray(monitor.t / net.strop_clock.dt)).astype(int) - start - graph.depth(name)
-        inside = (steps >= 0) & (steps < len(frames))
-        seen[steps[inside], np.asarray(monitor.i)[inside]] = True
+        seen = spikes_by_frame(graph, name, monitor, net, len(frames), start)
         different += int((seen != expected[name].reshape(seen.shape)).sum())
         print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
     return different
 
 
-def draw(monitors: dict[str, b2.SpikeMonitor], net: b2.Network, path: str) -> None:
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(len(monitors), 1, sharex=True, figsize=(8, 2.2 * len(monitors)), squeeze=False)
-    for axis, (name, monitor) in zip(axes[:, 0], monitors.items(), strict=True):
-        axis.plot(monitor.t / net.strop_clock.dt, monitor.i, "k.", markersize=2)
-        axis.set_ylabel(f"{name}\nneuron")
-    axes[-1, 0].set_xlabel("time step (a frame enters at each; every layer answers one step later)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    print(f"raster: {path}")
+def spikes_by_frame(
+    graph: strop.Graph, name: str, monitor: b2.SpikeMonitor, net: b2.Network, count: int, start: int
+) -> np.ndarray:
+    """Return which neurons answered each frame: population P answers frame n at step start + n + depth(P)."""
+    seen = np.zeros((count, net.populations[name].N), dtype=bool)
+    steps = np.round(np.asarray(monitor.t / net.strop_clock.dt)).astype(int) - start - graph.depth(name)
+    inside = (steps >= 0) & (steps < count)
+    seen[steps[inside], np.asarray(monitor.i)[inside]] = True
+    return seen
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 
-import matplotlib
 import nengo
 import numpy as np
+from rasters import draw
 
 import strop
 from strop.graph import with_weights
@@ -67,25 +67,11 @@ def main() -> int:
     different += wrong
     print(f"share of {last!r} that fires: {rasters[last].mean():.3f}; "
           f"followed by the ensemble: {simulator.data[followed][len(frames) // 2 :].mean():.3f}")  # fmt: skip
-    draw(rasters, options.raster)
+    draw(graph, rasters, options.raster, "A sharpened network in Nengo", together=True)
 
     report = strop.verify(model, frames, labels, backends=["nengo"])
     print(report)
     return 0 if report.passed and different == 0 else 1
-
-
-def draw(rasters: dict[str, np.ndarray], path: str) -> None:
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(len(rasters), 1, sharex=True, figsize=(8, 2.2 * len(rasters)), squeeze=False)
-    for axis, (name, raster) in zip(axes[:, 0], rasters.items(), strict=True):
-        axis.plot(*np.nonzero(raster), "k.", markersize=2)
-        axis.set_ylabel(f"{name}\nneuron")
-    axes[-1, 0].set_xlabel("time step (a frame enters at each, and every layer answers in it)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    print(f"raster: {path}")
 
 
 if __name__ == "__main__":

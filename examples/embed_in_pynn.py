@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 
-import matplotlib
 import numpy as np
 import pyNN.nest as sim
+from rasters import draw
 
 import strop
 from strop.graph import with_weights
@@ -51,12 +51,13 @@ def main() -> int:
     # Population P answers frame n at tick start + n + depth(P).
     expected = strop.simulate(graph, frames, "reference").spikes
     trains = {name: population.get_data("spikes").segments[0].spiketrains for name, population in layers.items()}
-    different = 0
+    different, rasters = 0, {}
     for name, population in layers.items():
         seen = np.zeros((len(frames), population.size), dtype=bool)
         for unit, train in enumerate(trains[name]):
             answered = np.rint(train.rescale("ms").magnitude).astype(int) - network.start - graph.depth(name)
             seen[answered[(answered >= 0) & (answered < len(frames))], unit] = True
+        rasters[name] = seen
         different += int((seen != expected[name].reshape(seen.shape)).sum())
         print(f"{name}: {seen.sum()} spikes in {len(frames)} frames")
     print(f"spikes in this script's recordings that are not as expected: {different}")
@@ -74,27 +75,12 @@ def main() -> int:
     different += wrong
     heard = listener.get_data().segments[0]
     print(f"the listener fired {len(heard.spiketrains[0])} times; its potential rose to {heard.analogsignals[0].max()}")
-    draw(trains, options.raster)
+    draw(graph, rasters, options.raster, "A sharpened network in PyNN, on NEST")
     sim.end()
 
     report = strop.verify(model, frames, labels, backends=["pynn-nest"])
     print(report)
     return 0 if report.passed and different == 0 else 1
-
-
-def draw(trains: dict[str, list], path: str) -> None:
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(len(trains), 1, sharex=True, figsize=(8, 2.2 * len(trains)), squeeze=False)
-    for axis, (name, layer) in zip(axes[:, 0], trains.items(), strict=True):
-        for unit, train in enumerate(layer):
-            axis.plot(train.rescale("ms").magnitude, np.full(len(train), unit), "k.", markersize=2)
-        axis.set_ylabel(f"{name}\nneuron")
-    axes[-1, 0].set_xlabel("time (ms; a frame enters in each, every layer answers one later)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    print(f"raster: {path}")
 
 
 if __name__ == "__main__":

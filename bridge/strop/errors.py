@@ -6,8 +6,10 @@ any `StropError` into one line on standard error and the exit code of its class.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import TracebackType
 from typing import Any
 
 
@@ -16,13 +18,40 @@ class StropError(Exception):
 
     exit_code: int = 2
 
+    def __init__(self, *words: object) -> None:
+        super().__init__(*words)
+        _show_as_python_does()
+
+
+def _show_as_python_does() -> None:
+    """Keep Brian2 from calling an uncaught `StropError` an unexpected error of its own; it does so for any exception.
+
+    Brian2 replaces `sys.excepthook` when it is imported, before or after strop.
+    """
+    hook = sys.excepthook
+    if getattr(hook, "__module__", "") != "brian2.utils.logger":
+        return
+
+    def shown(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        (sys.__excepthook__ if issubclass(kind, StropError) else hook)(kind, error, trace)
+
+    sys.excepthook = shown
+
 
 class GraphError(StropError, ValueError):
     """A graph, node or operator is not well formed (shape, dtype, cycle, dangling name)."""
 
 
 class UnsupportedLayerError(StropError):
-    """A layer of the model cannot be carried over exactly; names the layer, the reason and the way out."""
+    """A layer of the model cannot be carried over exactly; names the layer, the reason and the way out.
+
+    Attributes
+    ----------
+    refused : tuple of str
+        All that is refused for what it is, a sentence each, where the reader looked further than the first.
+    """
+
+    refused: tuple[str, ...] = ()
 
 
 class NotSharpenedError(StropError):

@@ -69,7 +69,7 @@ def test_verify_passes_writes_json_and_a_page(folder: Path, tmp_path: Path) -> N
     assert result.stderr == ""
     assert "PASSED" in result.stdout
     found: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
-    said = {"verdict", "strict", "problems", "reservations", "notes"}
+    said = {"verdict", "strict", "problems", "reservations", "notes", "proved_for_all_inputs"}
     assert set(found) == {"model", "frames", "passed", "keras", "backends", "graph", *said}
     assert (found["frames"], found["passed"]) == (20, True)
     assert {"accuracy", "ties", "faults", "seconds"} <= set(found["keras"])
@@ -241,6 +241,7 @@ def test_unknown_backends_end_with_exit_code_3(folder: Path) -> None:
         (["train", "cifar", "--out", "m.keras"], ["cifar"]),
         (["train", "digits", "--out", "m.h5"], [".keras"]),
         (["train", "digits", "--out", "nowhere/m.keras"], ["nowhere"]),
+        (["train", "digits", "--out", "m.keras", "--weight-bits", "9"], ["weight_bits", "from 1 (signs) to 8"]),
         (["train", "mnist", "--out", "m.keras", "--data", "nowhere.npz"], ["nowhere.npz"]),
     ],
 )

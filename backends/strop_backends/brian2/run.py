@@ -57,8 +57,9 @@ class Brian2Runner(Runner):
         self.graph = graph
         # Equal names mean equal code, which is compiled once.
         self.network = SpikingNetwork(graph, **{"prefix": "", **options})
-        if self.network.code is NumpyCodeObject:
-            logger.warning("brian2 runs on NumPy, several times slower: no C++ compiler was found, or it was asked for")
+        asked = "numpy" in (options.get("target"), str(brian2.prefs.codegen.target))
+        if self.network.code is NumpyCodeObject and not asked:
+            logger.warning("brian2 runs on NumPy, several times slower: no C++ compiler was found")
         self.stepping_seconds = 0.0
         self._seen: list[npt.NDArray[np.int32]] = []
         space = self.network.units.variables["_spikespace"].get_value()

@@ -18,23 +18,25 @@ from strop.graph import Graph
 __all__ = ["read", "write"]
 
 
-def read(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph:
+def read(source: Any, dt: float | None = None, encoding: str | None = None, memoryless: bool = False) -> Graph:
     """Return the strop graph of a NIR file or `nir.NIRGraph`; see `strop_backends.nir.reading.read_nir`."""
     from strop_backends.nir.reading import read_nir
 
-    return read_nir(source, dt, encoding)
+    return read_nir(source, dt, encoding, memoryless)
 
 
 def write(
     graph: Graph,
     path: str | os.PathLike[str],
-    precision: str = "float64",
+    precision: str | None = None,
     delays: str = "auto",
-    dt: float = 1.0,
+    dt: float | None = None,
+    profile: str = "threshold",
+    pools: str = "auto",
+    rounding: bool = False,
 ) -> None:
     """Write a graph as a NIR file; see `strop_backends.nir.writing.to_nir`."""
-    import nir
-
+    from strop_backends.nir.files import write_file
     from strop_backends.nir.writing import to_nir
 
-    nir.write(os.fspath(path), to_nir(graph, precision, delays, dt))
+    write_file(path, to_nir(graph, precision, delays, dt, profile, pools, rounding))

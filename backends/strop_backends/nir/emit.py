@@ -36,6 +36,9 @@ from strop.graph.capacity import require_memory
 # indices.
 Place = npt.NDArray[np.int64]
 
+# All linear nodes that are used; consumers know fewer (`strop_backends.nir.profiles`).
+MAPS = frozenset({"Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d"})
+
 
 def image(shape: tuple[int, ...]) -> Place:
     """Return the place of a frame of 2 or 3 axes, channels last, in a NIR tensor, channels first."""
@@ -71,7 +74,9 @@ def describe(operator: Operator) -> dict[str, Any]:
     return {**shapes, "pre": pre.tolist(), "post": post.tolist(), "weight": weight.tolist()}
 
 
-def emit(operator: Operator, place: Place, where: str, flat: bool = False) -> tuple[list[Any], Place]:
+def emit(
+    operator: Operator, place: Place, where: str, flat: bool = False, maps: frozenset[str] = MAPS
+) -> tuple[list[Any], Place]:
     """Return the NIR nodes of an operator, in a row, and where its output lies in the last one's tensor.
 
     Parameters
@@ -83,10 +88,12 @@ def emit(operator: Operator, place: Place, where: str, flat: bool = False) -> tu
         The projection, for errors.
     flat : bool
         Use matrices only, so that the output is a vector.
+    maps : frozenset of str
+        The linear nodes that may be used; `Linear`, or `Affine` in its place, is always one of them.
     """
     nodes: list[Any] = []
     for stage in stages_of(operator):
-        more, place = _stage(stage, place, where, flat)
+        more, place = _stage(stage, place, where, flat, maps)
         nodes += more
     if flat and not is_flat(place):
         # A vector in another order than strop's (channels first): one more matrix, a permutation.
@@ -99,13 +106,13 @@ def emit(operator: Operator, place: Place, where: str, flat: bool = False) -> tu
     return nodes, place
 
 
-def _stage(op: Operator, place: Place, where: str, flat: bool) -> tuple[list[Any], Place]:
+def _stage(op: Operator, place: Place, where: str, flat: bool, maps: frozenset[str]) -> tuple[list[Any], Place]:
     if not flat and is_image(place, op.shape_in):
-        node = native(op)
+        node = native(op, maps)
         if node is not None:
             return [node], image(op.shape_out)
     match op:
-        case Scale():
+        case Scale() if "Scale" in maps:
             factor = np.broadcast_to(op.factor, op.shape).reshape(-1)[place]
             return [nir.Scale(scale=factor)], place
         case Select() if op.is_reshape and (place.ndim == 1 or op.shape_in == op.shape_out):
@@ -176,10 +183,16 @@ def geometry(op: Operator) -> dict[str, Any]:
 # Native nodes --------------------------------------------------------------------------------------------
 
 
-def native(op: Operator) -> Any:
-    """Return the one NIR node that takes an image to an image as `op` does, or None if NIR has none."""
+def native(op: Operator, maps: frozenset[str] = MAPS) -> Any:
+    """Return the one NIR node of `maps` that takes an image to an image as `op` does, or None if there is none."""
+    node = _native(op, maps)
+    return node if type(node).__name__ in maps else None
+
+
+def _native(op: Operator, maps: frozenset[str]) -> Any:
     if isinstance(op, SumPool):
-        if len(op.size) == 2 and all(before == after for before, after in op.padding):
+        even = len(op.size) == 2 and all(before == after for before, after in op.padding)
+        if even and "SumPool2d" in maps:
             return nir.SumPool2d(
                 kernel_size=np.array(op.size),
                 stride=np.array(op.strides),
@@ -190,6 +203,10 @@ def native(op: Operator) -> Any:
         return convolution(as_convolution(op), geometry(op))
     if isinstance(op, Convolution) and not op.transposed:
         return convolution(op, None)
+    if isinstance(op, Scale) and "Scale" not in maps:
+        factor = np.broadcast_to(op.factor, op.shape).reshape(-1, op.shape[-1])
+        if (factor == factor[0]).all():
+            return convolution(as_convolution(Dense(np.diag(factor[0]), op.shape[:-1])), geometry(op))
     return None
 
 

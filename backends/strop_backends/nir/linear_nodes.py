@@ -16,6 +16,11 @@ from strop_backends.nir.restore import from_kernel, from_matrix
 from strop_backends.nir.signals import Signal, channels_last, sum_is_exact
 from strop_backends.nir.writing import graph_hint
 
+# Types of nodes that `through_node` takes, and those at the ends of a graph.
+MAPS_READ = frozenset(
+    ("Affine", "AvgPool2d", "Conv1d", "Conv2d", "Delay", "Flatten", "Identity", "Input", "Linear", "Output", "Scale")
+) | {"SumPool2d"}
+
 
 def through_node(node: Any, signal: Signal, where: str) -> Signal:
     """Return the signal behind a linear node, or one that moves values; refuse any other by name."""
@@ -44,10 +49,11 @@ def through_node(node: Any, signal: Signal, where: str) -> Signal:
             return replace(signal, time=signal.time + float(steps[0]))
         case _ if type(node).__name__ == "Identity":
             return signal
-    raise UnsupportedLayerError(f"{where}: {_reason(node)}")
+    raise UnsupportedLayerError(f"{where}: {reason_against(node)}")
 
 
-def _reason(node: Any) -> str:
+def reason_against(node: Any) -> str:
+    """Return why a node is refused whose type is none of `MAPS_READ`."""
     name = type(node).__name__
     if name == "NIRGraph":
         return "a graph within a graph; write its nodes into the outer graph"

@@ -1,9 +1,7 @@
 """Reading NIR: a feed-forward network of thresholds as a strop graph; other nodes are refused by name.
 
-NIR fires at `v > v_thr` (nir 1.0.8, `ir/threshold.py`, `ir/neuron.py`). strop's neurons fire at `a >=
-threshold`, so the threshold becomes the smallest number that is greater than NIR's. An `IF` or `LIF` counts
-as a threshold that sees its input for one step of length dt, from rest: `v = R I dt`, or `v = R I dt / tau`
-(one step of Euler's method).
+When a neuron fires is in `strop_backends.nir.integration`, what a linear node does in
+`strop_backends.nir.linear_nodes`.
 """
 
 from __future__ import annotations
@@ -13,14 +11,13 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 import nir
 import numpy as np
 
-from strop.errors import GraphError, ModelFileError, UnsupportedLayerError
+from strop.errors import GraphError, ModelFileError, StropError, UnsupportedLayerError
 from strop.graph import (
     Composed,
     Graph,
@@ -30,16 +27,22 @@ from strop.graph import (
     Readout,
     Select,
 )
+from strop.graph.files.hdf5 import DamagedHDF5Error, as_hdf5, is_hdf5, read_tree
 from strop_backends.nir.emit import Place, image, natural
+from strop_backends.nir.files import hints_in, with_hints
+from strop_backends.nir.integration import first_firing
 from strop_backends.nir.linear_nodes import through_node
 from strop_backends.nir.restore import described
-from strop_backends.nir.signals import FloatArray, Signal, channels_last, sum_is_exact
+from strop_backends.nir.signals import Signal, channels_last, sum_is_exact
+from strop_backends.nir.survey import not_carried
 from strop_backends.nir.writing import graph_hint
 
 _T = TypeVar("_T")
+# Values of a frame: an index is made for each, and a file of a few bytes can declare any shape.
+_LARGEST_INPUT = 1 << 26
 
 
-def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph:
+def read_nir(source: Any, dt: float | None = None, encoding: str | None = None, memoryless: bool = False) -> Graph:
     """Return the strop graph of a NIR file or `nir.NIRGraph`.
 
     >>> graph = read_nir("net.nir")
@@ -47,10 +50,14 @@ def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph
     Parameters
     ----------
     source : path or nir.NIRGraph
-    dt : float
-        Length of the step for which an `IF` or `LIF` sees its input, in the unit of its time constants.
+    dt : float, optional
+        Length of the step for which an `IF` or `LIF` sees its input, in the unit of its time constants. By default that
+        which strop wrote, else 1.
     encoding : {"host", "bitplane", "binary", "current"}, optional
         Input encoding. By default the one that strop wrote, or "host" for graphs of other tools.
+    memoryless : bool
+        Take neurons that keep some of their potential (an `IF`, a `LIF` with tau above dt) as thresholds that see
+        their input for one step, from rest. `graph.assumptions` then says so, and every report shows it.
 
     Raises
     ------
@@ -60,7 +67,24 @@ def read_nir(source: Any, dt: float = 1.0, encoding: str | None = None) -> Graph
         If a node does not belong to a feed-forward network of thresholds; names the node and the reason.
     """
     graph = source if isinstance(source, nir.NIRGraph) else _open(source)
-    return _Reader(graph, dt, encoding).finish()
+    about = graph_hint(graph.metadata)
+    written = about.get("dt")
+    if dt is None:
+        dt = float(written) if isinstance(written, (int, float)) and written > 0 else 1.0
+    if not (math.isfinite(dt) and dt > 0):
+        raise UnsupportedLayerError(f"dt must be a positive number, got {dt!r}")
+    try:
+        return _Reader(graph, dt, encoding, memoryless).finish()
+    except UnsupportedLayerError as error:
+        error.refused = tuple(not_carried(graph, dt, memoryless))
+        raise
+    except StropError:
+        raise
+    except Exception as error:  # values of nodes and of metadata can be damaged in more ways than checks foresee
+        if graph is source:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFileError(f"{source} holds no valid NIR graph: {reason[:300]}; save it again") from error
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -68,15 +92,22 @@ def _open(path: str | os.PathLike[str]) -> Any:
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist; give a NIR file, as written by nir.write")
     try:
+        content = read_tree(path)
+    except DamagedHDF5Error as error:
+        kind = "is damaged or cut short" if is_hdf5(path) else "is no HDF5 file"
+        raise ModelFileError(
+            f"{path} is no NIR graph that nir {_nir_version()} can read: it {kind}: {error.reason}"
+        ) from error
+    try:
         # The type check of nir 1.0.8 refuses valid graphs (grouped convolutions); shapes are checked below.
-        graph = nir.read(path, type_check=False)
+        graph = nir.read(as_hdf5(content), type_check=False)
     except Exception as error:
         # What nir raises depends on what is wrong: OSError, KeyError, ValueError, TypeError, AssertionError.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelFileError(f"{path} is no NIR graph that nir {_nir_version()} can read: {reason}") from error
     if not isinstance(graph, nir.NIRGraph):
         raise ModelFileError(f"{path} holds a single {type(graph).__name__}, not a NIRGraph")
-    return graph
+    return with_hints(graph, hints_in(content))
 
 
 def _nir_version() -> str:
@@ -88,8 +119,8 @@ def _nir_version() -> str:
 class _Reader:
     """The strop graph as it is read, node by node in the order of the data."""
 
-    def __init__(self, graph: Any, dt: float, encoding: str | None) -> None:
-        self.nir, self.dt, self.encoding = graph, dt, encoding
+    def __init__(self, graph: Any, dt: float, encoding: str | None, memoryless: bool) -> None:
+        self.nir, self.dt, self.encoding, self.memoryless = graph, dt, encoding, memoryless
         self.hint = graph_hint(graph.metadata)
         self.inputs: list[Input] = []
         self.populations: list[Population] = []
@@ -98,6 +129,8 @@ class _Reader:
         self.outputs: dict[str, str] = {}
         self.signals: dict[str, Signal] = {}
         self.names: set[str] = set()
+        # Populations that were read as if they had no memory, by what they keep.
+        self.assumed: dict[str, list[str]] = {}
 
     def finish(self) -> Graph:
         for name in self._order():
@@ -122,6 +155,10 @@ class _Reader:
                 self.readouts,
                 dict.fromkeys(self.outputs[name] for name in wanted),
                 name=str(self.hint.get("name", "network")),
+                assumptions=[
+                    f"assumed: every frame finds {', '.join(names)} at rest (memoryless); in the file each {what}"
+                    for what, names in self.assumed.items()
+                ],
             )
         except GraphError as error:
             raise UnsupportedLayerError(f"this NIR graph is no network that strop can hold: {error}") from error
@@ -191,6 +228,8 @@ class _Reader:
 
     def _input(self, name: str, node: Any, where: str) -> Signal:
         extents = tuple(int(n) for n in np.asarray(node.input_type["input"]).reshape(-1))
+        if any(n <= 0 for n in extents) or math.prod(extents) > _LARGEST_INPUT:
+            raise UnsupportedLayerError(f"{where} has the shape {extents}, which is none of a frame")
         about = graph_hint(node.metadata)
         made = None
         if about:
@@ -224,10 +263,12 @@ class _Reader:
         about = graph_hint(node.metadata)
         signal = self._incoming(name, where, about)
         extents, shape, place = signal.place.shape, signal.shape, signal.place
-        threshold = _threshold(node, self.dt, where)
+        threshold, kept = first_firing(node, self.dt, self.memoryless, where)
         if threshold.size != 1 and threshold.shape != extents:
             raise UnsupportedLayerError(f"{where} has {threshold.shape} neurons, its input has the shape {extents}")
         title = self._unique(str(about.get("name", name)))
+        if kept:
+            self.assumed.setdefault(kept, []).append(title)
         values = np.empty(signal.place.size)
         values[place.reshape(-1)] = np.broadcast_to(threshold, extents).reshape(-1)
         bias = np.zeros(()) if signal.bias is None else signal.bias
@@ -293,34 +334,3 @@ def _operator(stages: tuple[Operator, ...], shape: tuple[int, ...]) -> Operator:
     if not stages:
         return Select(shape, np.arange(math.prod(shape)).reshape(shape))
     return stages[0] if len(stages) == 1 else Composed(stages)
-
-
-def _threshold(node: Any, dt: float, where: str) -> FloatArray:
-    """Return the smallest inputs that make neurons fire, in the shape of NIR's tensor."""
-    if isinstance(node, nir.Threshold):
-        value = np.asarray(node.threshold)
-        # strop wrote thresholds for float32 one float32 below; those of other tools are taken as they are.
-        if graph_hint(node.metadata).get("precision") == "float32" and value.dtype == np.float32:
-            return np.asarray(np.nextafter(value, np.float32(np.inf)), dtype=np.float64)
-        return np.asarray(np.nextafter(value.astype(np.float64), np.inf))
-    for key in ("v_reset", "v_leak"):
-        if np.any(getattr(node, key, 0.0)):
-            raise UnsupportedLayerError(f"{where} has {key} other than 0: its neurons do not start every frame alike")
-    tau = np.asarray(getattr(node, "tau", 1.0), dtype=np.float64)
-    if isinstance(node, nir.LIF) and (dt > tau).any():
-        raise UnsupportedLayerError(
-            f"{where} has a time constant of {float(tau.min()):g}, shorter than the step dt={dt:g}; pass the dt it "
-            "was made for, as in read(path, dt=1e-4)"
-        )
-    r, level = (np.asarray(x, dtype=np.float64) for x in (node.r, node.v_threshold))
-    if (r <= 0).any():
-        raise UnsupportedLayerError(f"{where} has a resistance that is not positive")
-    columns = zip(*(np.broadcast_to(x, level.shape).reshape(-1) for x in (level, tau, r)), strict=True)
-    values = [_first_above(Fraction(v) * Fraction(t) / (Fraction(k) * Fraction(dt))) for v, t, k in columns]
-    return np.array(values).reshape(level.shape)
-
-
-def _first_above(bound: Fraction) -> float:
-    """Return the smallest float64 that is greater than `bound`."""
-    near = float(bound)
-    return near if Fraction(near) > bound else float(np.nextafter(near, np.inf))

@@ -101,7 +101,7 @@ def from_kernel(stage: dict[str, Any], node: Any, shape_in: tuple[int, ...]) -> 
                 candidate = _cut(stage, weight)
             case _:
                 return None
-        again = native(candidate)
+        again = native(candidate, frozenset({type(node).__name__}))
     except (GraphError, KeyError, TypeError, ValueError, IndexError):
         return None
     same = (

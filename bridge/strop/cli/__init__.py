@@ -6,12 +6,18 @@ missing.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
 from strop.errors import StropError
+from strop.interruption import LOCK, takes_signals
+
+_LONGEST_LINE = 2000
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,8 +48,30 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = 2
-    sys.exit(int(code or 0))
+    _leave(int(code or 0))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; at once, where it is the command line's own.
+
+    While Python takes itself apart, which TensorFlow and the simulators make last for seconds, it has given signals
+    back to the system: an interrupt would end it with another exit code, and destructors may print what they like.
+    """
+    if not takes_signals():
+        sys.exit(code)
+    with LOCK:
+        pass
+    with suppress(Exception):
+        atexit._run_exitfuncs()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _say(message: str) -> None:
-    print(f"strop: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # A damaged file can put a text of any length into a message.
+    line = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    with LOCK:  # what fails because the process is being ended is not said
+        print(f"strop: {line}", file=sys.stderr)

@@ -23,8 +23,22 @@ def _show_version(context: click.Context, option: click.Parameter, value: bool) 
         context.exit()
 
 
+def _show_all(context: click.Context, option: click.Parameter, value: bool) -> None:
+    from strop.cli import noise
+
+    noise.shown = value
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Print it.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_all,
+    help="Show what Keras, TensorFlow and the simulators print on their own account.",
+)
 def app() -> None:
     """Sharpened Keras networks on spiking simulators, every spike verified.
 

@@ -10,14 +10,14 @@ from strop.errors import DataError
 from strop.graph import Graph
 
 
-def open_model(path: Path) -> Any:
-    """Return the Keras model or the graph at `path`."""
+def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
+    """Return the Keras model or the graph at `path`; `reading` holds options of a graph format's reader."""
     from strop.errors import ModelFileError
     from strop.graph.readers import read_graph
 
     if not path.exists():
         raise ModelFileError(f"model {path} does not exist")
-    graph = read_graph(path)
+    graph = read_graph(path, **(reading or {}))
     if graph is not None:
         return graph
     from strop.cli.noise import import_keras_quietly, quiet_stderr
@@ -28,7 +28,7 @@ def open_model(path: Path) -> Any:
         return load_model(path)
 
 
-def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -> Graph:
+def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str, frames: Any = None) -> Graph:
     """Return a saved graph, or the graph of a Keras model under these options."""
     check_planes(model, planes)
     if isinstance(model, Graph):
@@ -36,7 +36,7 @@ def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str) -
         return model
     from strop.lowering import lower
 
-    return lower(model, encoding, decision=decision, **planes)
+    return lower(model, encoding, decision=decision, frames=frames, **planes)
 
 
 def explain_call(model: Path, data: Path, encoding: str, planes: dict[str, Any], decision: str) -> str:

@@ -9,13 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+# Whether all of it is shown: `strop -v COMMAND`.
+shown = False
+
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back output to file descriptor 2, also that of native libraries.
+    """Hold back output to file descriptor 2, also that of native libraries, unless `shown` is set.
 
     With the environment variable `STROP_DEBUG` it is shown if the block fails.
     """
+    if shown:
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -35,7 +41,8 @@ def quiet_stderr() -> Iterator[None]:
 
 def import_keras_quietly() -> None:
     """Import Keras and TensorFlow without TensorFlow's start-up messages (its C++ logs ignore Python's streams)."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not shown:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from strop.errors import BackendMissingError
 
     try:

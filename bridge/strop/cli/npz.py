@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import DataError
+from strop.graph.files.archive import open_npz
 
 Array = npt.NDArray[Any]
 # Frames or labels of an `.npz` file: one array, or several by the names or numbers of inputs or outputs.
@@ -37,17 +37,10 @@ def read_data(path: str | Path, limit: int | None = None) -> tuple[Data, Data | 
     path = Path(path)
     if not path.is_file():
         raise DataError(f"data file {path} does not exist")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"data file {path} holds a single array; save it with numpy.savez(path, x=..., y=...)")
-            names = set(file.files)
-            mnist = "x_test" in names and "x" not in names
-            frames, labels = (_read(file, key, mnist) for key in "xy")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"data file {path} cannot be read as .npz: {error}") from error
+    with open_npz(path) as file:
+        names = set(file.files)
+        mnist = "x_test" in names and "x" not in names
+        frames, labels = (_read(file, key, mnist) for key in "xy")
     if frames is None:
         raise DataError(f"data file {path} lacks the array 'x' (frames); it holds: {', '.join(sorted(names))}")
     counts = {_length(array) for array in _arrays(frames)}
@@ -87,19 +80,16 @@ def read_training_data(path: str | Path, limit: int | None = None) -> tuple[Data
 
 def _names(path: Path) -> set[str]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return set(getattr(file, "files", ()))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        with open_npz(path) as file:
+            return set(file.files)
+    except DataError:
         return set()  # `read_data` says what is wrong
 
 
 def _split(path: Path, which: str) -> tuple[Array, Array | None]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            frames = np.asarray(file[f"x_{which}"])
-            labels = np.asarray(file[f"y_{which}"]) if f"y_{which}" in file.files else None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"data file {path} cannot be read as .npz: {error}") from error
+    with open_npz(path) as file:
+        frames = file[f"x_{which}"]
+        labels = file[f"y_{which}"] if f"y_{which}" in file.files else None
     if _length(frames) == 0:
         raise DataError(f"data file {path} holds no frames in 'x_{which}'")
     if labels is not None and _length(labels) != len(frames):

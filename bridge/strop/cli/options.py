@@ -82,6 +82,20 @@ def encoding_options(function: Command) -> Command:
     return wrapped
 
 
+def reading_options(function: Command, dt: str = "--dt") -> Command:
+    """Add --dt (or another name for it) and --memoryless, which reach the command as one dict, `reading`."""
+
+    @wraps(function)
+    def command(*args: Any, read_dt: float | None, memoryless: bool, **kwargs: Any) -> Any:
+        reading = {} if read_dt is None else {"dt": read_dt}
+        return function(*args, reading=reading | ({"memoryless": True} if memoryless else {}), **kwargs)
+
+    step = "MODEL is a .nir file: the step that its neurons take, in the unit of their time constants."
+    rest = "MODEL is a .nir file: take neurons that keep their potential as if every frame found them at rest."
+    wrapped: Command = click.option("--memoryless", is_flag=True, help=rest)(command)
+    return click.option(dt, "read_dt", type=float, help=step)(wrapped)
+
+
 def decision_option(function: Command) -> Command:
     """Add --decision."""
     text = "Where the winning class is found: by the read-out on the host, or by two more layers of spikes."
@@ -92,7 +106,17 @@ def decision_option(function: Command) -> Command:
 
 def json_option(function: Command) -> Command:
     """Add --json, which reaches the command as `json_file`."""
-    return click.option("--json", "json_file", type=PATH, help="Write the result to this file as JSON.")(function)
+    text = "Write the result to this file as JSON."
+    return click.option("--json", "json_file", type=PATH, callback=check_file, help=text)(function)
+
+
+def check_file(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a place where no file can be written before any work is done, not after."""
+    if path is not None:
+        from strop.graph.files.atomic import check_writable
+
+        check_writable(path)
+    return path
 
 
 def report_option(function: Command, page: str = "report.html") -> Command:

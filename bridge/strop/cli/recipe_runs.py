@@ -28,7 +28,7 @@ def epoch_bar(progress: Progress) -> Any:
 
 
 def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
-    import numpy as np
+    from strop.graph.files.archive import open_npz
 
     path = data or Path.home() / ".keras" / "datasets" / "mnist.npz"
     if not path.is_file():
@@ -36,9 +36,9 @@ def _mnist(data: Path | None) -> tuple[Any, Any, Any, Any]:
             f"MNIST was not found at {path}: give the file with --data (Keras's mnist.npz), or put it where Keras looks"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [np.asarray(file[name]) for name in ("x_train", "y_train", "x_test", "y_test")]
-    except (KeyError, ValueError, OSError, EOFError) as error:
+        with open_npz(path) as file:
+            arrays = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    except DataError as error:
         raise DataError(f"{path} is no MNIST file with x_train, y_train, x_test, y_test: {error}") from error
     x_train, y_train, x_test, y_test = arrays
     return x_train.astype("float32") / 255, y_train, x_test.astype("float32") / 255, y_test
@@ -48,10 +48,9 @@ def check_out(out: Path) -> None:
     """Refuse before any work what cannot be written as a model file."""
     if out.suffix != ".keras":
         raise DataError(f"--out must end in .keras, got {out}")
-    if not out.parent.is_dir():
-        raise DataError(f"cannot write {out}: the folder {out.parent} does not exist")
-    if out.is_dir():
-        raise DataError(f"cannot write {out}: it is a folder")
+    from strop.graph.files.atomic import check_writable
+
+    check_writable(out)
 
 
 def save_model(model: Any, out: Path) -> None:
@@ -78,7 +77,10 @@ def train_and_save(
     weight_bits: int | None = None,
 ) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
+    from strop.graph.files.atomic import check_writable
+
     check_out(out)
+    check_writable(out)
     arrays = _mnist(data) if dataset == "mnist" else ()
     import_keras_quietly()
     from strop.keras import recipes

@@ -14,7 +14,7 @@ from strop.costs.macs import LayerMacs, graph_arithmetic, host_arithmetic, reado
 from strop.costs.records import Costs, PopulationCost
 from strop.costs.target import target_facts
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 from strop.running.encode import Frames, frame_notes
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
@@ -95,7 +95,7 @@ def inspect(
     from strop.costs.keras_macs import model_arithmetic
     from strop.lowering import lower
 
-    graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset)
+    graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset, frames=frames)
     if frames is not None:
         frames = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0]).frames
     return inspect_graph(graph, target, frames, model_arithmetic(model))
@@ -160,7 +160,7 @@ def inspect_graph(
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
-        notes=[*_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
+        notes=[*graph.assumptions, *_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
     )
 
 

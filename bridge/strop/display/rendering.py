@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from strop.display import wording
 from strop.errors import DataError
-from strop.graph.files.atomic import write_text
+from strop.graph.files.atomic import naming, write_text
 
 # Joined in this order. Scripts share one function's scope: a file may use what those before it define.
 STYLES = ("page.css", "charts.css", "player.css", "media.css")
@@ -112,7 +112,8 @@ def check_folder(folder: str | Path) -> Path:
 def write_into(folder: str | Path, name: str, text: str) -> Path:
     """Write a page into `folder`, which is made if it is not there, whole or not at all; return its path."""
     folder = check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     write_text(path, text)
     return path

@@ -16,6 +16,8 @@ from typing import Any
 
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
 from strop.export.arrays import ARITHMETICS
+from strop.graph.files.atomic import naming
+from strop.interruption import LOCK, forget_draft, note_draft
 from strop.quantization.quantize import quantize_report
 from strop.quantization.records import Quantization
 from strop.running.encode import FrameDict, Frames, as_frames
@@ -108,7 +110,7 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already and is no empty folder; nothing was written")
     writer = get_target(target)
-    graph = as_graph(graph, "strop.export")
+    graph = as_graph(graph, "strop.export", frames)
     if frames is None and labels is not None:
         raise DataError("labels were given without frames")
     account = ""
@@ -124,22 +126,28 @@ def export(
         truths, _ = labels_by_output(graph, data.labels, data.count)
         truth = None if truths is None else truths[0]
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder, so that the last step is one rename within a file system.
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with naming(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, so that the last step is one rename within a file system.
+        with LOCK:
+            draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            note_draft(draft)
     try:
-        writer(graph, draft, ready, truth, **options)
-        if account:
-            with (draft / "README.md").open("a", encoding="utf-8") as readme:
-                readme.write(account)
-        # mkdtemp makes private folders.
-        draft.chmod(0o777 & ~_umask())
-        if folder.exists():
-            folder.rmdir()
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        with naming(folder):
+            writer(graph, draft, ready, truth, **options)
+            if account:
+                with (draft / "README.md").open("a", encoding="utf-8") as readme:
+                    readme.write(account)
+            # mkdtemp makes private folders.
+            draft.chmod(0o777 & ~_umask())
+            with LOCK:
+                if folder.exists():
+                    folder.rmdir()
+                draft.replace(folder)
+    finally:
+        with LOCK:
+            shutil.rmtree(draft, ignore_errors=True)
+            forget_draft(draft)
     return folder
 
 

@@ -140,7 +140,7 @@ def _convolutions(stage: Convolution) -> Iterator[_Candidate]:
             for padding in ("valid", "same"):
                 yield cls, (filters, size), {"padding": padding, **common}, [kernel]
         return
-    paddings = ("valid", "same") if rank > 1 else ("valid", "same", "causal")
+    paddings: tuple[str, ...] = ("valid", "same") if rank > 1 else ("valid", "same", "causal")
     if not any(map(any, stage.padding)):
         paddings = ("valid",)
     for padding in paddings:

@@ -20,8 +20,8 @@ from strop.errors import BackendMissingError, DataError, StropError
 from strop.graph import Graph, Input, Population, Projection, Readout, difference, stages_of
 from strop.graph.rounding.evaluation import Evaluation, Operators
 from strop.graph.rounding.formats import FLOAT32
-from strop.graph.rounding.grids import weights_of
 from strop.graph.rounding.stages import as_summed, largest_signals
+from strop.graph.stage_weights import stage_weights
 from strop.running.model_argument import ModelOrGraph, as_graph
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def exact_in_float32(graph: Graph) -> frozenset[str]:
     for population in graph.populations:
         incoming = graph.incoming(population.name)
         held = [population.threshold, population.bias]
-        held += [weights_of(stage) for p in incoming for stage in stages_of(p.operator)]
+        held += [stage_weights(stage) for p in incoming for stage in stages_of(p.operator)]
         if (
             not any(p.source in analogue for p in incoming)
             and all(FLOAT32.holds(values).all() for values in held)
@@ -146,7 +146,7 @@ class _Builder:
         self.exact = exact_in_float32(graph)
         self.places = {id(p): place for place, p in enumerate(graph.projections)}
         self.taken: set[str] = set()
-        nodes = [*graph.populations, *graph.readouts, *graph.inputs]
+        nodes: list[Input | Population | Readout] = [*graph.populations, *graph.readouts, *graph.inputs]
         self.names = {node.name: self._unique(node.name) for node in nodes}
         self.tensors: dict[str, Any] = {}
         self.read: set[str] = set()

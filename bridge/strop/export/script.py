@@ -43,8 +43,8 @@ def write_folder(
     (folder / "README.md").write_text(readme.format(**describe(network, frames)), encoding="utf-8")
 
 
-def write_script(folder: Path, template: Path) -> None:
-    """Copy `template` as `run.py`, and beside it `standalone.py`.
+def write_script(folder: Path, template: Path, *others: Path) -> None:
+    """Copy `template` as `run.py`, and beside it `standalone.py`, and `others` under their own names.
 
     Parameters
     ----------
@@ -52,8 +52,10 @@ def write_script(folder: Path, template: Path) -> None:
         The standalone folder.
     template : path
         A script that builds and runs the network with one simulator; it imports nothing of strop, but `standalone`.
+    others : paths
+        What it imports besides.
     """
-    for source, name in ((template, "run.py"), (_SHARED, "standalone.py")):
+    for source, name in ((template, "run.py"), (_SHARED, "standalone.py"), *((path, path.name) for path in others)):
         (folder / name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
 
 

@@ -14,8 +14,8 @@ from strop.graph.content import Content
 from strop.graph.diagram import Diagram, draw
 from strop.graph.files.read import load_graph
 from strop.graph.files.write import save_graph
+from strop.graph.html_table import html_table
 from strop.graph.nodes import Input, Population, Projection, Readout
-from strop.notebook import html_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,8 @@ class Graph(Content):
     outputs : tuple of str
         Populations or read-outs that are the model's outputs, in their order.
     name : str
+    assumptions : tuple of str
+        What its reader took for granted, in sentences that every report shows; not part of a `.strop` file.
 
     Notes
     -----
@@ -44,11 +46,12 @@ class Graph(Content):
     readouts: tuple[Readout, ...] = ()
     outputs: tuple[str, ...] = ()
     name: str = "network"
+    assumptions: tuple[str, ...] = ()
     depths: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        for what in ("inputs", "populations", "projections", "readouts", "outputs"):
+        for what in ("inputs", "populations", "projections", "readouts", "outputs", "assumptions"):
             set_(self, what, tuple(getattr(self, what)))
         self._check_names()
         set_(self, "depths", MappingProxyType(self._find_depths()))
@@ -127,6 +130,7 @@ class Graph(Content):
         readouts: Iterable[Readout] = (),
         outputs: Iterable[str] = (),
         name: str = "network",
+        assumptions: Iterable[str] = (),
     ) -> Graph:
         """Make a graph from `(source, target, operator)` triples; the delays follow from the depths."""
         inputs, populations, connections = tuple(inputs), tuple(populations), tuple(connections)
@@ -138,7 +142,7 @@ class Graph(Content):
             Projection(source, target, operator, max(1, depths.get(target, 1) - depths.get(source, 0)))
             for source, target, operator in connections
         )
-        return cls(inputs, populations, projections, tuple(readouts), tuple(outputs), name)
+        return cls(inputs, populations, projections, tuple(readouts), tuple(outputs), name, tuple(assumptions))
 
     @cached_property
     def _nodes(self) -> dict[str, Input | Population]:

@@ -37,7 +37,7 @@ def record_of(given: Mapping[str, Any] | None, owner: str) -> dict[str, Any]:
         If something else is in it.
     """
     record = dict(given or {})
-    kinds = {"name": str, "graph": str, "place": int, "projections": (list, tuple)}
+    kinds: dict[str, Any] = {"name": str, "graph": str, "place": int, "projections": (list, tuple)}
     for key, value in record.items():
         places = value if key == "projections" else ()
         if key not in kinds or not isinstance(value, kinds[key]) or not all(isinstance(n, int) for n in places):

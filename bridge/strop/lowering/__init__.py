@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strop.errors import GraphError
 from strop.graph import Graph
@@ -28,6 +28,7 @@ def lower(
     bits: int | Mapping[str, int] | None = None,
     step: float | Mapping[str, float] | None = None,
     offset: float | Mapping[str, float] | None = None,
+    frames: Any = None,
 ) -> Graph:
     """Lower a sharpened Keras model into a spiking graph.
 
@@ -46,6 +47,8 @@ def lower(
     bits, step, offset : number, or mapping of input name to number, optional
         For "bitplane": frames hold `offset + step * n` with whole numbers n of `bits` bits. By default `bits` is 8,
         `step` is `1 / (2^bits - 1)` and `offset` 0: frames of a camera, from 0 to 1.
+    frames : array, shape (n, *input_shape), optional
+        A Sequential model that is not built yet is built for frames of this shape.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def lower(
     NotSharpenedError
         If a spiking activation is not fully sharpened.
     """
-    return trace(model, encoding, decision, bits=bits, step=step, offset=offset).graph
+    return trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames).graph
 
 
 def trace(
@@ -67,9 +70,11 @@ def trace(
     bits: int | Mapping[str, int] | None = None,
     step: float | Mapping[str, float] | None = None,
     offset: float | Mapping[str, float] | None = None,
+    frames: Any = None,
 ) -> Lowering:
     """Lower a model and keep the record that `strop.verify` needs to compare Keras with the graph."""
     from strop.lowering.driver import trace_model
+    from strop.lowering.keras_frames import build_for
 
     if isinstance(model, (str, os.PathLike)):
         from strop.reader import load_model
@@ -77,4 +82,5 @@ def trace(
         model = load_model(model)
     if isinstance(model, Graph):
         raise GraphError(f"{model.name!r} is a graph already: there is nothing to lower")
+    build_for(model, frames)
     return trace_model(model, encoding, decision, {"bits": bits, "step": step, "offset": offset})

@@ -58,7 +58,10 @@ def trace_model(
             "rebuild it as a Sequential or functional model"
         )
     if not model.built:
-        raise UnsupportedLayerError(f"model {model.name!r} was never built: call model.build() or give it an Input")
+        raise UnsupportedLayerError(
+            f"model {model.name!r} was never built, and no frames say for which shape: call model.build(), give it an "
+            "Input, or give frames"
+        )
     given = _planes(model, encoding, planes)
     fields, recorded = whole_numbers(model, encoding, given), recorded_inputs(model, encoding, given)
     outputs = walk(model, [_input(context, tensor, encoding, fields, recorded) for tensor in model.inputs], visit)

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import DataError
 from strop.graph import Graph, Input
+from strop.reader.naming import brief
 
 Array = npt.NDArray[Any]
 
@@ -47,3 +49,30 @@ def _for_keras(node: Input, frames: Array, as_they_are: bool) -> Array:
         numbers = numbers.round().clip(0, most)
         values = (numbers / most if node.step is None else numbers * node.step) + node.offset
     return values.astype(node.dtype)
+
+
+def build_for(model: Any, frames: Any) -> None:
+    """Build a Sequential model that has no input shape yet, for frames of the user's; else leave it as it is.
+
+    Parameters
+    ----------
+    model : keras.Model
+    frames : array, shape (n, *input_shape), or a pair, list or dict whose first element is one; or None
+    """
+    import keras
+
+    if frames is None or model.built or not isinstance(model, keras.Sequential):
+        return
+    if isinstance(frames, Mapping):
+        frames = next(iter(frames.values()), None)
+    elif isinstance(frames, tuple | list) and len(frames) and np.ndim(getattr(frames[0], "shape", None) or ()):
+        frames = frames[0]
+    shape = tuple(getattr(frames, "shape", ()))
+    if len(shape) > 1:
+        try:
+            model.build((None, *(int(length) for length in shape[1:])))
+        except Exception as error:
+            raise DataError(
+                f"model {model.name!r} is not built yet, and cannot be built for frames of shape {shape[1:]}: "
+                f"{brief(error)}"
+            ) from error

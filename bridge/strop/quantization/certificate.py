@@ -10,7 +10,7 @@ from typing import Any
 from strop.errors import ModelFileError
 from strop.graph import Graph
 from strop.graph.files.atomic import write_text
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 
 FORMAT = "strop-certificate"
 VERSION = 1
@@ -154,11 +154,17 @@ class Certificate:
             if found["format"] != FORMAT or found["version"] != VERSION:
                 raise ValueError(f"format {found['format']!r}, version {found['version']!r}")
             populations = tuple(_proof(row) for row in found["populations"])
-            read = cls(found["graph"], found["target"], populations, found["strop"])
+            read = cls(
+                _of(str, found["graph"], "graph"),
+                _target(found["target"]),
+                populations,
+                _of(str, found["strop"], "strop"),
+            )
             if read.holds is not found["holds"]:
                 raise ValueError("its verdict is not that of its populations")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelFileError(f"{path} holds no certificate of strop: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelFileError(f"{path} holds no certificate of strop: {reason}") from error
         return read
 
     def _repr_html_(self) -> str:
@@ -201,8 +207,40 @@ class Certificate:
         return "\n".join(lines)
 
 
+_COUNTS = ("neurons", "positive", "negative", "heaviest", "bits_needed", "bits_available", "failing")
+
+
 def _proof(row: dict[str, Any]) -> PopulationProof:
     fields = {key: value for key, value in row.items() if key != "holds"}
-    fields["exponents"] = tuple(fields["exponents"])
-    fields["reasons"] = tuple(Reason(**reason) for reason in fields["reasons"])
-    return PopulationProof(**fields)
+    low, high = (_of(int, n, "exponents") for n in fields["exponents"])
+    for key in _COUNTS:
+        _of(int, fields[key], key)
+    for key in ("name", "distance"):
+        _of(str, fields[key], key)
+    _of(bool, fields["on_host"], "on_host")
+    reasons = tuple(_reason(reason) for reason in fields["reasons"])
+    return PopulationProof(**{**fields, "exponents": (low, high), "reasons": reasons})
+
+
+def _reason(row: dict[str, Any]) -> Reason:
+    reason = Reason(**row)
+    _of(int, reason.neuron, "neuron")
+    _of(str, reason.what, "what")
+    if reason.pattern is not None:
+        for indices in _of(dict, reason.pattern, "pattern").values():
+            for index in _of(list, indices, "pattern"):
+                _of(int, index, "pattern")
+    return reason
+
+
+def _target(found: Any) -> dict[str, Any]:
+    target: dict[str, Any] = _of(dict, found, "target")
+    _of(str, target["name"], "target's name")
+    return target
+
+
+def _of(kind: type, value: Any, what: str) -> Any:
+    # bool is an int for Python, but not here.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{what} is {str(value)[:60]!r}, which is no {kind.__name__}")
+    return value

@@ -92,7 +92,7 @@ def quantize_report(
     else:
         from strop.lowering import lower  # Keras, only where there is a model
 
-        graph = lower(given, encoding)
+        graph = lower(given, encoding, frames=frames)
     refuse_values(graph)
     simulated = [name for name in graph.population_names if name not in graph.host_populations]
     sums = {name: population_sums(graph, name) for name in simulated}

@@ -93,6 +93,7 @@ def _known_objects(custom_objects: Mapping[str, Any] | None) -> KnownObjects:
 
 def _reader(path: Path) -> Callable[[Path, KnownObjects], keras.Model]:
     """Return the reader for what `path` holds; the readers are imported on demand, as they need Keras."""
+    from strop.graph.files.hdf5 import is_hdf5
     from strop.reader import hdf5, keras3
     from strop.reader.savedmodel import folder
 
@@ -101,7 +102,7 @@ def _reader(path: Path) -> Callable[[Path, KnownObjects], keras.Model]:
     start = _first_bytes(path)
     if start.startswith(_ZIP_STARTS) or (start.startswith(b"PK") and zipfile.is_zipfile(path)):
         return keras3.read_zip
-    if start.startswith(_HDF5_START) or hdf5.is_hdf5(path):
+    if start.startswith(_HDF5_START) or is_hdf5(path):
         return hdf5.read_hdf5
     if path.suffix == ".pb" and folder.is_saved_model(path.parent):
         raise ModelFileError(f"{path} is one file of a SavedModel; pass the folder {path.parent} instead")

@@ -8,8 +8,10 @@ so that the file's layer names lead to the layers when the weights are placed (`
 from __future__ import annotations
 
 import math
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,12 +267,7 @@ class Rebuilder:
         create = layer.add_weight
 
         def checked(shape: Any = (), *args: Any, **kwargs: Any) -> Any:
-            size = math.prod(int(length) for length in shape or ())
-            if size > self._largest:
-                raise ModelFileError(
-                    f"{where} needs a weight {kwargs.get('name')!r} of shape {shown_shape(shape)}, "
-                    f"but the largest weight in the file has {self._largest} values"
-                )
+            _check_size(shape, kwargs.get("name"), self._largest, where)
             return create(shape, *args, **kwargs)
 
         layer.add_weight = checked
@@ -305,6 +302,36 @@ class Rebuilder:
         return self._connected(
             lambda: keras.Input(tuple(shape[1:]), dtype=dtype, name=safe_name(name)), f"input {name!r}"
         )
+
+
+def _check_size(shape: Any, name: Any, largest: int, where: str) -> None:
+    if math.prod(int(length) for length in shape or ()) > largest:
+        raise ModelFileError(
+            f"{where} needs a weight {name!r} of shape {shown_shape(shape)}, but the largest weight in the file has "
+            f"{largest} values"
+        )
+
+
+@contextmanager
+def limited_weights(largest: int, source: str) -> Iterator[None]:
+    """Make every layer that Keras itself makes here refuse to create a weight that the file cannot fill.
+
+    A config of a few bytes can ask for more than any memory holds. Layers that other threads make are left alone.
+    """
+    import keras
+
+    create, thread = keras.layers.Layer.add_weight, threading.get_ident()
+
+    def checked(layer: Any, shape: Any = (), *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == thread:
+            _check_size(shape, kwargs.get("name"), largest, f"{source}: layer {layer.name!r}")
+        return create(layer, shape, *args, **kwargs)
+
+    keras.layers.Layer.add_weight = checked
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = create
 
 
 def keras_layer(layer: Any) -> Any:

@@ -211,6 +211,12 @@ def _why_not(class_name: str) -> str:
             f"is of class {class_name!r}, a built-in Keras layer that strop does not read from this format; save the "
             "model as .keras with Keras 3"
         )
+    if class_name == "Heaviside":
+        return (
+            "is of class 'Heaviside' without a package: strop's own is 'strop>Heaviside', and others have layers of "
+            "that name. If it is strop's, pass it to strop.load_model(..., custom_objects={'Heaviside': "
+            "strop.keras.Heaviside})"
+        )
     return (
         f"is of class {class_name!r}, which is neither one of Keras's layers nor one of strop's, and no code is taken "
         "from a file: register the class with keras.saving.register_keras_serializable before, or pass it to "

@@ -6,35 +6,32 @@ without names: layers go by their class and a number (``layers/dense_1``), varia
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import h5py
 import numpy as np
 
-from strop.errors import ModelFileError
+from strop.graph.files.hdf5 import Array, Group
 from strop.reader.build import Rebuilder, RebuiltModel, RebuiltWrapper
 from strop.reader.classes import KnownObjects
 from strop.reader.config import safe_name
-from strop.reader.naming import brief
 from strop.reader.stored_weights import Slot, StoredWeight, fill, slots
 from strop.reader.topology import as_mapping
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
-def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str, known: KnownObjects) -> Any:
+def read_keras_2(config: Mapping[str, Any], weights: Group, source: str, known: KnownObjects) -> Any:
     """Rebuild a model that tf.keras saved as `.keras`.
 
     Parameters
     ----------
     config : mapping
         ``config.json``.
-    weights : bytes
-        ``model.weights.h5``.
+    weights : Group
+        The content of ``model.weights.h5``.
     source : str
         The file, for the messages.
     known : KnownObjects
@@ -48,19 +45,13 @@ def read_keras_2(config: Mapping[str, Any], weights: bytes, source: str, known: 
     ------
     ModelFileError, UnsupportedLayerError
     """
-    try:
-        file = h5py.File(io.BytesIO(weights), "r")
-    except OSError as error:
-        raise ModelFileError(f"{source}: the weights in it are damaged or cut short: {brief(error)}") from error
-    with file:
-        nodes: dict[str, Any] = {}
-        file.visititems(nodes.__setitem__)  # does not follow links, which can lead to other files
-        largest = max((node.size for node in nodes.values() if isinstance(node, h5py.Dataset)), default=1)
-        rebuilt = Rebuilder(source, largest, known).model(config.get("class_name"), config.get("config"))
-        stored: dict[str, list[StoredWeight]] = {}
-        for weight in _model_weights(nodes, "", config, rebuilt, ()):
-            stored.setdefault(weight.name.split("/")[0], []).append(weight)
-        fill(rebuilt, stored, source)
+    nodes: dict[str, Any] = dict(weights.walk())
+    largest = max((node.values.size for node in nodes.values() if isinstance(node, Array)), default=1)
+    rebuilt = Rebuilder(source, largest, known).model(config.get("class_name"), config.get("config"))
+    stored: dict[str, list[StoredWeight]] = {}
+    for weight in _model_weights(nodes, "", config, rebuilt, ()):
+        stored.setdefault(weight.name.split("/")[0], []).append(weight)
+    fill(rebuilt, stored, source)
     return rebuilt.model
 
 
@@ -101,12 +92,13 @@ def _wrapper_variables(
 ) -> Iterator[StoredWeight]:
     """Yield what a wrapper has of its own; `SpectralNormalization` is stored with its layer's kernel once more."""
     own = [slot for slot in slots(wrapper, path) if slot.path == path]
-    inside = [np.asarray(node) for name, node in nodes.items() if name.startswith(f"{group}/layer/vars/")]
+    arrays = {name: node.values for name, node in nodes.items() if isinstance(node, Array)}
+    inside = [values for name, values in arrays.items() if name.startswith(f"{group}/layer/vars/")]
     start = f"{group}/vars/"
     doubles = [
         name
-        for name, node in nodes.items()
-        if name.startswith(start) and any(np.array_equal(np.asarray(node), other) for other in inside)
+        for name, values in arrays.items()
+        if name.startswith(start) and any(np.array_equal(values, other) for other in inside)
     ]
     yield from _variables({name: node for name, node in nodes.items() if name not in doubles}, start, own)
 
@@ -132,14 +124,18 @@ def _layer_groups(nodes: dict[str, Any], container: str, entries: Sequence[Any])
 
 def _variables(nodes: dict[str, Any], group: str, wanted: Sequence[Slot]) -> Iterator[StoredWeight]:
     """Yield the numbered variables of one layer under the names of its slots, which have the same order."""
-    numbers = sorted(int(path[len(group) :]) for path in nodes if re.fullmatch(rf"{re.escape(group)}\d+", path))
+    numbers = sorted(
+        int(path[len(group) :])
+        for path, node in nodes.items()
+        if isinstance(node, Array) and re.fullmatch(rf"{re.escape(group)}\d{{1,9}}", path)
+    )
     if len(numbers) != len(wanted):
         wanted = [slot for slot in wanted if slot.required]  # the sharpness stands in the config alone
     for position, number in enumerate(numbers):
         dataset = nodes[f"{group}{number}"]
         slot = wanted[position] if position < len(wanted) else None
         name = "/".join((*slot.path, slot.name)) if slot else dataset.name.lstrip("/")
-        yield StoredWeight(name, tuple(dataset.shape), partial(np.asarray, dataset))
+        yield StoredWeight(name, dataset.shape, partial(np.asarray, dataset.values))
 
 
 def _snake_case(name: str) -> str:

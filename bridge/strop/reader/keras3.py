@@ -1,27 +1,28 @@
 """Read `.keras` files, zipped or as a folder, through Keras's own loader in safe mode.
 
 Before Keras sees the config it is checked here: Keras's safe mode has had holes, and a `Lambda` deserves a
-message that names the layer. Files that tf.keras (Keras 2.12 to 2.15) wrote under the same name are rebuilt
-like the other old formats.
+message that names the layer. Keras then sees a copy, of the config that was checked and of weights that were read in
+another process (`strop.graph.files.hdf5`). Files that tf.keras (Keras 2.12 to 2.15) wrote under the same name are
+rebuilt like the other old formats.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import shutil
 import tempfile
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from strop.errors import ModelFileError
+from strop.errors import ModelFileError, StropError
+from strop.graph.files.archive import RefusedArchiveError, check_archive
+from strop.graph.files.hdf5 import Array, DamagedHDF5Error, Group, as_hdf5, read_tree
+from strop.reader.build import limited_weights
 from strop.reader.classes import KnownObjects
 from strop.reader.json_record import json_record
 from strop.reader.keras2zip import read_keras_2
@@ -31,7 +32,8 @@ from strop.reader.stored_weights import check_values
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _LARGEST_CONFIG = 1 << 28  # bytes; a zip can declare more than any memory holds
-_TRAINING_STATE = ("optimizer/", "metrics/", "compile_metrics/", "loss_tracker/")
+_ALWAYS_ALLOWED = 1 << 16  # values
+_TRAINING_STATE = ("optimizer", "metrics", "compile_metrics", "loss_tracker")
 
 
 def is_model_folder(path: Path) -> bool:
@@ -59,10 +61,12 @@ def read_zip(path: Path, known: KnownObjects) -> Any:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path.stat().st_size)
+            names = set(archive.namelist())
             damaged = archive.testzip()
             if damaged is not None:
                 raise ModelFileError(f"{path} is damaged: {damaged} in it fails its checksum; copy it again")
-            if not {_CONFIG, _METADATA} <= set(archive.namelist()):
+            if not {_CONFIG, _METADATA} <= names:
                 raise ModelFileError(
                     f"{path} is a zip file, but no Keras model: it has no {_CONFIG} and {_METADATA} in it"
                 )
@@ -70,20 +74,15 @@ def read_zip(path: Path, known: KnownObjects) -> Any:
             if large:
                 raise ModelFileError(f"{path}: {large[0]} in it claims to be over {_LARGEST_CONFIG >> 20} MiB long")
             texts = {name: archive.read(name) for name in (_CONFIG, _METADATA)}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except RefusedArchiveError as error:
+        raise ModelFileError(f"{path} is refused: {error}; save the model again") from error
+    except StropError:
+        raise
+    except Exception as error:  # zipfile, zlib, struct: each has errors of its own
         raise ModelFileError(
             f"{path} is a zip file, but damaged or cut short: {brief(error)}; save or copy it again"
         ) from error
-    if path.suffix == ".keras":
-        return _read(path, texts, path, known)
-    with tempfile.TemporaryDirectory() as folder:
-        # Keras goes by the extension.
-        named = Path(folder) / "model.keras"
-        try:
-            named.symlink_to(path.resolve())
-        except OSError:  # file systems and Windows accounts without links
-            shutil.copyfile(path, named)
-        return _read(named, texts, path, known)
+    return _read(texts, str(path), known, lambda: _weights(path, _WEIGHTS, names, str(path)))
 
 
 def read_folder(path: Path, known: KnownObjects) -> Any:
@@ -92,36 +91,68 @@ def read_folder(path: Path, known: KnownObjects) -> Any:
         texts = {name: (path / name).read_bytes() for name in (_CONFIG, _METADATA)}
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    return _read(path, texts, path, known)
+    names = {file.name for file in path.iterdir()}
+    return _read(texts, str(path), known, lambda: _weights(path / _WEIGHTS, None, names, str(path)))
 
 
-def _read(file: Path, texts: Mapping[str, bytes], path: Path, known: KnownObjects) -> Any:
-    """Load `file`; `path` is what the user calls it."""
-    import keras
+def _weights(file: Path, member: str | None, names: Collection[str], source: str) -> Group:
+    """Return the content of `model.weights.h5`."""
+    if _WEIGHTS not in names:
+        raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again, with Keras's own model.save")
+    assets = [name for name in names if name.startswith("assets/") and name != "assets/"]
+    if assets:
+        raise ModelFileError(f"{source} holds {assets[0]!r}: strop carries numbers alone; leave such layers out")
+    try:
+        return read_tree(file, member, leave_out=_TRAINING_STATE, source=f"{_WEIGHTS} of {source}")
+    except DamagedHDF5Error as error:
+        raise ModelFileError(f"{source}: the weights in it are damaged or cut short: {error.reason}") from error
 
-    source = str(path)
+
+def _read(texts: Mapping[str, bytes], source: str, known: KnownObjects, read_weights: Callable[[], Group]) -> Any:
+    """Load a model; `source` is what the user calls its file."""
     config, metadata = (json_record(texts[name], name, source) for name in (_CONFIG, _METADATA))
     if _is_keras_2(config, metadata):
-        weights = _weights_file(file)
-        if weights is None:
-            raise ModelFileError(f"{source} has no {_WEIGHTS} in it; save the model again")
-        return read_keras_2(config, weights, source, known)
+        return read_keras_2(config, read_weights(), source, known)
     custom = check_records(config, source, known, "the model")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of weights that it skips; `_check_all_loaded` refuses those
-            model = keras.saving.load_model(file, custom_objects=custom, compile=False, safe_mode=True)
-    except Exception as error:
-        raise ModelFileError(f"{source}: Keras cannot load it: {brief(error)}") from error
-    if not isinstance(model, keras.Model):
-        raise ModelFileError(f"{source} holds a {type(model).__name__}, not a model")
+    weights = read_weights()
+    model = _load(texts, weights, custom, source)
     check_values(model, source)
-    if (weights := _weights_file(file)) is not None:
-        _check_all_loaded(model, weights, source)
+    _check_all_loaded(model, weights, source)
     return model
 
 
-def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
+def _load(texts: Mapping[str, bytes], weights: Group, custom: Mapping[str, Any], source: str) -> Any:
+    """Have Keras load a new file of the same content, whose HDF5 and zip strop wrote itself."""
+    import keras
+
+    with tempfile.TemporaryDirectory(prefix="strop-") as folder:
+        # Keras goes by the extension.
+        file = Path(folder) / "model.keras"
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, text in texts.items():
+                archive.writestr(name, text)
+            archive.writestr(_WEIGHTS, as_hdf5(weights).getbuffer())
+        try:
+            # Keras warns of weights that it skips; `_check_all_loaded` refuses those.
+            with warnings.catch_warnings(), limited_weights(_largest_size(weights), source):
+                warnings.simplefilter("ignore")
+                model = keras.saving.load_model(file, custom_objects=custom, compile=False, safe_mode=True)
+        except StropError:
+            raise
+        except Exception as error:
+            raise ModelFileError(f"{source}: Keras cannot load it: {brief(error)}") from error
+    if not isinstance(model, keras.Model):
+        raise ModelFileError(f"{source} holds a {type(model).__name__}, not a model")
+    return model
+
+
+def _largest_size(weights: Group) -> int:
+    sizes = (node.values.size for _, node in weights.walk() if isinstance(node, Array))
+    # Of what is small anyway Keras says better what is missing.
+    return max([_ALWAYS_ALLOWED, *sizes])
+
+
+def _check_all_loaded(model: Any, weights: Group, source: str) -> None:
     """Check that the weights of the model and those of the file are the same arrays, as many times.
 
     Keras's loader leaves layers that it finds nothing for at their initial values, and says nothing of
@@ -150,16 +181,13 @@ def _check_all_loaded(model: Any, weights: bytes, source: str) -> None:
         )
 
 
-def _stored_weights(weights: bytes) -> Iterator[tuple[str, bytes, tuple[int, ...], bool]]:
+def _stored_weights(weights: Group) -> Iterator[tuple[str, bytes, tuple[int, ...], bool]]:
     """Yield name, digest, shape, and whether they are fractions, of all weights in `model.weights.h5`."""
-    found: dict[str, Any] = {}
-
-    def note(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and "vars" in name.split("/") and not name.startswith(_TRAINING_STATE):
-            found[name] = (_digest(node[()]), tuple(node.shape), node.dtype.kind == "f")
-
-    with h5py.File(io.BytesIO(weights), "r") as file:
-        file.visititems(note)  # does not follow links, which can lead to other files
+    found = {
+        name: (_digest(node.values), node.shape, node.dtype.kind == "f")
+        for name, node in weights.walk()
+        if isinstance(node, Array) and "vars" in name.split("/")
+    }
     for name, (digest, shape, is_fraction) in found.items():
         # SpectralNormalization has its layer's kernel as an attribute, which is stored a second time.
         inside = f"{name.rpartition('vars/')[0]}layer/vars/"
@@ -175,11 +203,3 @@ def _digest(array: Any) -> bytes:
 def _is_keras_2(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     # tf_keras, which carries Keras 2 on, numbers its versions after TensorFlow's: 2.16 and more.
     return str(metadata.get("keras_version", "")).startswith("2.") or "tf_keras" in str(config.get("module"))
-
-
-def _weights_file(file: Path) -> bytes | None:
-    """Return `model.weights.h5`, or None where the weights are kept in another format."""
-    if file.is_dir():
-        return (file / _WEIGHTS).read_bytes() if (file / _WEIGHTS).is_file() else None
-    with zipfile.ZipFile(file) as archive:
-        return archive.read(_WEIGHTS) if _WEIGHTS in archive.namelist() else None

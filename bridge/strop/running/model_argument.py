@@ -93,11 +93,16 @@ def _is_key(path: tuple[Any, ...]) -> bool:
     return len(path) == 1 and isinstance(path[0], str)
 
 
-def as_graph(model: ModelOrGraph, function: str) -> Graph:
+def as_graph(model: ModelOrGraph, function: str, frames: Any = None) -> Graph:
     """Return a graph: a path is opened, and a Keras model lowered as `strop.lower(model)` does.
 
     >>> as_graph(model, "strop.simulate").inputs[0].encoding
     'host'
+
+    Parameters
+    ----------
+    frames : optional
+        For a model that is not built yet; see `strop.lower`.
 
     Raises
     ------
@@ -109,4 +114,4 @@ def as_graph(model: ModelOrGraph, function: str) -> Graph:
         return found
     from strop.lowering import lower
 
-    return lower(found)
+    return lower(found, frames=frames)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 from strop.running.backend import Backend
 from strop.running.decode import classes, decode
 from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes
@@ -131,7 +131,7 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     found = get_backend(backend)
     name = backend if isinstance(backend, str) else backend.name
     model = model_or_graph(graph, "strop.simulate")
-    graph = as_graph(model, "strop.simulate")
+    graph = as_graph(model, "strop.simulate", frames)
     found.check(graph)
     data = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0])
     ready = as_frames(graph, data.frames)
@@ -149,5 +149,5 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    notes = tuple(frame_notes(graph, data.frames))
+    notes = (*graph.assumptions, *frame_notes(graph, data.frames))
     return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)

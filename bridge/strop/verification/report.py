@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from strop.graph.files.atomic import write_text
-from strop.notebook import html_table
+from strop.graph.html_table import html_table
 from strop.verification.outcome import BackendReport, Outcome
 from strop.verification.proof import unproved
 

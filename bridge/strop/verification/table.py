@@ -74,7 +74,8 @@ def _unproved_lines(report: Outcome) -> list[str]:
     reasons = unproved({name: own.proof for name, own in report.backends.items()})
     lines = [f"not proved for all inputs: {', '.join(names)} ({escape(why)})" for why, names in reasons.items()]
     # Where something is proved, the reader knows how.
-    return lines if report.proved or not lines else [*lines, "strop quantize gives a graph whose spikes can be proved"]
+    tried = any(own.proof is not None and own.proof.certificate is not None for own in report.backends.values())
+    return lines if report.proved or not tried else [*lines, "strop quantize gives a graph whose spikes can be proved"]
 
 
 def _verdict_lines(report: Outcome) -> list[str]:

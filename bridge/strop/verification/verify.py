@@ -94,7 +94,7 @@ def verify(
         from strop.lowering import trace
         from strop.lowering.probe import KerasProbe
 
-        lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset)
+        lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     checked, left_out = _checked_backends(graph, backends, options or {})
     inputs, outputs = keys_of(model, graph)
@@ -118,7 +118,7 @@ def verify(
     if verification.frames != count:
         raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
     report = verification.report()
-    report.notes = [*frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
+    report.notes = [*graph.assumptions, *frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
     return report
 
 

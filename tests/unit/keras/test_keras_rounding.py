@@ -9,7 +9,7 @@ from keras import layers as kl
 
 import strop
 from strop.errors import DataError, ModelFileError, UnsupportedLayerError
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights
 from strop.keras import (
     AutoSharpener,
     Heaviside,
@@ -145,7 +145,7 @@ def test_what_was_trained_with_few_bits_is_quantised_without_a_change(bits, eage
     assert strop.certify(report.graph, f"int{bits}").holds
     # The whole numbers are those of the kernels, whatever sign a normalisation has.
     for projection, kernel in zip(report.graph.projections[1:], kernels(model)[1:], strict=True):
-        found = weights_of(Kernel.of(projection.source, projection.operator).core)
+        found = stage_weights(Kernel.of(projection.source, projection.operator).core)
         np.testing.assert_array_equal(np.abs(whole(np.float32(found), bits)), np.abs(whole(kernel, bits)))
     spikes = [evaluate(each, encode(each, as_frames(each, X))) for each in (graph, report.graph)]
     for name in graph.population_names:
@@ -272,7 +272,7 @@ def test_the_convnet_trains_with_few_bits(monkeypatch):
 
 @pytest.mark.parametrize("bits", [0, 9, 2.0, True, "4"])
 def test_other_numbers_of_bits_are_refused(bits):
-    with pytest.raises(DataError, match="from 1"):
+    with pytest.raises(DataError, match="weight_bits of AutoSharpener must be a whole number from 1"):
         AutoSharpener(weight_bits=bits)
 
 

@@ -38,7 +38,8 @@ nir = pytest.importorskip("nir")
 
 from strop_backends.nir import read, write  # noqa: E402
 from strop_backends.nir.emit import natural  # noqa: E402
-from strop_backends.nir.writing import strictly_below, to_nir  # noqa: E402
+from strop_backends.nir.neurons import strictly_below  # noqa: E402
+from strop_backends.nir.writing import to_nir  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "templates" / "run.py"
@@ -303,7 +304,11 @@ def test_convolutional_network_of_another_tool_is_read_channels_last() -> None:
 
 def test_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
     fire = nir.IF(r=np.array([0.1, 3.0]), v_threshold=np.array([0.05, 1.0]))
-    graph = read(chain(nir.Linear(np.eye(2)), fire, shape=[2]), dt=2.0)
+    network = chain(nir.Linear(np.eye(2)), fire, shape=[2])
+    with pytest.raises(UnsupportedLayerError, match=r"'n1' \(IF\) keeps its charge.*memoryless=True \(--memoryless\)"):
+        read(network, dt=2.0)
+    graph = read(network, dt=2.0, memoryless=True)
+    assert "assumed: every frame finds n1 at rest" in graph.assumptions[0]
     # v = R I dt > v_thr: I > 0.05 / (0.1 * 2) and I > 1 / (3 * 2), in exact arithmetic of these float64.
     assert graph.populations[0].threshold == pytest.approx([0.25, 1 / 6])
     from fractions import Fraction
@@ -316,10 +321,20 @@ def test_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
 
 def test_leaky_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
     leaky = nir.LIF(tau=np.array([0.02]), r=np.array([20.0]), v_leak=np.zeros(1), v_threshold=np.array([0.5]))
-    graph = read(chain(nir.Linear(np.ones((1, 2))), leaky, shape=[2]), dt=1e-3)
+    network = chain(nir.Linear(np.ones((1, 2))), leaky, shape=[2])
+    with pytest.raises(
+        UnsupportedLayerError, match=r"'n1' \(LIF\) keeps 0.95 of its potential .* .tau = 0.02, dt = 0.001"
+    ):
+        read(network, dt=1e-3)
+    graph = read(network, dt=1e-3, memoryless=True)
     assert graph.populations[0].threshold == pytest.approx([0.5])
+    assert "keeps 0.95 of its potential" in graph.assumptions[0]
     with pytest.raises(UnsupportedLayerError, match=r"'n1' \(LIF\).*shorter than the step dt=1; pass the dt"):
-        read(chain(nir.Linear(np.ones((1, 2))), leaky, shape=[2]))
+        read(network)
+    forgetful = nir.LIF(tau=np.array([0.02]), r=np.array([1.0]), v_leak=np.zeros(1), v_threshold=np.array([0.5]))
+    graph = read(chain(nir.Linear(np.ones((1, 2))), forgetful, shape=[2]), dt=0.02)
+    assert graph.populations[0].threshold == [np.nextafter(0.5, 1)]
+    assert graph.assumptions == ()
 
 
 def test_read_out_becomes_a_readout_and_its_winner_a_class() -> None:
@@ -432,9 +447,18 @@ def _large_3d() -> Graph:
     )
 
 
-@pytest.mark.parametrize("options", [{"precision": "float16"}, {"delays": "some"}, {"dt": 0.0}])
-def test_unknown_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(BackendError, match="nir: precision must be one of"):
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"precision": "float16"}, "precision must be one of float64, float32"),
+        ({"delays": "some"}, "delays one of auto, always, never"),
+        ({"pools": "some"}, "pools one of auto, sum, convolution"),
+        ({"dt": 0.0}, "dt must be positive, got 0.0"),
+        ({"profile": "snntorhc"}, "profile must be one of .*Did you mean 'snntorch'"),
+    ],
+)
+def test_unknown_options_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(BackendError, match=says):
         to_nir(golden_case("dense").graph, **options)
 
 

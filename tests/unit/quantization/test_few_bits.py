@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strop.errors import QuantizationError
 from strop.graph import Convolution, Dense, Graph, Input, Population, Projection, SumPool
 from strop.graph.compose import compose
-from strop.graph.rounding.grids import weights_of
+from strop.graph.stage_weights import stage_weights
 from strop.quantization.certify import certify
 from strop.quantization.quantize import quantize, quantize_report
 from strop.quantization.targets import arithmetic_of
@@ -37,7 +37,7 @@ def spikes(graph, frames):
 
 def whole(graph):
     """Return the weights of a quantised layer in units of each neuron's grid."""
-    weights = weights_of(graph.projections[0].operator)
+    weights = stage_weights(graph.projections[0].operator)
     flat = weights.reshape(-1, weights.shape[-1])
     grid = 2.0 ** np.floor(np.log2(np.abs(np.where(flat == 0.0, np.inf, flat)).min(axis=0)))
     return flat / grid
@@ -63,7 +63,7 @@ def test_whole_numbers_times_any_factor_are_kept_and_no_spike_changes(seed: int,
 def test_the_numbers_are_those_that_the_weights_were_made_of() -> None:
     numbers = np.array([[3, -2, 0], [-5, 7, 0], [2, 1, 0], [0, -7, 0]])
     graph = quantize(one_layer(Dense(numbers * np.array([0.1, -0.3, 7.0])), 0.25), "int4")
-    weights = weights_of(graph.projections[0].operator)
+    weights = stage_weights(graph.projections[0].operator)
     grid = np.abs(weights).max(axis=0)[:2] / [5, 7]
     np.testing.assert_array_equal(weights[:, :2] / grid, numbers[:, :2] * [1, -1])
     assert not weights[:, 2].any()
@@ -116,7 +116,7 @@ def test_one_bit_is_a_sign_and_no_weight_is_rounded_to_zero(target: str, bits: i
     np.testing.assert_array_equal(whole(graph), np.sign(weights))
     assert certify(graph, "int1" if target == "int1" else target).holds
     # Thresholds follow the mean magnitude.
-    grid = np.abs(weights_of(graph.projections[0].operator)).max(axis=0)
+    grid = np.abs(stage_weights(graph.projections[0].operator)).max(axis=0)
     mean = np.abs(weights[5:]).mean(axis=0)
     if target == "int1":
         np.testing.assert_array_equal(np.ceil(graph.population("a").threshold / grid), np.ceil(0.3 / mean))

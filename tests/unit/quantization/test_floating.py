@@ -115,6 +115,32 @@ def test_sums_beyond_the_largest_number_and_grids_below_the_smallest_are_not_pro
     assert not certify(one_layer([[1e38], [3e38]], 2e38), "float32").holds
 
 
+@pytest.mark.parametrize(
+    ("target", "weight", "threshold", "bias", "proved"),
+    [
+        # The bias takes digits: 2^53 + 1 is no float64.
+        (FLOAT64, 1.0, 0.5, 2.0**52, True),
+        (FLOAT64, 1.0, 0.5, 2.0**53, False),
+        (FLOAT64, 1.0, 0.5, -(2.0**53), False),
+        (TINY, 30.0, 0.5, 1.0, True),
+        (TINY, 31.0, 0.5, 1.0, False),
+        # So does the lift, twice a negative threshold at most.
+        (replace(FLOAT64, lift=1.0), 2.0**-44, -3.0, 0.0, True),
+        (replace(FLOAT64, lift=1.0), 2.0**-44, -768.0, 0.0, False),
+        (FLOAT64, 2.0**-44, -768.0, 0.0, True),
+        # Weights below the smallest normal number may be flushed, whatever the threshold is.
+        (FLOAT64, 2.0**-1022, 2.0**-1000, 0.0, True),
+        (FLOAT64, 2.0**-1023, 2.0**-1000, 0.0, False),
+        (FLOAT64, 2.0**-1000, 2.0**-1000, 2.0**-1022, True),
+        (FLOAT64, 2.0**-1000, 2.0**-1000, 2.0**-1023, False),
+    ],
+)
+def test_bias_and_lift_take_digits_and_no_number_is_too_small(
+    target: Arithmetic, weight: float, threshold: float, bias: float, proved: bool
+) -> None:
+    assert certify(one_layer([[weight]], threshold, bias), target).holds is proved
+
+
 def test_a_threshold_that_float32_rounds_onto_a_sum_is_not_proved() -> None:
     sums, threshold = 2.0**23, 2.0**23 + 0.5
     assert np.float32(threshold) == np.float32(sums)

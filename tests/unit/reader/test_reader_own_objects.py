@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -223,3 +226,40 @@ def test_a_from_config_that_fails_is_one_error_that_names_the_layer(tmp_path: Pa
     with pytest.raises(ModelFileError, match=r"layer 'own_sign': Demanding\.from_config does not take") as caught:
         load_model(path, {**PASSED, "OwnSign": Demanding})
     assert isinstance(caught.value, StropError)
+
+
+def test_heaviside_and_declared_steps_load_from_h5_as_from_keras(tmp_path: Path) -> None:
+    """In a process that has imported nothing of strop's training code."""
+    code = (
+        "import sys, numpy, strop\n"
+        "graphs = [strop.lower(strop.load_model(path)) for path in sys.argv[1:]]\n"
+        "print(*(graph.neurons for graph in graphs), graphs[0].digest == graphs[1].digest)\n"
+    )
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5),
+            Heaviside(0.25, -1.0, 2.0),
+            keras.layers.Dense(3, activation=Heaviside(0.5)),
+        ]
+    )
+    paths = [tmp_path / "net.h5", tmp_path / "net.keras"]
+    for path in paths:
+        model.save(path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    words = [sys.executable, "-c", code, *map(str, paths)]
+    run = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert run.stdout.split() == ["8", "8", "True"], run.stderr[-2000:]
+
+
+def test_heaviside_without_a_package_names_strop_s_own(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), Heaviside(0.25, -1.0, 2.0)])
+    model.save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        config = file.attrs["model_config"].replace("strop>Heaviside", "Heaviside")
+        file.attrs["model_config"] = config
+    with pytest.raises(UnsupportedLayerError, match="strop's own is 'strop>Heaviside'"):
+        load_model(tmp_path / "net.h5")
+    opened = load_model(tmp_path / "net.h5", {"Heaviside": Heaviside})
+    frames = np.linspace(-1, 1, 12).reshape(3, 4)
+    np.testing.assert_array_equal(opened.predict(frames, verbose=0), model.predict(frames, verbose=0))

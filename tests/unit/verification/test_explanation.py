@@ -154,7 +154,7 @@ LIES = {
     "dropped": (_dropped, "lost spikes", "spikes are lost without a rule"),
     "lost frames": (_lost_frame, "lost spikes", "no neuron fires in 2 of"),
     "permuted": (_permuted, "order", "neurons are permuted"),
-    "dead": (_constant(slice(None), False), "silent", "the whole population is dead: none of its 24 neurons"),
+    "dead": (_constant(slice(None), False), "silent", "the whole population is dead, none of its 24 neurons"),
     "a dead neuron": (_constant(9, False), "silent", "neuron 9 never fires"),
     "a stuck neuron": (_constant(9, True), "stuck", "neuron 9 fires in every frame"),
     "a single spike": (_flipped, "isolated", "neuron 4 in frame 17"),

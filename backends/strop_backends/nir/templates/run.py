@@ -6,13 +6,14 @@ It evaluates a NIR graph by NIR's published equations, and compares every spike 
     python run.py [--limit N]
 
 It needs NumPy and nir, and shows what the nodes mean: a frame per time step, every node evaluated in the order of the
-data. Threshold: 1 where v > v_thr. Affine, Linear: W x + b. Conv1d, Conv2d: cross-correlation with weights
+data. Threshold: 1 where v > v_thr. LIF: a step of Euler's method with dt = tau, so that v = r x, and 1 where
+v > v_threshold. Affine, Linear: W x + b. Conv1d, Conv2d: cross-correlation with weights
 (out, in / groups, ...), as in PyTorch. SumPool2d: sums of windows. Delay: x(t - tau), tau in steps.
 
 Beside this script are
     standalone.py  what the scripts for all simulators share
     network.nir    the graph
-    frames.npz     "input:NODE": the input of a node; "expected:NODE": the spikes of each Threshold; "labels"
+    frames.npz     "input:NODE": the input of a node; "expected:NODE": the spikes of each population; "step"; "labels"
 
 It ends with 0 if every spike is as expected, with 1 if one is not.
 """
@@ -68,11 +69,19 @@ def pool(x: Any, node: Any) -> Any:
     return y
 
 
-def answer(node: Any, x: Any) -> Any:
-    """Return the output of a node for its input x, shape (t, *input_type)."""
+def steps_of(node: Any, dt: float) -> int:
+    """Return the steps by which a node delays its input."""
+    return int(np.rint(node.delay.reshape(-1)[0] / dt)) if isinstance(node, nir.Delay) else 0
+
+
+def answer(node: Any, x: Any, dt: float) -> Any:
+    """Return the output of a node for its input x, shape (t, *input_type), in steps of length dt."""
     match node:
         case nir.Threshold():
             return (x > node.threshold).astype(x.dtype)
+        case nir.LIF() if (node.tau == dt).all():
+            # v + dt / tau (v_leak - v + r x) is r x, for dt = tau and v_leak = 0, whatever v was.
+            return (node.r * x > node.v_threshold).astype(x.dtype)
         case nir.Affine():
             return x @ node.weight.T + node.bias
         case nir.Linear():
@@ -88,7 +97,7 @@ def answer(node: Any, x: Any) -> Any:
             end = int(node.end_dim) % len(shape)
             return x.reshape(len(x), *shape[:start], -1, *shape[end + 1 :])
         case nir.Delay():
-            steps = int(np.rint(node.delay.reshape(-1)[0]))
+            steps = steps_of(node, dt)
             late = np.zeros_like(x)
             late[steps:] = x[: len(x) - steps]
             return late
@@ -97,7 +106,7 @@ def answer(node: Any, x: Any) -> Any:
     raise SystemExit(f"no equation for {type(node).__name__}")
 
 
-def evaluate(graph: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+def evaluate(graph: Any, inputs: dict[str, Any], dt: float = 1.0) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the values of every node, and the step at which it answers the input of step 0."""
     values, times = dict(inputs), dict.fromkeys(inputs, 0)
     waiting = [name for name in graph.nodes if name not in inputs]
@@ -106,9 +115,8 @@ def evaluate(graph: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         waiting.remove(name)
         before = [a for a, b in graph.edges if b == name]
         node = graph.nodes[name]
-        values[name] = answer(node, sum(values[a] for a in before))
-        own = int(np.rint(node.delay.reshape(-1)[0])) if isinstance(node, nir.Delay) else 0
-        times[name] = own + max(times[a] for a in before)
+        values[name] = answer(node, sum(values[a] for a in before), dt)
+        times[name] = steps_of(node, dt) + max(times[a] for a in before)
     return values, times
 
 
@@ -121,10 +129,11 @@ def main() -> int:
     inputs = {key.removeprefix("input:"): frames[key][:limit] for key in frames if key.startswith("input:")}
     count = len(next(iter(inputs.values())))
     # Delays make answers late; zeros enter behind the last frame until it is answered.
-    room = sum(int(n.delay.reshape(-1)[0]) for n in graph.nodes.values() if isinstance(n, nir.Delay))
+    dt = float(frames["step"])
+    room = sum(steps_of(node, dt) for node in graph.nodes.values())
     padded = {k: np.concatenate([v, np.zeros((room, *v.shape[1:]), v.dtype)]) for k, v in inputs.items()}
-    values, times = evaluate(graph, padded)
-    comparison = standalone.Comparison("Threshold", "units", width=40)
+    values, times = evaluate(graph, padded, dt)
+    comparison = standalone.Comparison("neurons", "size", width=40)
     for key in frames:
         if key.startswith("expected:"):
             name = key.removeprefix("expected:")

@@ -345,7 +345,7 @@ def lift(threshold: FloatArray) -> FloatArray:
     size = np.abs(threshold)
     # A power of two twice the size keeps the sum as exact as can be; small for thresholds of 0, so that
     # biases keep their bits.
-    power = 2.0 ** (np.floor(np.log2(np.where(size > 0, size, 2.0**-21))) + 1.0)
+    power = np.ldexp(1.0, np.frexp(np.where(size > 0, size, 2.0**-21))[1])
     lifted: FloatArray = np.where(threshold > 0, 0.0, power)
     return lifted
 

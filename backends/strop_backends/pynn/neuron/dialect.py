@@ -342,7 +342,7 @@ def capacitance(dt: float) -> float:
 def lift(threshold: FloatArray) -> FloatArray:
     """Return the lift of thresholds, so that a neuron without input is below them: 0 where they are positive."""
     size = np.where(threshold == 0, 0.5, np.abs(threshold))
-    lifted: FloatArray = np.where(threshold > 0, 0.0, 2.0 ** (np.floor(np.log2(size)) + 1.0))
+    lifted: FloatArray = np.where(threshold > 0, 0.0, np.ldexp(1.0, np.frexp(size)[1]))
     return lifted
 
 

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from strop.cli.arguments import check_decision, check_planes, open_model
-from strop.cli.options import data_option, decision_option, encoding_options, json_option, model_argument
+from strop.cli.options import (
+    data_option,
+    decision_option,
+    encoding_options,
+    json_option,
+    model_argument,
+    reading_options,
+)
 from strop.cli.results import write_json
 
 
@@ -20,6 +27,7 @@ from strop.cli.results import write_json
 @click.option("--layer", help="The layer whose neurons are shown; by default the first at fault.")
 @encoding_options
 @decision_option
+@reading_options
 @json_option
 def explain(
     model: Path,
@@ -30,6 +38,7 @@ def explain(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
     json_file: Path | None,
 ) -> int:
     """Show one frame in full: every layer, the neurons at fault, their synapses, and why. Ends with 1 if there are."""
@@ -41,7 +50,7 @@ def explain(
     if backend != KERAS:
         get_backend(backend)
     frames, _ = read_data(data, None)
-    opened = open_model(model)
+    opened = open_model(model, reading)
     check_planes(opened, planes)
     check_decision(opened, decision)
     found = run(opened, frames, backend, frame, layer, encoding=encoding, decision=decision, **planes)

@@ -8,8 +8,17 @@ from typing import Any
 import click
 
 from strop.cli.arguments import check_decision, check_planes, open_model
-from strop.cli.options import PATH, decision_option, encoding_options, json_option, limit_option, model_argument
+from strop.cli.options import (
+    PATH,
+    decision_option,
+    encoding_options,
+    json_option,
+    limit_option,
+    model_argument,
+    reading_options,
+)
 from strop.cli.results import write_json
+from strop.errors import BackendMissingError, DataError, UnsupportedLayerError
 
 
 @click.command()
@@ -17,6 +26,7 @@ from strop.cli.results import write_json
 @json_option
 @encoding_options
 @decision_option
+@reading_options
 @click.option(
     "--graph",
     "picture",
@@ -31,16 +41,19 @@ from strop.cli.results import write_json
     "the load that they cause, and the spikes that would differ.",
 )
 @limit_option
+@click.option("--nirviz", "drawing", type=PATH, help="MODEL is a .nir file: have nirviz draw it to this .svg or .png.")
 def inspect(
     model: Path,
     json_file: Path | None,
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
     picture: Path | None,
     target: str | None,
     data: Path | None,
     limit: int | None,
+    drawing: Path | None,
 ) -> int:
     """Show the graph and the costs of a model: populations, neurons, synapses, memory, operations; or the refusal."""
     from strop.cli.npz import read_data
@@ -48,7 +61,14 @@ def inspect(
     from strop.graph import Graph
 
     frames = None if data is None else read_data(data, limit)[0]
-    opened = open_model(model)
+    if drawing is not None:
+        _draw(model, drawing)
+    try:
+        opened = open_model(model, reading)
+    except UnsupportedLayerError as error:
+        for line in ("not carried:", *(f"  {line}" for line in error.refused)) if error.refused else ():
+            click.echo(line)
+        raise
     check_planes(opened, planes)
     check_decision(opened, decision)
     inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes)
@@ -63,3 +83,22 @@ def inspect(
     write_json(json_file, inspection.to_dict())
     click.echo(str(inspection))
     return 0
+
+
+def _draw(model: Path, drawing: Path) -> None:
+    """Have nirviz draw a NIR file, whether strop can carry it or not."""
+    if model.suffix.lower() != ".nir":
+        raise DataError(f"--nirviz {drawing}: nirviz draws .nir files alone, not {model}")
+    try:
+        import nirviz
+    except ImportError as error:
+        raise BackendMissingError(
+            f"--nirviz {drawing} needs nirviz ({error}). Install it with: pip install nirviz; and Graphviz"
+        ) from error
+    try:
+        # Its default orientation is missing in its own style file (nirviz 0.1.5).
+        nirviz.visualize(str(model), orientation="horizontal").save(drawing)
+    except Exception as error:
+        # What it raises comes from nir, Graphviz or Pillow.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"--nirviz {drawing}: nirviz cannot draw {model}: {reason}") from error

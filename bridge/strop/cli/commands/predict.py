@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from strop.cli.arguments import graph_of, open_model
-from strop.cli.options import PATH, data_option, decision_option, encoding_options, limit_option, model_argument
+from strop.cli.options import (
+    PATH,
+    data_option,
+    decision_option,
+    encoding_options,
+    limit_option,
+    model_argument,
+    reading_options,
+)
 from strop.graph import Graph
 
 
@@ -20,6 +28,7 @@ from strop.graph import Graph
 @limit_option
 @encoding_options
 @decision_option
+@reading_options
 def predict(
     model: Path,
     data: Path,
@@ -29,16 +38,18 @@ def predict(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
 ) -> int:
     """Run frames through a backend and write the spikes of every population and the decoded outputs."""
     from strop.cli.npz import read_data
-    from strop.graph.files.atomic import write_npz
+    from strop.graph.files.atomic import check_writable, write_npz
     from strop.running.registry import get_backend
     from strop.running.simulate import simulate
 
+    check_writable(out)
     get_backend(backend)
     frames, labels = read_data(data, limit)
-    graph = graph_of(open_model(model), encoding, planes, decision)
+    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
     result = simulate(graph, frames, backend)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]

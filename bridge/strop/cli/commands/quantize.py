@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from strop.cli.arguments import graph_of, open_model
-from strop.cli.options import PATH, decision_option, encoding_options, json_option, limit_option, model_argument
+from strop.cli.options import (
+    PATH,
+    decision_option,
+    encoding_options,
+    json_option,
+    limit_option,
+    model_argument,
+    reading_options,
+)
 from strop.cli.results import write_json
 
 _TARGET = "float64, float32, spinnaker, neuron, loihi, truenorth, int8 (or another intN), or a backend."
@@ -23,6 +31,7 @@ _TARGET = "float64, float32, spinnaker, neuron, loihi, truenorth, int8 (or anoth
 @click.option("--out", type=PATH, required=True, help="What to write: a graph (.strop), or a Keras model (.keras).")
 @encoding_options
 @decision_option
+@reading_options
 @json_option
 def quantize(
     model: Path,
@@ -34,20 +43,21 @@ def quantize(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
     json_file: Path | None,
 ) -> int:
     """Write a graph in whole numbers that fits the target's arithmetic, whatever its input, or its Keras model."""
     from strop.cli.npz import read_data
     from strop.errors import DataError
+    from strop.graph.files.atomic import check_writable
     from strop.quantization.quantize import quantize_report
     from strop.quantization.table import render_quantization
 
     if out.suffix not in (".strop", ".keras"):
         raise DataError(f"--out {out}: a quantised graph is written as a .strop file, or as a Keras model, .keras")
-    if not out.parent.is_dir():
-        raise DataError(f"--out {out}: the folder {out.parent} does not exist")
+    check_writable(out)
     frames, labels = (None, None) if data is None else read_data(data, limit)
-    graph = graph_of(open_model(model), encoding, planes, decision)
+    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
     result = quantize_report(graph, target, weight_bits, frames, labels)
     if out.suffix == ".keras":
         from strop.cli.noise import import_keras_quietly
@@ -68,14 +78,21 @@ def quantize(
 @click.option("--target", required=True, help=_TARGET)
 @encoding_options
 @decision_option
+@reading_options
 @json_option
 def certify(
-    model: Path, target: str, encoding: str, planes: dict[str, Any], decision: str, json_file: Path | None
+    model: Path,
+    target: str,
+    encoding: str,
+    planes: dict[str, Any],
+    decision: str,
+    reading: dict[str, Any],
+    json_file: Path | None,
 ) -> int:
     """Prove that spikes are equal for all inputs in the target's arithmetic. Ends with 1 where that is not proved."""
     from strop.quantization.certify import certify as run
 
-    certificate = run(graph_of(open_model(model), encoding, planes, decision), target)
+    certificate = run(graph_of(open_model(model, reading), encoding, planes, decision), target)
     write_json(json_file, certificate.to_dict())
     click.echo(str(certificate))
     return 0 if certificate.holds else 1

@@ -15,6 +15,7 @@ from strop.cli.options import (
     json_option,
     limit_option,
     model_argument,
+    reading_options,
     report_option,
 )
 from strop.cli.results import write_json, write_report
@@ -27,6 +28,7 @@ from strop.cli.results import write_json, write_report
 @limit_option
 @encoding_options
 @decision_option
+@reading_options
 @click.option("--strict", is_flag=True, help="Fail on any tie, and where nothing was compared in some layer.")
 @json_option
 @report_option
@@ -38,6 +40,7 @@ def verify(
     encoding: str,
     planes: dict[str, Any],
     decision: str,
+    reading: dict[str, Any],
     strict: bool,
     json_file: Path | None,
     report_folder: Path | None,
@@ -48,7 +51,7 @@ def verify(
 
     chosen = chosen_backends(backends)
     frames, labels = read_data(data, limit)
-    opened = open_model(model)
+    opened = open_model(model, reading)
     check_planes(opened, planes)
     check_decision(opened, decision)
     wanted = report_folder is not None

@@ -49,6 +49,20 @@ def threshold_just_above_and_below() -> Recipe:
 
 
 @case
+def threshold_above_every_sum() -> Recipe:
+    """A sum that is one float32 short of the threshold does not fire.
+
+    Neuron k needs a little more than k + 1 of 6 inputs: the sums meet what lies just below each threshold.
+    """
+    frames = np.zeros((28, 6), np.float32)
+    for n in range(28):
+        frames[n, np.random.default_rng(n).permutation(6)[: n % 7]] = 1.0
+    sums = np.arange(1, 6, dtype=np.float32) / 4
+    above = np.nextafter(sums, np.float32(np.inf)).astype(np.float64)
+    return Recipe(behind_a_relay(Dense(np.full((6, 5), 0.25)), above), {"x": frames})
+
+
+@case
 def threshold_one_float64_apart() -> Recipe:
     """A threshold one float64 above the sum does not fire.
 

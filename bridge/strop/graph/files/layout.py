@@ -59,8 +59,6 @@ OPERATORS: dict[str, tuple[Callable[..., Operator], Fields]] = {
 }
 CLASS_NAMES = {kind: name for name, (kind, _) in OPERATORS.items()}
 
-# Filters that HDF5 itself brings. Any other makes it look for a plug-in library and load it: foreign
-# code.
-OWN_FILTERS = {"1": "gzip", "2": "shuffle", "3": "fletcher32"}
+# Filters of a graph's arrays; every HDF5 library brings them.
+OWN_FILTERS = frozenset(["gzip", "shuffle", "fletcher32"])
 COMPRESS_FROM = 4096
-DOCUMENT_LIMIT = 256 * 1024 * 1024

@@ -1,30 +1,26 @@
 """Reading a graph from a `.strop` file: nothing is executed, and no link is followed out of the file.
 
-Every dataset is looked at before it is read, and all that was read goes through the constructors of
-`strop.graph`, which check it.
+HDF5 itself is read in another process (`strop.graph.files.hdf5`); what comes from there goes through the constructors
+of `strop.graph`, which check it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.errors import GraphError, ModelFileError
-from strop.graph.capacity import require_memory
-from strop.graph.files.layout import DOCUMENT_LIMIT, FORMAT, OLD_KINDS, OPERATORS, OWN_FILTERS, SUFFIX, VERSION
+from strop.graph.files.hdf5 import Array, DamagedHDF5Error, Group, is_hdf5, read_root_attributes, read_tree
+from strop.graph.files.layout import FORMAT, OLD_KINDS, OPERATORS, OWN_FILTERS, SUFFIX, VERSION
 from strop.graph.nodes import Input, Population, Projection, Readout
 from strop.graph.operator import Operator
-
-if TYPE_CHECKING:
-    import h5py
 
 G = TypeVar("G")
 
@@ -48,43 +44,35 @@ def load_graph(path: str | os.PathLike[str], make: Callable[..., G]) -> G:
     CapacityError
         If its arrays would take more memory than is free.
     """
-    import h5py
-
     path = Path(path)
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise ModelFileError(f"{path} {what}; give a {SUFFIX} file, as written by Graph.save")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        with path.open("rb") as stream:
-            is_hdf5 = stream.read(8) == b"\x89HDF\r\n\x1a\n"
-        found = "is truncated or damaged" if is_hdf5 else "is no HDF5 file"
+        file = read_tree(path)
+    except DamagedHDF5Error as error:
+        found = "is truncated or damaged" if is_hdf5(path) else "is no HDF5 file"
         raise ModelFileError(
-            f"{path} {found}, so it cannot be read as a {SUFFIX} graph ({_one_line(error)}); "
+            f"{path} {found}, so it cannot be read as a {SUFFIX} graph ({_one_line(error.reason)}); "
             "save the graph again, or copy the file again"
         ) from error
-    with file:
-        try:
-            graph: G = _READERS[_version(file, path)](file, make)
-        except (GraphError, _Malformed) as error:
-            raise ModelFileError(f"{path} holds no valid graph: {error}; save the graph again") from error
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, RecursionError) as error:
-            # What HDF5 says of a damaged chunk or a broken link.
-            raise ModelFileError(f"{path} is damaged: {_one_line(error)}; save the graph again") from error
+    try:
+        graph: G = _READERS[_version(file, path)](file, make)
+    except (GraphError, _Malformed) as error:
+        raise ModelFileError(f"{path} holds no valid graph: {_one_line(error)}; save the graph again") from error
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        # What no check foresaw.
+        raise ModelFileError(f"{path} is damaged: {_one_line(error)}; save the graph again") from error
     return graph
 
 
 def is_graph_file(path: str | os.PathLike[str]) -> bool:
     """Whether the file at `path` is marked as a strop graph, of whatever version."""
-    import h5py
-
-    if not Path(path).is_file():
+    if not is_hdf5(path):
         return False
     try:
-        with h5py.File(path, "r") as file:
-            return _text(file.attrs.get("format")) == FORMAT
-    except (OSError, RuntimeError):
+        return read_root_attributes(path).get("format") == FORMAT
+    except ModelFileError:
         return False
 
 
@@ -92,26 +80,20 @@ class _Malformed(Exception):
     """Something in the file is not what the format says."""
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _text(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else None
-
-
-def _version(file: h5py.File, path: Path) -> int:
+def _version(file: Group, path: Path) -> int:
     """Return the version of the format, or raise `ModelFileError`."""
-    found = _text(file.attrs.get("format"))
-    if found != FORMAT:
+    found = file.attributes.get("format")
+    if not isinstance(found, str) or found != FORMAT:
         says = f"its format is {found!r}" if found else "it is HDF5 of another kind"
         raise ModelFileError(
             f"{path} is no strop graph: {says}; give a file written by Graph.save; open Keras models with "
             "strop.load_model"
         )
-    version = file.attrs.get("version")
+    version = file.attributes.get("version")
     if not isinstance(version, (int, np.integer)) or version < 1:
         raise ModelFileError(f"{path} has the version {version!r}, which is none; save the graph again")
     if int(version) not in _READERS:
@@ -167,7 +149,7 @@ def _readout(source: _Source, node: dict[str, Any], kind: str) -> Readout:
 
 
 def _read(
-    file: h5py.File,
+    file: Group,
     make: Callable[..., G],
     read_input: Callable[[_Source, dict[str, Any]], Input],
     read_readout: Callable[[_Source, dict[str, Any]], Readout] = _read_readout_1,
@@ -213,19 +195,16 @@ _READERS: dict[int, Callable[..., Any]] = {
 class _Source:
     """The document and the arrays of one file, checked as they are asked for."""
 
-    def __init__(self, file: h5py.File) -> None:
+    def __init__(self, file: Group) -> None:
         self.file = file
 
     def document(self) -> dict[str, Any]:
-        values = self._dataset("graph")
-        if values.shape != ():
+        text = self._dataset("graph").text
+        if text is None:
             raise _Malformed("'graph' must be one string")
-        if values.id.get_storage_size() > DOCUMENT_LIMIT:
-            raise _Malformed("'graph' is larger than any graph's description can be")
         try:
-            text = _text(values[()])
-            top = json.loads(text or "", parse_constant=_no_constant)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            top = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
             raise _Malformed(f"'graph' is no JSON document ({_one_line(error)})") from error
         if not isinstance(top, dict):
             raise _Malformed("'graph' must be a JSON object")
@@ -261,11 +240,7 @@ class _Source:
         values = self._dataset(f"arrays/{name}")
         if values.dtype != np.dtype(dtype):
             raise _Malformed(f"arrays/{name} must be {np.dtype(dtype).name}, got {values.dtype}")
-        require_memory(f"reading arrays/{name} of shape {values.shape}", math.prod(values.shape) * 8)
-        array: npt.NDArray[Any] = np.asarray(values[()])
-        # Nobody else holds it: the constructors need not copy what cannot be changed.
-        array.flags.writeable = False
-        return array
+        return values.values
 
     def operator(self, node: dict[str, Any]) -> Operator:
         name = self.get(node, "type", str)
@@ -292,22 +267,15 @@ class _Source:
             case _:
                 return self.get(node, key, int if form == "int" else bool)
 
-    def _dataset(self, name: str) -> h5py.Dataset:
-        """Return a dataset that lies in the file itself and needs nothing but HDF5 to be read."""
-        import h5py
-
-        folder = self.file
-        for part in name.split("/"):
-            # A soft or external link could lead to another file of the reader's.
-            if not isinstance(folder, h5py.Group) or not isinstance(folder.get(part, getlink=True), h5py.HardLink):
-                raise _Malformed(f"there is no dataset {name!r} in it")
-            folder = folder[part]
-        if not isinstance(folder, h5py.Dataset) or folder.shape is None:
-            raise _Malformed(f"{name!r} is no dataset")
-        foreign = set(folder._filters) - OWN_FILTERS.keys() - set(OWN_FILTERS.values())
-        if folder.external or folder.is_virtual or foreign:
-            raise _Malformed(f"{name!r} does not lie in the file itself, or needs a filter that HDF5 does not bring")
-        return folder
+    def _dataset(self, name: str) -> Array:
+        """Return a dataset that needs nothing but HDF5 to be read."""
+        found = self.file.find(name)
+        if not isinstance(found, Array):
+            raise _Malformed(f"there is no dataset {name!r} in it")
+        foreign = set(found.filters) - OWN_FILTERS
+        if foreign:
+            raise _Malformed(f"{name!r} is packed by {', '.join(sorted(foreign))}, which no graph is")
+        return found
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import ModelFileError
+from strop.graph.files.atomic import write_bytes
 from strop.graph.files.layout import CLASS_NAMES, COMPRESS_FROM, FORMAT, OLD_KINDS, OPERATORS, SUFFIX, VERSION
 from strop.graph.nodes import Input, Population, Projection, Readout
 from strop.graph.operator import Operator
@@ -54,51 +54,16 @@ def save_graph(graph: GraphContent, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     description = _Description(graph)
     document = json.dumps(description.document, allow_nan=False, indent=1)
-    if not path.parent.is_dir():
-        raise ModelFileError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, _version(graph)
-            file.create_dataset("graph", data=document, dtype=h5py.string_dtype())
-            folder = file.create_group("arrays")
-            for name, values in description.arrays.items():
-                packed = {"compression": "gzip", "shuffle": True} if values.size >= COMPRESS_FROM else {}
-                folder.create_dataset(name, data=values, **packed)
-        _flush_to_disk(temporary)
-        _share_like_others(temporary)
-        os.replace(temporary, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be written: {error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-
-def _flush_to_disk(path: str | Path) -> None:
-    """Ask the system to keep a file, or the entries of a folder, through a loss of power."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folders; the rename is then as safe as it gets
-        return
-    try:
-        os.fsync(handle)
-    except OSError:  # some file systems cannot, for folders
-        if not Path(path).is_dir():
-            raise
-    finally:
-        os.close(handle)
-
-
-def _share_like_others(path: str) -> None:
-    """Give a temporary file, which only its owner may read, the permissions of any new file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(path, 0o666 & ~mask)
+    # In memory: HDF5 1.14 crashes the process where a disk is full.
+    made = io.BytesIO()
+    with h5py.File(made, "w") as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT, _version(graph)
+        file.create_dataset("graph", data=document, dtype=h5py.string_dtype())
+        folder = file.create_group("arrays")
+        for name, values in description.arrays.items():
+            packed = {"compression": "gzip", "shuffle": True} if values.size >= COMPRESS_FROM else {}
+            folder.create_dataset(name, data=values, **packed)
+    write_bytes(path, made.getbuffer(), ModelFileError)
 
 
 def _plane_keys(node: Input) -> dict[str, Any]:

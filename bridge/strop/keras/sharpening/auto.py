@@ -20,7 +20,7 @@ from strop.errors import DataError, ModelFileError
 from strop.keras.sharpening.batchnorm import MovingStatistics
 from strop.keras.sharpening.checkpoint import TrainingCheckpoint
 from strop.keras.sharpening.course import HARD, SURROGATE, Budget, Course, Phase, Tempo, falls, moves
-from strop.keras.sharpening.rounding import WeightRounding
+from strop.keras.sharpening.rounding import WeightRounding, checked_bits
 from strop.keras.sharpening.sharpener import Sharpener
 from strop.keras.sharpening.silent_neurons import NeuronReport, neuron_report, validation_frames
 
@@ -113,7 +113,7 @@ class AutoSharpener(Sharpener):
             raise DataError(f"mode of AutoSharpener must be 'auto', 'min' or 'max', got {mode!r}")
         self.checkpoint = None if checkpoint is None else TrainingCheckpoint(checkpoint)
         self.monitor, self.mode, self.anneal, self.frames = monitor, mode, anneal, frames
-        self.weight_bits = weight_bits
+        self.weight_bits = None if weight_bits is None else checked_bits(weight_bits, "AutoSharpener")
         self._rounding = None if weight_bits is None else WeightRounding(weight_bits)
         self._says_summary = verbose
         self._forget()

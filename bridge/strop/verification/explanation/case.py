@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 # A first look at a hypothesis takes at most so many frames, and values of the wider of the layer and its sources.
 _FEW_FRAMES, _FEW_VALUES = 48, 300_000
+# And so many synapses, all frames together.
+_FEW_SYNAPSES = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -175,13 +177,14 @@ class Case:
     def few(self) -> Rows:
         """Some frames for a first look: faulty ones, and as many others."""
         wide = max([self.layer.size, *(p.operator.size_in for p in self.projections)])
-        room = int(np.clip(_FEW_VALUES // wide, 4, _FEW_FRAMES))
+        synapses = sum(p.operator.terms * p.operator.size_out for p in self.projections)
+        room = int(np.clip(min(_FEW_VALUES // wide, _FEW_SYNAPSES // synapses), 6, _FEW_FRAMES))
         faulty = self.bad_rows[
             np.linspace(0, len(self.bad_rows) - 1, min(room // 2 + 1, len(self.bad_rows))).astype(int)
         ]
         others = np.setdiff1d(np.arange(self.frames), self.bad_rows)
         if len(others):
-            others = others[np.linspace(0, len(others) - 1, min(room - len(faulty), len(others))).astype(int)]
+            others = others[np.linspace(0, len(others) - 1, min(max(room - len(faulty), 0), len(others))).astype(int)]
         return np.sort(np.concatenate([faulty, others]))
 
     def earlier(self, steps: int) -> Rows:

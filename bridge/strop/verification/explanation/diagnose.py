@@ -42,6 +42,8 @@ _AS_GOOD = 3.0
 # A source that nearly always fires adds a constant: its weight and the neuron's threshold are hard to tell apart.
 _ALIKE = 9.0
 _MOST_SHOWN = 5
+# Neurons that never fire, or always: any threshold that is out of reach explains that as well.
+_PLAIN = ("silent", "stuck")
 # Sources of which either version of the spikes is tried.
 _MOST_TOUCHED = 4
 
@@ -215,6 +217,8 @@ def cause_of(cases: list[Case]) -> Cause:
     for other_cost, other in guesses[1:]:
         if other_cost > cost + (_ALIKE if {best.kind, other.kind} == {"threshold", "weight"} else _AS_GOOD):
             continue
+        if best.kind in _PLAIN:
+            break
         if other.kind != best.kind and other.explained >= best.explained:
             sentence += f"; or else {other.sentence}"
             break

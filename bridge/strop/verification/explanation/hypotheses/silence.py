@@ -38,13 +38,10 @@ def _constant(case: Case, *, fired: bool) -> Iterator[Guess]:
         return
     if whole:
         arrows = ", ".join(f"{p.source} -> {p.target}" for p in case.projections)
-        no_input = not ((case.bias >= case.threshold).any() and case.simple)
-        why = (
-            f"no input arrives (projection {arrows} missing?), or no threshold is within reach" if no_input else "dead"
-        )
-        sentence = (
-            f"the whole population is dead: none of its {case.observed.shape[1]:,} neurons fires in any frame ({why})"
-        )
+        number = f"none of its {case.observed.shape[1]:,} neurons fires in any frame"
+        by_bias = bool((case.bias >= case.threshold).any()) and case.simple
+        why = "" if by_bias else f": no input arrives ({arrows} missing?), or no threshold is within reach"
+        sentence = f"the whole population is dead, {number}{why}"
     elif len(neurons) == 1:
         sentence = f"{where} never fires, where it should {own} times: it is dead"
     else:

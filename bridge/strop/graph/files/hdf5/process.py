@@ -1,0 +1,354 @@
+"""`read_tree`: asks the process that opens HDF5 files (`child`), and makes arrays of what it answers.
+
+The process is started for the first file and kept for the next ones; it forks for each. What comes out of it is
+believed no more than a file would be: every length is checked against what the file may need.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strop.errors import ModelFileError
+from strop.graph.capacity import require_memory
+from strop.graph.files.hdf5.tree import Array, Group, Value
+
+_START = b"\x89HDF\r\n\x1a\n"
+_SCRIPT = Path(__file__).with_name("child.py")
+# What arrays may take when they are unpacked: this, or so many times the size of the file.
+_ROOM, _FACTOR = 256 << 20, 200
+# Time of the CPU in the other process, and time to wait for it, in seconds, and more for so many bytes per second.
+_CPU, _PATIENCE, _BYTES_PER_SECOND = 2, 10, 5_000_000
+_START_PATIENCE = 60
+_LONGEST_DESCRIPTION = 1 << 29
+_LONGEST_REASON = 300
+_NUMBERS = re.compile(r"[<>|=]?[biufcV]\d{1,2}")
+# Names of arrays that are worth naming as too large; the others are named as a whole.
+Check = Callable[[str, tuple[int, ...], int], None]
+
+
+class DamagedHDF5Error(ModelFileError):
+    """HDF5 cannot read the file; `reason` says why, without the file's name."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+        super().__init__(f"{source} is damaged or cut short: {reason}; save or copy it again")
+        self.reason = reason
+
+
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is HDF5 by its signature, which may stand behind a user block of 512, 1024, ... bytes."""
+    try:
+        with open(path, "rb") as file:
+            size, place = os.fstat(file.fileno()).st_size, 0
+            while place + len(_START) <= size:
+                file.seek(place)
+                if file.read(len(_START)) == _START:
+                    return True
+                place = max(512, 2 * place)
+    except OSError:
+        pass
+    return False
+
+
+def read_tree(
+    path: str | os.PathLike[str], member: str | None = None, *, leave_out: tuple[str, ...] = (), source: str = ""
+) -> Group:
+    """Return the content of an HDF5 file.
+
+    >>> read_tree("net.h5", leave_out=("optimizer_weights",)).attributes["keras_version"]
+
+    Parameters
+    ----------
+    path : path
+    member : str, optional
+        Name of the HDF5 file in a zip file, where `path` is that.
+    leave_out : tuple of str
+        Names of groups at the root that are not read.
+    source : str
+        What the user calls the file, for messages; by default its path.
+
+    Raises
+    ------
+    DamagedHDF5Error
+        If the HDF5 library reports an error, crashes, or takes too long or too much memory.
+    ModelFileError
+        If the file holds links, virtual or external datasets, foreign filters, attributes or nestings beyond all
+        measure, or a compression bomb.
+    CapacityError
+        If its arrays would take more memory than is free.
+    """
+    source = source or str(path)
+    return _asked(path, source, {"member": member, "leave_out": list(leave_out), "root_only": False})
+
+
+def read_root_attributes(path: str | os.PathLike[str]) -> dict[str, Value]:
+    """Return the attributes of an HDF5 file's root, and read nothing else; raises as `read_tree` does."""
+    return _asked(path, str(path), {"member": None, "leave_out": [], "root_only": True}).attributes
+
+
+def _asked(path: str | os.PathLike[str], source: str, request: dict[str, Any]) -> Group:
+    path = Path(path).absolute()
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelFileError(f"{source} cannot be read: {error.strerror or error}") from error
+    most = max(_ROOM, _FACTOR * size)
+    # The attributes of the root take no longer where there is much else.
+    share, extra = (2, 0) if request["root_only"] else (1, size // _BYTES_PER_SECOND)
+    request |= {"path": str(path), "most": most, "seconds": _CPU // share + extra}
+    with _PROCESS.exchange(request, _PATIENCE / share + extra, source) as answers:
+        described = _described(answers)
+        whole = "children" in described
+        found = _Builder(answers, source, most).group("/", described) if whole else Group("/")
+    if "damaged" in described:
+        raise DamagedHDF5Error(source, str(described["damaged"]))
+    if "refused" in described:
+        raise ModelFileError(f"{source}: {described['refused']}; strop reads no such file: save the model again")
+    return found
+
+
+class _Builder:
+    """Makes a tree of a description, and of the bytes of the arrays that follow it, in its order."""
+
+    def __init__(self, answers: IO[bytes], source: str, most: int) -> None:
+        self.answers, self.source, self.left = answers, source, most
+        self.waiting: list[Callable[[], None]] = []
+
+    def group(self, name: str, described: dict[str, Any]) -> Group:
+        made = self._group(name, described)
+        for fetch in self.waiting:
+            fetch()
+        return made
+
+    def _group(self, name: str, described: dict[str, Any]) -> Group:
+        group = Group(name, _attributes(described))
+        for key, child in described["children"].items():
+            path = f"{name.rstrip('/')}/{key}"
+            if "children" in child:
+                group.children[key] = self._group(path, child)
+            elif "dtype" in child:
+                self._numbers(group, key, path, child)
+            else:
+                values = np.zeros(0) if "empty" in child else np.asarray(_texts(child))
+                group.children[key] = Array(path, values, _attributes(child))
+        return group
+
+    def _numbers(self, group: Group, key: str, path: str, described: dict[str, Any]) -> None:
+        if not _NUMBERS.fullmatch(described["dtype"]):
+            raise DamagedHDF5Error(self.source, f"{path} is of the type {described['dtype']!r}")
+        kind, shape = np.dtype(described["dtype"]), tuple(int(n) for n in described["shape"])
+        size = math.prod(shape) * kind.itemsize
+        self.left -= size
+        if min(shape, default=0) < 0 or self.left < 0:
+            raise DamagedHDF5Error(self.source, f"{path} has the shape {shape}")
+        require_memory(f"reading {path.lstrip('/')} of shape {shape} from {self.source}", size)
+        filters = tuple(described["filters"])
+        group.children[key] = Array(path, np.zeros(0), {}, filters)  # its place in the order
+
+        def fetch() -> None:
+            if _exactly(self.answers, 1) != b"+":
+                raise DamagedHDF5Error(self.source, f"{path}: {_described(self.answers).get('damaged')}")
+            values: npt.NDArray[Any] = np.empty(shape, kind)
+            _fill(self.answers, values)
+            # Nobody else holds it: who takes it need not copy what cannot be changed.
+            values.flags.writeable = False
+            group.children[key] = Array(path, values, _attributes(described), filters)
+
+        self.waiting.append(fetch)
+
+
+def _attributes(described: dict[str, Any]) -> dict[str, Value]:
+    return {name: _value(value) for name, value in described["attributes"].items()}
+
+
+def _value(described: dict[str, Any]) -> Value:
+    """Return an attribute: a str, a number, an array of either; None for what is neither."""
+    if "text" in described:
+        texts = _texts(described)
+        if texts.shape == ():
+            return texts.item().decode("utf-8", "replace")
+        return texts
+    if "numbers" in described and _NUMBERS.fullmatch(described["dtype"]):
+        numbers = [float.fromhex(n) if isinstance(n, str) else n for n in described["numbers"]]
+        array = np.array(numbers, dtype=described["dtype"]).reshape(described["shape"])
+        return array[()]
+    return None
+
+
+def _texts(described: dict[str, Any]) -> npt.NDArray[Any]:
+    texts = [text.encode("latin-1") for text in described["text"]]
+    array = np.array(texts, dtype="S") if described["fixed"] and texts else np.empty(len(texts), dtype=object)
+    if array.dtype.kind == "O":
+        array[:] = texts
+    return array.reshape(described["shape"])
+
+
+def _described(answers: IO[bytes]) -> dict[str, Any]:
+    length = int.from_bytes(_exactly(answers, 8), "little")
+    if length > _LONGEST_DESCRIPTION:
+        raise EOFError
+    described: dict[str, Any] = json.loads(_exactly(answers, length))
+    return described
+
+
+def _exactly(answers: IO[bytes], count: int) -> bytes:
+    data = answers.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data
+
+
+def _fill(answers: IO[bytes], values: npt.NDArray[Any]) -> None:
+    if not values.size:
+        return
+    room = memoryview(values.reshape(-1).view(np.uint8).data)
+    while room:
+        count = answers.readinto(room)  # type: ignore[attr-defined]  # a BufferedReader has it
+        if not count:
+            raise EOFError
+        room = room[count:]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its fork that reads a file."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(OSError):
+        process.kill()
+
+
+def _killed_after(seconds: float, process: subprocess.Popen[bytes], late: threading.Event) -> threading.Timer:
+    """Start a timer that kills a process, and sets `late` before."""
+
+    def kill() -> None:
+        late.set()
+        _kill(process)
+
+    watch = threading.Timer(seconds, kill)
+    watch.daemon = True
+    watch.start()
+    return watch
+
+
+class _Process:
+    """The other process, started when it is needed; one file at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def exchange(self, request: dict[str, Any], patience: float, source: str) -> Iterator[IO[bytes]]:
+        """Send a request and give the stream of its answer; end the process where that is not read to its end."""
+        with self.lock:
+            process = self._running(source)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            late, well = threading.Event(), False
+            watch = _killed_after(patience, process, late)
+            try:
+                text = json.dumps(request).encode()
+                process.stdin.write(len(text).to_bytes(8, "little") + text)
+                process.stdin.flush()
+                yield process.stdout
+                well = True
+            except (EOFError, BrokenPipeError) as error:
+                raise DamagedHDF5Error(source, self._reason(late.is_set(), patience)) from error
+            finally:
+                watch.cancel()
+                if not well or not hasattr(os, "fork"):
+                    self.end()
+
+    def _running(self, source: str) -> subprocess.Popen[bytes]:
+        if self.process is not None and self.process.poll() is None:
+            return self.process
+        self.end()
+        if not sys.executable:
+            raise ModelFileError(f"{source} is read by a Python of its own, and sys.executable does not say which")
+        flags = ["-S", "-E", "-P", str(_SCRIPT)]  # fast: the folders to import from are given
+        places = json.dumps([part or os.getcwd() for part in sys.path])
+        # No thread may run in what forks; no plug-in libraries of HDF5's.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, *flags, places],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # an interrupt of the terminal is for the one who reads
+            )
+        except OSError as error:
+            raise ModelFileError(f"{source} is read by a Python of its own, which does not start: {error}") from error
+        # It is slow to start where the machine is busy; that is no fault of the file.
+        watch = _killed_after(_START_PATIENCE, self.process, threading.Event())
+        try:
+            assert self.process.stdout is not None
+            _exactly(self.process.stdout, 1)
+        except EOFError as error:
+            self.end()
+            raise ModelFileError(
+                f"{source} is read by a Python of its own ({sys.executable}), which cannot import h5py"
+            ) from error
+        finally:
+            watch.cancel()
+        return self.process
+
+    def _reason(self, late: bool, patience: float) -> str:
+        process = self.process
+        code = None if process is None else self._code(process)
+        if late:
+            return f"the HDF5 library is not done with it after {patience:g} s"
+        if code is not None and code > 128:
+            with suppress(ValueError):
+                name = signal.Signals(code - 128).name
+                if name in ("SIGXCPU", "SIGKILL"):
+                    return f"the HDF5 library took too long or too much memory for it ({name})"
+                return f"it crashes the HDF5 library ({name})"
+        return f"the process that reads it ended (exit code {code})"
+
+    @staticmethod
+    def _code(process: subprocess.Popen[bytes]) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(5)
+        return None
+
+    def end(self) -> None:
+        """End the other process, if there is one."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        _kill(process)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        process.wait()
+
+    def forget(self) -> None:
+        """Leave the process to the one that started it: a fork of the user's must not write into its pipe."""
+        if self.process is not None:
+            self.process.returncode = 0  # not ours to wait for
+        self.__init__()  # type: ignore[misc]  # the lock, too, may be held by a thread that is not here
+
+
+_PROCESS = _Process()
+atexit.register(_PROCESS.end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_PROCESS.forget)

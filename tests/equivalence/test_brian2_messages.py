@@ -1,0 +1,45 @@
+"""What Brian2 says on a user's terminal: nothing of its own about a `StropError`, and of NumPy where nobody asked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from graphs import skip_network
+
+import strop
+
+
+@pytest.mark.parametrize("order", ["import brian2, strop", "import strop, brian2"])
+@pytest.mark.parametrize("error", ["strop.StropError('mine')", "ValueError('foreign')"])
+def test_an_uncaught_error_of_strops_is_no_unexpected_error_of_brian2s(order: str, error: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-W", "ignore", "-c", f"{order}\nraise {error}"]
+    run = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 1
+    assert error.partition("(")[0].rpartition(".")[2] in run.stderr.splitlines()[-1]
+    assert ("unexpected error" in run.stderr) is ("ValueError" in error)
+
+
+def test_numpy_is_mentioned_where_nobody_asked_for_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import brian2
+    from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+
+    from strop_backends.brian2 import network
+
+    graph, frames = skip_network(np.random.default_rng(0)), np.ones((2, 6), np.float32)
+    said = []
+    monkeypatch.setattr("strop_backends.brian2.run.logger.warning", lambda text, *_: said.append(text))
+    strop.simulate(graph, frames, "brian2", target="numpy")
+    assert said == []
+    # As where there is no compiler.
+    monkeypatch.setattr(network, "auto_target", lambda: NumpyCodeObject)
+    monkeypatch.setitem(brian2.prefs, "codegen.target", "auto")
+    strop.simulate(graph, frames, "brian2")
+    assert len(said) == 1
+    assert "runs on NumPy" in said[0]
