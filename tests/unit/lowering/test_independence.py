@@ -55,16 +55,16 @@ def _swapped_planes(planes: np.ndarray, node: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ("encoding", "name", "change"),
     [
-        ("host", "_as_float32", lambda frames, node: frames * np.float32(255 / 254)),
-        ("host", "_as_float32", lambda frames, node: frames * np.float32(255)),
-        ("host", "_as_float32", lambda frames, node: frames[:, ::-1]),
-        ("host", "_as_float32", lambda frames, node: np.roll(frames, 1, axis=0)),
+        ("host", "frames_of_input", lambda frames, node: frames * np.float32(255 / 254)),
+        ("host", "frames_of_input", lambda frames, node: frames * np.float32(255)),
+        ("host", "frames_of_input", lambda frames, node: frames[:, ::-1]),
+        ("host", "frames_of_input", lambda frames, node: np.roll(frames, 1, axis=0)),
         ("host", "_encode", lambda signal, node: np.where(signal > 0.99, 0.0, signal)),
-        ("binary", "_as_float32", lambda frames, node: frames * np.float32(255 / 254)),
-        ("binary", "_as_float32", lambda frames, node: frames - np.float32(0.01)),
+        ("binary", "frames_of_input", lambda frames, node: frames * np.float32(255 / 254)),
+        ("binary", "frames_of_input", lambda frames, node: frames - np.float32(0.01)),
         ("binary", "_encode", lambda spikes, node: ~spikes),
         ("bitplane", "_encode", _swapped_planes),
-        ("bitplane", "_as_float32", lambda frames, node: np.float32(1) - frames),
+        ("bitplane", "frames_of_input", lambda frames, node: np.float32(1) - frames),
     ],
 )
 def test_an_error_in_the_preparation_is_a_fault(

@@ -31,8 +31,9 @@ _START = b"\x89HDF\r\n\x1a\n"
 _SCRIPT = Path(__file__).with_name("child.py")
 # What arrays may take when they are unpacked: this, or so many times the size of the file.
 _ROOM, _FACTOR = 256 << 20, 200
-# Time of the CPU in the other process, and time to wait for it, in seconds, and more for so many bytes per second.
-_CPU, _PATIENCE, _BYTES_PER_SECOND = 2, 10, 5_000_000
+# Seconds of the CPU in the other process, which end loops; seconds to wait for it, many, because machines are busy; and
+# more of both for so many bytes per second.
+_CPU, _PATIENCE, _BYTES_PER_SECOND = 2, 60, 5_000_000
 _START_PATIENCE = 60
 _LONGEST_DESCRIPTION = 1 << 29
 _LONGEST_REASON = 300
