@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from itertools import pairwise
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_an_export_that_fails_leaves_no_folder(tmp_path: Path, monkeypatch: pyte
 
     # The last thing that each target writes is its README.
     for module in ("strop.export.script", "strop_backends.pynn.export"):
-        monkeypatch.setattr(f"{module}.describe", fall_over)
+        monkeypatch.setattr(import_module(module), "describe", fall_over)
     for target in ("pynn", "spinnaker"):
         with pytest.raises(RuntimeError, match="the disk is full"):
             strop.export(one_layer([[1.0]], 0.5), target, tmp_path / target, frames=np.ones((2, 1)))
