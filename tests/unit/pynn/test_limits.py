@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from itertools import pairwise
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
