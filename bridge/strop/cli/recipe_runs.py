@@ -62,6 +62,8 @@ def save_model(model: Any, out: Path) -> None:
     with write_atomically(out) as temporary, quiet_stderr():
         # Not the state of the optimiser, which is two to three times as large as the network.
         network = keras.models.clone_model(model)
+        # Keras 3.15 compiles the copy as well (keras/src/models/cloning.py).
+        network.optimizer, network.compiled = None, False
         network.set_weights(model.get_weights())
         network.save(temporary)
 
