@@ -173,10 +173,12 @@ def _places(networkx: Any, nodes: dict[str, _Node], edges: list[tuple[str, str]]
         mean = {name: sum(found) / len(found) if found else 0.0 for name, found in before.items()}
         own.sort(key=lambda name, mean=mean: mean[name])  # type: ignore[misc]
         rows |= {name: place - (len(own) - 1) / 2 for place, name in enumerate(own)}
-    layout = networkx.DiGraph()
+    layout, columns = networkx.DiGraph(), dict[int, list[str]]()
     for name in sorted(rows, key=lambda name: (nodes[name].depth, rows[name])):
-        layout.add_node(name, depth=nodes[name].depth)
-    found = networkx.multipartite_layout(layout, subset_key="depth")
+        layout.add_node(name)
+        columns.setdefault(nodes[name].depth, []).append(name)
+    # Lists: networkx itself gathers the nodes of a column in a set, whose order differs from process to process.
+    found = networkx.multipartite_layout(layout, subset_key=columns)
     # networkx scales its layout to a square; neighbours in depth are one cell apart here.
     across = sorted({float(x) for x, _ in found.values()})
     unit = (across[-1] - across[0]) / (max(node.depth for node in nodes.values()) or 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
@@ -130,3 +132,26 @@ def test_without_the_extra_one_error_names_it(monkeypatch: pytest.MonkeyPatch) -
         residual().plot()
     assert isinstance(caught.value, StropError)
     assert caught.value.exit_code == 2
+
+
+def test_another_process_draws_the_same_picture() -> None:
+    """Python's hashes of names differ from process to process."""
+    code = (
+        "import hashlib, numpy as np\n"
+        "from strop.graph import Dense, Graph, Input, Population\n"
+        "names = [f'p{number}' for number in range(9)]\n"
+        "g = Graph.from_nodes([Input('x', (3,))], [Population(n, (3,), 0.5, 0.0) for n in names],\n"
+        "    [('x', n, Dense(np.ones((3, 3)))) for n in names], (), names)\n"
+        "print(hashlib.sha256(g.plot().svg().encode()).hexdigest())\n"
+    )
+    pictures = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": value},
+        ).stdout
+        for value in ("0", "1", "2")
+    }
+    assert len(pictures) == 1

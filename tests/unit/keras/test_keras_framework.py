@@ -20,7 +20,9 @@ from strop.keras import framework  # noqa: E402
 def unimported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """As before Keras was imported, with a home of its own."""
     monkeypatch.delitem(sys.modules, "keras")
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    # Set before it is deleted: what the test itself sets is then undone where it was not set before.
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.delenv("KERAS_BACKEND")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     return tmp_path
 
