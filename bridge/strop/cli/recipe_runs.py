@@ -79,10 +79,7 @@ def train_and_save(
     weight_bits: int | None = None,
 ) -> int:
     """Train, report the sharpened test accuracy, save whole or not at all."""
-    from strop.graph.files.atomic import check_writable
-
     check_out(out)
-    check_writable(out)
     arrays = _mnist(data) if dataset == "mnist" else ()
     import_keras_quietly()
     from strop.keras import recipes

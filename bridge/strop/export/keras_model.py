@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendMissingError, DataError, StropError
 from strop.graph import Graph, Input, Population, Projection, Readout, difference, stages_of
+from strop.graph.files.atomic import check_writable, write_atomically
 from strop.graph.rounding.evaluation import Evaluation, Operators
 from strop.graph.rounding.formats import FLOAT32
 from strop.graph.rounding.stages import as_summed, largest_signals
@@ -93,26 +93,13 @@ def write_keras(graph: ModelOrGraph, path: str | os.PathLike[str]) -> Path:
         If the name does not end in `.keras`, its folder does not exist, or there is something else by this name.
     """
     path = Path(path)
-    check_path(path)
-    model = to_keras(graph)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        draft = Path(folder) / f"model{SUFFIX}"
-        model.save(draft)
-        try:
-            os.replace(draft, path)
-        except OSError as error:
-            raise DataError(f"{path} cannot be written: {error}") from error
-    return path
-
-
-def check_path(path: Path) -> None:
-    """Raise `DataError` if no Keras model can be written to `path`."""
     if path.suffix != SUFFIX:
         raise DataError(f"{path}: a Keras model is written to a file {SUFFIX}, for example {path.stem}{SUFFIX}")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; give the name of a file")
+    check_writable(path)
+    model = to_keras(graph)
+    with write_atomically(path) as draft:
+        model.save(draft)
+    return path
 
 
 def exact_in_float32(graph: Graph) -> frozenset[str]:
