@@ -7,6 +7,7 @@ before they are divided by the number of frames.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,20 @@ from strop.running.progress import Progress
 from strop.running.simulate import chunk_size, chunks
 
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Spike counts over some frames, apart from their graph.
+
+    Attributes
+    ----------
+    frames : int
+    spikes : dict of name to array of whole numbers, shape `graph.signal_shape(name)`
+    """
+
+    frames: int
+    spikes: dict[str, npt.NDArray[Any]]
 
 
 class Activity:
@@ -51,6 +66,18 @@ class Activity:
         for name, counts in self.spikes.items():
             counts += np.asarray(spikes[name] if name in spikes else signals[name]).sum(axis=0, dtype=np.int64)
         self.frames += len(next(iter(spikes.values())))
+
+    def counts(self) -> Counts:
+        """Return what was counted, without the graph: small enough to be sent, for `merge`."""
+        # No count is larger than the number of frames.
+        kind = np.min_scalar_type(self.frames)
+        return Counts(self.frames, {name: counts.astype(kind) for name, counts in self.spikes.items()})
+
+    def merge(self, other: Counts) -> None:
+        """Add what was counted over other frames of the same graph."""
+        for name, counts in self.spikes.items():
+            counts += other.spikes[name]
+        self.frames += other.frames
 
     def spikes_per_frame(self, name: str) -> float:
         """Spikes that a population, or an input, sends per frame."""

@@ -6,22 +6,26 @@ Frames are worked through in chunks, so that memory does not grow with their num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
-from strop.running.encode import Frames, as_frames, frame_notes
+from strop.running.encode import FrameDict, Frames, as_frames, frame_notes
 from strop.running.frames import frames_and_labels
+from strop.running.jobs import run_here
+from strop.running.labels import Truths, labels_by_output, part_of
 from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
-from strop.running.labels import labels_by_output, part_of
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
 from strop.running.simulate import chunk_size, chunks
+from strop.verification.job import VerificationJob
 from strop.verification.report import Report
-from strop.verification.session import Verification
+from strop.verification.totals import Totals
 
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
@@ -102,24 +106,37 @@ def verify(
     ready = as_frames(graph, data.frames)
     count = data.count
     truths, about_labels = labels_by_output(graph, data.labels, count, outputs)
-
-    verification = Verification(graph, probe, lowering, checked, options or {}, evidence, strict)
-    try:
-        with Progress("verifying", count) as progress:
-            start = 0
-            for part in chunks(ready, chunk_size(graph)):
-                stop = start + len(next(iter(part.values())))
-                own = {name: array[start:stop] for name, array in data.frames.items()}
-                verification.take(part, part_of(truths, start, stop), own)
-                progress.advance(stop - start)
-                start = stop
-    finally:
-        verification.close()
-    if verification.frames != count:
-        raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
-    report = verification.report()
+    given = _chunks(graph, ready, data.frames, truths)
+    totals = Totals(graph, lowering, checked, evidence, strict)
+    job = VerificationJob(graph, probe, lowering, checked, options or {})
+    with Progress("verifying", count) as progress, closing(run_here(job, given, totals.wanted)) as results:
+        for partial in results:
+            totals.add(partial)
+            progress.advance(partial.count)
+    if totals.frames != count:
+        raise StropError(f"{totals.frames} of {count} frames were verified: chunks were lost, or came twice")
+    report = totals.report()
     report.notes = [*graph.assumptions, *frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
     return report
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    number: int
+    start: int
+    count: int
+    frames: FrameDict
+    own: FrameDict
+    truths: Truths | None
+
+
+def _chunks(graph: Graph, ready: FrameDict, frames: FrameDict, truths: Truths | None) -> Iterator[_Chunk]:
+    start = 0
+    for number, part in enumerate(chunks(ready, chunk_size(graph))):
+        count = len(next(iter(part.values())))
+        own = {name: array[start : start + count] for name, array in frames.items()}
+        yield _Chunk(number, start, count, part, own, part_of(truths, start, start + count))
+        start += count
 
 
 def _checked_backends(

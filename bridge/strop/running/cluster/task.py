@@ -1,0 +1,112 @@
+"""What runs on a worker: `take_chunk`, on what `Preparation` has brought there.
+
+A worker builds what a job needs when it gets the first chunk of it, and keeps it for the next. All chunks of a process
+are taken by one thread, one after the other: a simulator need not know about threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import WorkerPlugin
+
+from strop.errors import StropError
+from strop.running.jobs import Session
+
+_JOBS: dict[str, bytes] = {}
+_SESSIONS: dict[str, Session] = {}
+_THREADS: list[ThreadPoolExecutor] = []
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A chunk could not be taken, and it would be no use to try again."""
+
+    error: Exception
+
+
+class Preparation(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
+    """Brings a job to every worker, also to those that come later, and releases what they built for it.
+
+    Parameters
+    ----------
+    run : str
+        Names the job.
+    job : bytes
+        The pickled job.
+    """
+
+    def __init__(self, run: str, job: bytes) -> None:
+        self.run, self.job = run, job
+        self.name = f"strop-{run}"
+
+    def setup(self, worker: Any) -> None:
+        """Keep the job; nothing is built before there is a chunk."""
+        _JOBS[self.run] = self.job
+
+    async def teardown(self, worker: Any) -> None:
+        """Release what was built, when no chunk is being taken."""
+        _JOBS.pop(self.run, None)
+        await asyncio.wrap_future(_thread().submit(_close, self.run))
+
+
+def take_chunk(run: str, chunk: Any, wanted: Any) -> Any:
+    """Return what comes of a chunk, or `Failed`.
+
+    Raises
+    ------
+    OSError, MemoryError
+        Then it may be taken again, here or elsewhere.
+    """
+    return _thread().submit(_take, run, chunk, wanted).result()
+
+
+def _thread() -> ThreadPoolExecutor:
+    if not _THREADS:
+        _THREADS.append(ThreadPoolExecutor(1, "strop"))
+    return _THREADS[0]
+
+
+def _take(run: str, chunk: Any, wanted: Any) -> Any:
+    try:
+        if run not in _SESSIONS:
+            _SESSIONS[run] = pickle.loads(_JOBS[run]).start()
+        return _SESSIONS[run].take(chunk, wanted)
+    except (OSError, MemoryError) as error:
+        _close(run)
+        if isinstance(error, StropError):
+            return Failed(_sendable(error))
+        raise
+    except Exception as error:
+        # What was built may be in any state.
+        _close(run)
+        return Failed(_sendable(error))
+
+
+def _close(run: str) -> None:
+    session = _SESSIONS.pop(run, None)
+    if session is not None:
+        session.close()
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that the caller can unpickle, which says where it comes from."""
+    if not isinstance(error, StropError):
+        import traceback
+
+        error.add_note(f"in a worker, process {os.getpid()}:\n{''.join(traceback.format_exception(error))}")
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    try:
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    except Exception:
+        pass
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ in ("strop.errors", "builtins"))
+    if issubclass(kind, StropError):
+        return kind(str(error))
+    return StropError(f"a worker failed: {type(error).__name__}: {error}")

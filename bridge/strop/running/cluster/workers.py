@@ -1,0 +1,235 @@
+"""The processes that take chunks: those that strop starts on this machine, and those of a user's scheduler.
+
+strop's own are started as new Pythons, not by `multiprocessing`: that would run the user's script again in each,
+unless `if __name__ == "__main__"` guards it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from strop.errors import ExtraMissingError, StropError
+from strop.graph.capacity import ENVIRONMENT_VARIABLE, memory_limit
+from strop.interruption import forget_draft, note_draft
+
+# Seconds: for a scheduler to answer, for workers to come, for a worker to end when it is told to.
+_CONNECT = 10
+_ARRIVE = 300
+_END = 10
+# So many processes that died while they started are no accident.
+_TAIL = 300
+
+_LOCAL: weakref.WeakKeyDictionary[Any, list[subprocess.Popen[bytes]]] = weakref.WeakKeyDictionary()
+_LOGS: weakref.WeakKeyDictionary[Any, Path] = weakref.WeakKeyDictionary()
+
+
+def imported() -> Any:
+    """Return the module `distributed`.
+
+    Raises
+    ------
+    ExtraMissingError
+        If it is not installed.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ExtraMissingError(
+            f"workers and schedulers need Dask's distributed ({error}). Install it with: pip install 'strop[cluster]'"
+        ) from error
+    return distributed
+
+
+class Silence:
+    """Keeps Dask's log off standard error: what matters is raised."""
+
+    def __enter__(self) -> None:
+        imported()
+        self._levels = [(handler, handler.level) for handler in logging.getLogger("distributed").handlers]
+        for handler, _ in self._levels:
+            handler.setLevel(logging.CRITICAL + 1)
+
+    def __exit__(self, *error: object) -> None:
+        for handler, level in self._levels:
+            handler.setLevel(level)
+
+
+@contextmanager
+def local_workers(count: int) -> Iterator[Any]:
+    """Start processes on this machine, and yield a `distributed.Client` that uses them; they end with the block.
+
+    >>> with local_workers(2) as client:
+    ...     strop.verify(model, frames, client=client)
+
+    Each takes one chunk at a time, and does its sums in one thread. One that dies is started anew.
+
+    Raises
+    ------
+    StropError
+        If `count` is no positive whole number.
+    ExtraMissingError
+        If Dask's `distributed` is not installed.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise StropError(f"workers must be a whole number of processes, 1 or more; got {count!r}")
+    distributed = imported()
+    with ExitStack() as stack:
+        stack.enter_context(Silence())
+        folder = stack.enter_context(_scratch())
+        cluster = stack.enter_context(
+            distributed.LocalCluster(
+                n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL + 1
+            )
+        )
+        processes: list[subprocess.Popen[bytes]] = []
+        stack.callback(_end, processes)
+        for number in range(count):
+            processes.append(_start(cluster.scheduler_address, folder, number, count))
+        client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        _LOCAL[client], _LOGS[client] = processes, folder
+        yield client
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="strop-workers-"))
+    note_draft(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        forget_draft(folder)
+
+
+def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Popen[bytes]:
+    """Start a process with Dask's nanny in it, which starts the worker proper, and starts it anew if it dies."""
+    command = [sys.executable, "-m", "dask", "worker", address, "--name", f"strop-{number}", "--no-dashboard"]
+    command += ["--nworkers", "1", "--nthreads", "1", "--local-directory", str(folder), "--death-timeout", "60"]
+    # Dask would pause or kill a worker beyond a share of the memory, and write results to the disk before: strop
+    # estimates memory itself.
+    command += ["--memory-limit", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
+    environment.setdefault(ENVIRONMENT_VARIABLE, str(memory_limit() // count))
+    # One thread each, but for Keras: how many threads it has decides in which order it sums.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment[name] = "1"
+    if "keras" in sys.modules:
+        environment["KERAS_BACKEND"] = sys.modules["keras"].backend.backend()
+    with open(folder / f"worker-{number}.log", "ab") as log:
+        # In a session of their own: an interrupt of the terminal is for the one who started them.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+        )
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End the processes and their children; kindly at first."""
+    import psutil
+
+    family: list[Any] = []
+    for process in processes:
+        with suppress(psutil.Error):
+            family += psutil.Process(process.pid).children(recursive=True)
+        with suppress(OSError):
+            process.terminate()
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END)
+        process.kill()
+        process.wait()
+    for child in family:
+        with suppress(psutil.Error):
+            child.kill()
+
+
+@contextmanager
+def client_of(given: Any) -> Iterator[Any]:
+    """Yield a client that has workers: the one given, or one for the address of a scheduler.
+
+    Raises
+    ------
+    StropError
+        If it is neither; if there is no scheduler, or no worker comes.
+    """
+    distributed = imported()
+    with ExitStack() as stack:
+        if isinstance(given, str):
+            client = stack.enter_context(_connected(given))
+        elif isinstance(given, distributed.Client) and not given.asynchronous:
+            client = given
+        else:
+            raise StropError(
+                f"client must be a distributed.Client, or the address of a scheduler such as tcp://host:8786; got {given!r}"
+            )
+        if client.status != "running":
+            raise StropError(f"the client of {address_of(client)} is not connected any more ({client.status})")
+        if client not in _LOCAL:
+            _wait_for_workers(client)
+        yield client
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    distributed = imported()
+    try:
+        client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
+    except (OSError, ValueError, distributed.TimeoutError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StropError(
+            f"no scheduler answers at {address!r}: start one with `dask scheduler`, and give the address that it prints, "
+            f"such as tcp://host:8786 ({reason})"
+        ) from error
+    try:
+        yield client
+    finally:
+        with suppress(Exception):
+            client.close(_END)
+
+
+def _wait_for_workers(client: Any) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_ARRIVE)
+    except (OSError, TimeoutError) as error:
+        raise StropError(
+            f"no worker has come to the scheduler at {address_of(client)} within {_ARRIVE} s: start some with "
+            "`dask worker ADDRESS --nthreads 1`"
+        ) from error
+
+
+def address_of(client: Any) -> str:
+    """Return the address of a client's scheduler, for messages."""
+    return str(getattr(client.scheduler, "address", None) or "an unknown address")
+
+
+def refuse_dead_workers(client: Any) -> int:
+    """Return how many workers a client has, or shall have.
+
+    Raises
+    ------
+    StropError
+        If the processes that strop started have ended.
+    """
+    processes = _LOCAL.get(client)
+    if processes is None:
+        return len(client.nthreads())
+    ended = [number for number, process in enumerate(processes) if process.poll() is not None]
+    if len(ended) == len(processes):
+        said = (_LOGS[client] / f"worker-{ended[0]}.log").read_text(errors="replace").strip()
+        raise StropError(f"all worker processes have ended: {' '.join(said[-_TAIL:].split()) or 'they said nothing'}")
+    return len(processes) - len(ended)
