@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from strop.costs.activity import Counts
-from strop.running.encode import FrameDict
-from strop.running.labels import Scores, Truths
+from strop.running.labels import Scores
 from strop.verification.counts import LayerReport, OutputReport
 from strop.verification.evidence import Choice, ChunkEvidence
 from strop.verification.explanation.clues import Notes
@@ -15,23 +13,6 @@ from strop.verification.explanation.clues import Room as ClueRoom
 
 # Keras's own name among the comparisons; a backend cannot be registered under it.
 KERAS = "keras"
-
-
-class Chunk(Protocol):
-    """Successive frames; see `strop.running.frame_source.Chunk`."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def frames(self) -> FrameDict: ...
-    @property
-    def own(self) -> FrameDict: ...
-    @property
-    def truths(self) -> Truths | None: ...
 
 
 @dataclass(frozen=True)

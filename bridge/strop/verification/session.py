@@ -19,7 +19,8 @@ from strop.lowering.keras_frames import keras_frames
 from strop.running.backend import Backend, Runner
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
 from strop.running.encode import encode
-from strop.running.jobs import Session
+from strop.running.frame_source import Chunk
+from strop.running.jobs import Session, ready_frames
 from strop.running.labels import Scores
 from strop.running.oracle import BoolArray, FloatArray, Signals, evaluate
 from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages, undecided
@@ -29,7 +30,7 @@ from strop.verification.evidence import Gathering
 from strop.verification.explanation.clues import Notes, notes_on
 from strop.verification.judge import Judgement
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
-from strop.verification.partial import KERAS, Built, Chunk, Compared, Partial, Room
+from strop.verification.partial import KERAS, Built, Compared, Partial, Room
 from strop.verification.selfcheck import check_outputs, check_spikes
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class _Comparing:
 
     def __init__(self, session: Verification, chunk: Chunk, wanted: Room) -> None:
         self.session, self.graph, self.chunk, self.wanted = session, session.graph, chunk, wanted
-        self.signals = encode(self.graph, chunk.frames)
+        self.frames = ready_frames(self.graph, chunk)
+        self.signals = encode(self.graph, self.frames)
         self.compared: dict[str, Compared] = {}
         self.outputs: dict[str, OutputReport] = {}
         self.planted_outputs: list[OutputReport] | None = None
@@ -121,7 +123,7 @@ class _Comparing:
         expected = decode(self.graph, oracle)
         for name in session.runners:
             self._score(name, self._take_backend(name, oracle, expected, decided, accounted))
-        evidence = None if self.gathering is None else self.gathering.end(chunk.frames, oracle, truth)
+        evidence = None if self.gathering is None else self.gathering.end(self.frames, oracle, truth)
         return Partial(
             chunk.number,
             chunk.start,

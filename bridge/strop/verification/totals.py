@@ -12,13 +12,14 @@ from strop.costs.activity import Activity
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.backend import Backend
+from strop.running.frame_source import Chunk
 from strop.running.labels import Scores
 from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
 from strop.verification.counts import LayerReport, OutputReport
 from strop.verification.evidence import Collector
 from strop.verification.explanation.clues import Clues
 from strop.verification.outcome import BackendReport, KerasReport
-from strop.verification.partial import KERAS, Built, Chunk, Compared, Partial, Room
+from strop.verification.partial import KERAS, Built, Compared, Partial, Room
 from strop.verification.proof import prove_for
 from strop.verification.report import Report
 from strop.verification.selfcheck import blind

@@ -6,23 +6,21 @@ Frames are worked through in chunks, so that memory does not grow with their num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
-from strop.running.encode import FrameDict, Frames, as_frames, frame_notes
-from strop.running.frames import frames_and_labels
-from strop.running.jobs import run_here
-from strop.running.labels import Truths, labels_by_output, part_of
+from strop.running.cluster import run_job
+from strop.running.encode import Frames
+from strop.running.frame_source import frame_source
 from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
 from strop.verification.job import VerificationJob
 from strop.verification.report import Report
 from strop.verification.totals import Totals
@@ -46,6 +44,8 @@ def verify(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: bool = False,
     strict: bool = False,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
 
@@ -78,6 +78,11 @@ def verify(
         Also keep what a page shows (`strop.display.write_page`): chosen frames spike by spike, and the margins of all.
     strict : bool
         Fail on any tie, and where nothing was compared in some layer.
+    workers : int, optional
+        Have so many processes take the frames, chunk by chunk; by default this one does. The report is the same but
+        for times. Needs the extra `cluster`.
+    client : distributed.Client, or address of a scheduler, optional
+        Have the workers of a Dask scheduler take the frames, on other machines too; see the manual, `cluster`.
 
     Returns
     -------
@@ -101,42 +106,19 @@ def verify(
         lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     checked, left_out = _checked_backends(graph, backends, options or {})
-    inputs, outputs = keys_of(model, graph)
-    data = frames_and_labels(graph, frames, labels, inputs)
-    ready = as_frames(graph, data.frames)
-    count = data.count
-    truths, about_labels = labels_by_output(graph, data.labels, count, outputs)
-    given = _chunks(graph, ready, data.frames, truths)
+    source = frame_source(graph, frames, labels, *keys_of(model, graph))
     totals = Totals(graph, lowering, checked, evidence, strict)
     job = VerificationJob(graph, probe, lowering, checked, options or {})
-    with Progress("verifying", count) as progress, closing(run_here(job, given, totals.wanted)) as results:
+    results = run_job(job, source.chunks(chunk_size(graph)), totals.wanted, workers, client)
+    with Progress("verifying", source.count) as progress, closing(results):
         for partial in results:
             totals.add(partial)
             progress.advance(partial.count)
-    if totals.frames != count:
-        raise StropError(f"{totals.frames} of {count} frames were verified: chunks were lost, or came twice")
+    if totals.frames != source.given:
+        raise StropError(f"{totals.frames} of {source.given} frames were verified: chunks were lost, or came twice")
     report = totals.report()
-    report.notes = [*graph.assumptions, *frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
+    report.notes = [*graph.assumptions, *source.notes, *left_out]
     return report
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    number: int
-    start: int
-    count: int
-    frames: FrameDict
-    own: FrameDict
-    truths: Truths | None
-
-
-def _chunks(graph: Graph, ready: FrameDict, frames: FrameDict, truths: Truths | None) -> Iterator[_Chunk]:
-    start = 0
-    for number, part in enumerate(chunks(ready, chunk_size(graph))):
-        count = len(next(iter(part.values())))
-        own = {name: array[start : start + count] for name, array in frames.items()}
-        yield _Chunk(number, start, count, part, own, part_of(truths, start, start + count))
-        start += count
 
 
 def _checked_backends(

@@ -16,6 +16,7 @@ from strop.cli.options import (
     limit_option,
     model_argument,
     reading_options,
+    worker_options,
 )
 from strop.graph import Graph
 
@@ -29,6 +30,7 @@ from strop.graph import Graph
 @encoding_options
 @decision_option
 @reading_options
+@worker_options
 def predict(
     model: Path,
     data: Path,
@@ -39,6 +41,7 @@ def predict(
     planes: dict[str, Any],
     decision: str,
     reading: dict[str, Any],
+    over: dict[str, Any],
 ) -> int:
     """Run frames through a backend and write the spikes of every population and the decoded outputs."""
     from strop.cli.npz import read_data
@@ -50,7 +53,7 @@ def predict(
     get_backend(backend)
     frames, labels = read_data(data, limit)
     graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
-    result = simulate(graph, frames, backend)
+    result = simulate(graph, frames, backend, **over)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):

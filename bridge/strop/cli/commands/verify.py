@@ -17,6 +17,7 @@ from strop.cli.options import (
     model_argument,
     reading_options,
     report_option,
+    worker_options,
 )
 from strop.cli.results import write_json, write_report
 
@@ -29,6 +30,7 @@ from strop.cli.results import write_json, write_report
 @encoding_options
 @decision_option
 @reading_options
+@worker_options
 @click.option("--strict", is_flag=True, help="Fail on any tie, and where nothing was compared in some layer.")
 @json_option
 @report_option
@@ -41,6 +43,7 @@ def verify(
     planes: dict[str, Any],
     decision: str,
     reading: dict[str, Any],
+    over: dict[str, Any],
     strict: bool,
     json_file: Path | None,
     report_folder: Path | None,
@@ -55,7 +58,7 @@ def verify(
     check_planes(opened, planes)
     check_decision(opened, decision)
     wanted = report_folder is not None
-    options = {"encoding": encoding, "decision": decision, "evidence": wanted, "strict": strict, **planes}
+    options = {"encoding": encoding, "decision": decision, "evidence": wanted, "strict": strict, **planes, **over}
     # Of all that are installed, those that cannot run this graph are left out, and the report says so.
     report = run(opened, frames, labels, backends=None if backends is None else chosen, **options)
     report.model = str(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import queue
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -73,8 +74,8 @@ def _one_clear_error(client: Any) -> Iterator[None]:
         if isinstance(error, RuntimeError) and client.status == "running":
             raise
         raise StropError(
-            f"the scheduler at {address_of(client)} was lost before all frames were through; nothing of what its workers "
-            f"found is used ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            f"the scheduler at {address_of(client)} was lost before all frames were through, and nothing of what its "
+            f"workers found is used ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error
 
 
@@ -90,6 +91,8 @@ class _Dealer:
         # What was given out: future, and the chunk's place and name for messages.
         self.given: dict[Any, tuple[int, str]] = {}
         self.done: dict[int, Any] = {}
+        # Futures that are done, failed or cancelled; Dask calls from a thread of its own.
+        self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def __enter__(self) -> _Dealer:
         with _one_clear_error(self.client):
@@ -145,15 +148,19 @@ class _Dealer:
                 retries=_RETRIES,
             )
         self.given[future] = (place, name)
+        future.add_done_callback(self.ended.put)
 
     def _collect(self) -> None:
         """Wait for a chunk to be done, and take its result; or for a while."""
         distributed = imported()
-        with _one_clear_error(self.client), suppress(distributed.TimeoutError, TimeoutError):
-            distributed.wait(list(self.given), timeout=_LOOK, return_when="FIRST_COMPLETED")
-        for future in [future for future in self.given if future.done()]:
+        ended: list[Any] = []
+        with suppress(queue.Empty):
+            ended.append(self.ended.get(timeout=_LOOK))
+        for future in ended:
             with _one_clear_error(self.client):
                 error = future.exception()
+                if isinstance(error, distributed.CancelledError):
+                    raise error
                 answer = future.result() if error is None else error
             place, name = self.given.pop(future)
             self.done[place] = _answer(answer, name)
@@ -170,11 +177,12 @@ def _answer(answer: Any, name: str) -> Any:
         return answer
     if isinstance(answer, imported().KilledWorker):
         raise StropError(
-            f"{name}: each process that took them died, {answer.allowed_failures + 1} in all; killed for want of memory, "
-            "perhaps. Use fewer workers"
+            f"{name}: each process that took them died, {answer.allowed_failures + 1} in all; killed for want of "
+            "memory, perhaps. Use fewer workers"
         ) from answer
     if isinstance(answer, (OSError, MemoryError)):
-        where = f": {answer.filename}" if getattr(answer, "filename", None) else ""
+        file = getattr(answer, "filename", None)
+        where = f": {file}" if file else ""
         what = getattr(answer, "strerror", None) or str(answer) or type(answer).__name__
         raise StropError(f"{name} failed {_RETRIES + 1} times on the workers: {what}{where}") from answer
     raise answer

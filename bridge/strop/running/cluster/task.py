@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +76,33 @@ def _thread() -> ThreadPoolExecutor:
     return _THREADS[0]
 
 
+@contextmanager
+def _signals_left_alone() -> Iterator[None]:
+    """Ignore handlers of signals that are set in this thread.
+
+    Brian2 sets one when it is imported, and when it runs; Python lets the main thread alone do so, and raises
+    `ValueError` elsewhere. The main thread of a worker is Dask's.
+    """
+    honest = signal.signal
+
+    def set_in_main_thread(number: int, handler: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return honest(number, handler)
+        return signal.getsignal(number)
+
+    signal.signal = set_in_main_thread
+    try:
+        yield
+    finally:
+        signal.signal = honest
+
+
 def _take(run: str, chunk: Any, wanted: Any) -> Any:
+    with _signals_left_alone():
+        return _taken(run, chunk, wanted)
+
+
+def _taken(run: str, chunk: Any, wanted: Any) -> Any:
     try:
         if run not in _SESSIONS:
             _SESSIONS[run] = pickle.loads(_JOBS[run]).start()

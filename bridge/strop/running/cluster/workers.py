@@ -22,11 +22,11 @@ from strop.errors import ExtraMissingError, StropError
 from strop.graph.capacity import ENVIRONMENT_VARIABLE, memory_limit
 from strop.interruption import forget_draft, note_draft
 
-# Seconds: for a scheduler to answer, for workers to come, for a worker to end when it is told to.
+# Seconds: for a scheduler to answer, for workers to come, for a client to take its leave.
 _CONNECT = 10
 _ARRIVE = 300
-_END = 10
-# So many processes that died while they started are no accident.
+_LEAVE = 10
+# Characters of a log that are shown.
 _TAIL = 300
 
 _LOCAL: weakref.WeakKeyDictionary[Any, list[subprocess.Popen[bytes]]] = weakref.WeakKeyDictionary()
@@ -123,6 +123,8 @@ def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Po
     # One thread each, but for Keras: how many threads it has decides in which order it sums.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = "1"
+    # What simulators leave lying about goes with the folder.
+    environment["TMPDIR"] = str(folder)
     if "keras" in sys.modules:
         environment["KERAS_BACKEND"] = sys.modules["keras"].backend.backend()
     with open(folder / f"worker-{number}.log", "ab") as log:
@@ -139,23 +141,18 @@ def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Po
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End the processes and their children; kindly at first."""
+    """End the processes and their children at once: what they had built is released, and their files are scratch."""
     import psutil
 
     family: list[Any] = []
     for process in processes:
         with suppress(psutil.Error):
             family += psutil.Process(process.pid).children(recursive=True)
-        with suppress(OSError):
-            process.terminate()
+    for member in (*processes, *family):
+        with suppress(psutil.Error, OSError):
+            member.kill()
     for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END)
-        process.kill()
         process.wait()
-    for child in family:
-        with suppress(psutil.Error):
-            child.kill()
 
 
 @contextmanager
@@ -175,7 +172,8 @@ def client_of(given: Any) -> Iterator[Any]:
             client = given
         else:
             raise StropError(
-                f"client must be a distributed.Client, or the address of a scheduler such as tcp://host:8786; got {given!r}"
+                "client must be a distributed.Client, or the address of a scheduler such as tcp://host:8786; got "
+                f"{given!r}"
             )
         if client.status != "running":
             raise StropError(f"the client of {address_of(client)} is not connected any more ({client.status})")
@@ -192,14 +190,14 @@ def _connected(address: str) -> Iterator[Any]:
     except (OSError, ValueError, distributed.TimeoutError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StropError(
-            f"no scheduler answers at {address!r}: start one with `dask scheduler`, and give the address that it prints, "
-            f"such as tcp://host:8786 ({reason})"
+            f"no scheduler answers at {address!r}: start one with `dask scheduler`, and give the address that it "
+            f"prints, such as tcp://host:8786 ({reason})"
         ) from error
     try:
         yield client
     finally:
         with suppress(Exception):
-            client.close(_END)
+            client.close(_LEAVE)
 
 
 def _wait_for_workers(client: Any) -> None:
