@@ -139,9 +139,13 @@ class _Simulation(Session):
 
     def take(self, chunk: Chunk, wanted: None) -> _Simulated:
         spikes = self.runner.run(encode(self.graph, ready_frames(self.graph, chunk)))
-        packed = {
-            name: np.packbits(spikes[name].reshape(chunk.count, -1), axis=1) for name in self.graph.population_names
-        }
+        packed = {}
+        for population in self.graph.populations:
+            own, shape = spikes.get(population.name), (chunk.count, *population.shape)
+            if own is None or own.shape != shape:
+                got = "none" if own is None else f"{own.dtype} {own.shape}"
+                raise BackendError(f"the backend should give spikes of {population.name!r} as bool {shape}; got {got}")
+            packed[population.name] = np.packbits(own.reshape(chunk.count, -1), axis=1)
         return _Simulated(chunk.start, chunk.count, self.version, packed)
 
     def close(self) -> None:

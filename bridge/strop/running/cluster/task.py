@@ -90,7 +90,7 @@ def _signals_left_alone() -> Iterator[None]:
             return honest(number, handler)
         return signal.getsignal(number)
 
-    signal.signal = set_in_main_thread
+    signal.signal = set_in_main_thread  # type: ignore[assignment]  # typeshed's has narrower arguments
     try:
         yield
     finally:
