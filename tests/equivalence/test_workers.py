@@ -1,0 +1,247 @@
+"""Frames over several processes: the same comes out as of one, and nothing that happens to a worker is missed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("distributed", reason="needs the extra cluster")
+
+from command_line import refused
+from command_line import strop as command
+from graphs import frames_for, skip_network
+from labelled import FRAMES as FEW
+from labelled import network
+from pages import decoding_network
+from worker_backends import Dying, FullDisk, Lying, Waiting, Wrong, content
+
+import strop
+from strop.errors import DataError, StropError
+from strop.running.cluster import local_workers
+from strop.running.registry import available_backends
+
+# NEST, NEURON, Brian2 and Nengo; brian2-standalone is compiled by each process, and takes a minute.
+BACKENDS = ("reference", "brian2", "pynn-nest", "pynn-neuron", "nengo")
+GRAPH = decoding_network("conv")
+RNG = np.random.default_rng(5)
+FRAMES = RNG.integers(0, 256, (90, 8, 8, 1)).astype(np.uint8)
+LABELS = RNG.integers(0, 4, 90)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two workers for all tests of this module: they take seconds to start."""
+    with local_workers(2) as own:
+        yield own
+        pids = list(own.run(os.getpid).values())
+    assert len(pids) == 2
+    assert not any(map(_runs, pids))
+
+
+def _runs(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("verification.verify", "running.simulate", "costs.activity"):
+        monkeypatch.setattr(import_module(f"strop.{module}"), "chunk_size", lambda graph: 10)
+
+
+def same(client: Any, model: Any, frames: Any, labels: Any = None, **options: Any) -> strop.Report:
+    """Verify in this process and on workers; return the report, which is the same."""
+    here = strop.verify(model, frames, labels, **options)
+    there = strop.verify(model, frames, labels, **options, client=client)
+    assert content(there) == content(here)
+    return there
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_finds_on_workers_what_it_finds_here(client: Any, name: str) -> None:
+    if name not in available_backends():
+        pytest.skip(f"{name} is not installed")
+    graph = skip_network(np.random.default_rng(3))
+    report = same(client, graph, frames_for(graph, RNG), backends=[name])
+    assert report.passed
+    assert all(layer.spikes for layer in report.backends[name].layers)
+
+
+def test_faults_ties_explanations_and_evidence_are_the_same(client: Any) -> None:
+    report = same(client, GRAPH, FRAMES, LABELS, backends=["reference", Lying()], evidence=True)
+    own = report.backends["lying"]
+    assert own.faults > 5 < own.ties
+    assert own.explanation is not None
+    assert len(report.evidence.frames) > 10  # type: ignore[union-attr]
+
+
+def test_several_outputs_have_the_same_accuracies(client: Any) -> None:
+    graph = network(("key", "softmax", "spikes"))
+    report = same(client, graph, FEW, {"out0": np.arange(30) % 3, "out1": np.arange(30) % 4}, backends=["reference"])
+    assert list(report.backends["reference"].accuracies) == ["out0", "out1", "b"]
+
+
+def test_keras_is_asked_on_the_workers(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = pytest.importorskip("keras")
+    rng = np.random.default_rng(2)
+    inputs = keras.Input((8,))
+    hidden = strop.keras.SpikingBReLU(1.0)(keras.layers.Dense(12)(inputs))
+    outputs = [keras.layers.Dense(3, "softmax")(hidden), keras.layers.Dense(2)(hidden)]
+    model = keras.Model(inputs, outputs)
+    frames = (rng.integers(0, 5, (60, 8)) / 4).astype(np.float32)
+    report = same(client, model, frames, [np.arange(60) % 3, None], backends=["reference"], evidence=True)
+    assert report.passed
+    assert report.keras is not None
+    assert report.keras.layers[0].compared == 720
+    assert [own.frames for own in report.keras.outputs] == [60, 60]
+
+
+def test_simulated_spikes_and_counted_events_are_the_same(client: Any) -> None:
+    here, there = (strop.simulate(GRAPH, FRAMES, "reference", client=given) for given in (None, client))
+    assert here.spikes["conv"].sum() > 1000
+    assert all(np.array_equal(here.spikes[name], there.spikes[name]) for name in here.spikes)
+    assert np.array_equal(here.output, there.output)
+    assert here.notes == there.notes
+    costs = [strop.inspect(GRAPH, FRAMES, client=given).to_dict() for given in (None, client)]
+    assert costs[0] == costs[1]
+    assert costs[0]["activity"]["frames"] == 90
+
+
+def test_a_worker_that_is_killed_in_mid_run_changes_nothing(client: Any, tmp_path: Path) -> None:
+    expected = content(strop.verify(GRAPH, FRAMES, LABELS, backends=[Dying(tmp_path, 0)], evidence=True))
+    found = strop.verify(GRAPH, FRAMES, LABELS, backends=[Dying(tmp_path, 2)], evidence=True, client=client)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    assert content(found) == expected
+
+
+def test_frames_that_kill_every_worker_end_the_run(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(StropError, match=r"frames 0 to 9: each process that took them died, 4 in all"):
+        strop.verify(GRAPH, FRAMES[:10], backends=[Dying(tmp_path, 99)], client=client)
+
+
+def test_a_full_disk_is_tried_again_and_then_named(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "once").mkdir()
+    report = strop.verify(GRAPH, FRAMES, backends=[FullDisk(tmp_path / "once", 1)], client=client)
+    assert report.passed
+    assert report.frames == report.backends["full"].frames == 90
+    with pytest.raises(
+        StropError, match="frames .* failed 3 times on the workers: No space left .*: /scratch/spikes.gdf"
+    ):
+        strop.verify(GRAPH, FRAMES, backends=[FullDisk(tmp_path, 99)], client=client)
+
+
+def test_errors_on_workers_are_those_of_one_process(client: Any) -> None:
+    frames = FRAMES.astype(np.float32)
+    frames[55, 3, 3] = np.nan
+    for given in ({}, {"client": client}):
+        with pytest.raises(DataError, match="not finite"):
+            strop.verify(GRAPH, frames, backends=["reference"], **given)
+        with pytest.raises(StropError, match=r"reference does not know the option\(s\) nonsense"):
+            strop.verify(GRAPH, FRAMES, backends=["reference"], options={"reference": {"nonsense": 1}}, **given)
+    with pytest.raises(ZeroDivisionError, match="a bug in a backend") as raised:
+        strop.verify(GRAPH, FRAMES, backends=[Wrong()], client=client)
+    assert "in a worker, process" in raised.value.__notes__[0]
+
+
+def test_chunks_wait_for_one_that_is_late_but_do_not_pile_up(client: Any, tmp_path: Path) -> None:
+    given: list[int] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(40):
+            given.append(number)
+            yield FRAMES[:10]
+
+    backend = Waiting(tmp_path, 0.01)
+    verify = import_module("strop.verification.verify")
+    job = verify.VerificationJob(GRAPH, None, None, {"waiting": backend}, {})
+    source = verify.frame_source(GRAPH, frames())
+    totals = verify.Totals(GRAPH, None, {"waiting": backend})
+    furthest = 0
+    for partial in verify.run_job(job, source.chunks(10), totals.wanted, None, client):
+        totals.add(partial)
+        furthest = max(furthest, len(given) - totals.chunks)
+    assert totals.frames == 400
+    assert 2 <= furthest <= 10
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_scheduler_that_is_lost_is_one_clear_error(tmp_path: Path) -> None:
+    with _scheduler(tmp_path) as (address, scheduler):
+        threading.Timer(1.0, scheduler.kill).start()
+        begin = time.monotonic()
+        with pytest.raises(StropError, match="the scheduler at tcp://.* was lost before all frames were through"):
+            strop.verify(GRAPH, FRAMES, backends=[Waiting(tmp_path, 0.5)], client=address)
+        assert time.monotonic() - begin < 40
+
+
+def test_an_address_without_a_scheduler_is_refused(tmp_path: Path) -> None:
+    GRAPH.save(tmp_path / "net.strop")
+    np.savez(tmp_path / "data.npz", x=FRAMES[:20])
+    words = ("verify", tmp_path / "net.strop", "--data", tmp_path / "data.npz", "--backends", "reference")
+    for given, said in (
+        (("--scheduler", "tcp://127.0.0.1:9"), "no scheduler answers at 'tcp://127.0.0.1:9': start one with"),
+        (("--scheduler", "nonsense://"), "no scheduler answers at 'nonsense://'"),
+        (("--scheduler", "x", "--workers", 2), "give either --workers"),
+        (("--workers", 0), "0 is not in the range x>=1"),
+    ):
+        assert said in refused(command(*words, *given))
+    assert "--workers and --scheduler are for the frames" in refused(
+        command("inspect", tmp_path / "net.strop", "--workers", 2)
+    )
+    for wrong in (0, True, 1.5):
+        with pytest.raises(StropError, match="workers must be a whole number of processes"):
+            strop.verify(GRAPH, FRAMES, backends=["reference"], workers=wrong)
+    with pytest.raises(StropError, match=r"client must be a distributed.Client, or the address"):
+        strop.simulate(GRAPH, FRAMES, "reference", client=7)
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(StropError, match=r"pip install 'strop\[cluster\]'"):
+        strop.verify(GRAPH, FRAMES, backends=["reference"], workers=2)
+    assert strop.verify(GRAPH, FRAMES, backends=["reference"]).passed
+
+
+class _scheduler:  # used as a function
+    """A scheduler with one worker, in processes of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> tuple[str, subprocess.Popen[bytes]]:
+        file = self.folder / "scheduler.json"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+        dask = [sys.executable, "-m", "dask"]
+        words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+        self.processes = [subprocess.Popen([*dask, *words], **quiet)]
+        words = ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+        self.processes.append(
+            subprocess.Popen([*dask, *words, "--local-directory", str(self.folder / "local")], **quiet)
+        )
+        import json
+
+        for _ in range(600):
+            if file.exists() and file.read_text().endswith("}"):
+                break
+            time.sleep(0.1)
+        return json.loads(file.read_text())["address"], self.processes[0]
+
+    def __exit__(self, *error: object) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
