@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,13 +24,14 @@ pytest.importorskip("distributed", reason="needs the extra cluster")
 from command_line import refused
 from command_line import strop as command
 from graphs import frames_for, skip_network
+from interrupting import interrupt
 from labelled import FRAMES as FEW
 from labelled import network
 from pages import decoding_network
 from worker_backends import Dying, FullDisk, Lying, Waiting, Wrong, content
 
 import strop
-from strop.errors import DataError, StropError
+from strop.errors import DataError, ModelFileError, StropError
 from strop.running.cluster import local_workers
 from strop.running.registry import available_backends
 
@@ -198,15 +200,44 @@ def test_an_address_without_a_scheduler_is_refused(tmp_path: Path) -> None:
         (("--scheduler", "x", "--workers", 2), "give either --workers"),
         (("--workers", 0), "0 is not in the range x>=1"),
     ):
-        assert said in refused(command(*words, *given))
-    assert "--workers and --scheduler are for the frames" in refused(
-        command("inspect", tmp_path / "net.strop", "--workers", 2)
-    )
+        refused(command(*words, *given), 2, said)
+    said = "--workers and --scheduler are for the frames of --data"
+    refused(command("inspect", tmp_path / "net.strop", "--workers", 2), 2, said)
     for wrong in (0, True, 1.5):
         with pytest.raises(StropError, match="workers must be a whole number of processes"):
             strop.verify(GRAPH, FRAMES, backends=["reference"], workers=wrong)
     with pytest.raises(StropError, match=r"client must be a distributed.Client, or the address"):
         strop.simulate(GRAPH, FRAMES, "reference", client=7)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_an_interrupted_command_leaves_nothing_running(tmp_path: Path) -> None:
+    GRAPH.save(tmp_path / "net.strop")
+    np.savez(tmp_path / "data.npz", x=np.tile(FRAMES, (500, 1, 1, 1)))
+    (tmp_path / "out").mkdir()
+    words = ["verify", "../net.strop", "--data", "../data.npz", "--backends", "reference", "--json", "r.json"]
+    started: set[int] = set()
+
+    def has_workers(pid: int) -> bool:
+        with suppress(psutil.Error):
+            started.update(child.pid for child in psutil.Process(pid).children(recursive=True))
+        return len(started) >= 4  # two nannies and two workers
+
+    found = interrupt([*words, "--workers", "2"], tmp_path / "out", 0.2, signal.SIGINT, has_workers)
+    assert not found.finished
+    assert len(started) >= 4
+    assert found.wrong({"r.json"}) == ""
+    assert not any(map(_runs, started))
+    assert not list(Path(tempfile.gettempdir()).glob(f"strop-of-{found.pid}-*"))
+
+
+def test_a_model_that_a_worker_cannot_open_is_one_clear_error(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = pytest.importorskip("keras")
+    job = import_module("strop.verification.job")
+    monkeypatch.setattr(job, "_sent", lambda probe: job._SentModel(b"no such class"))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), strop.keras.SpikingBReLU(1.0)])
+    with pytest.raises(ModelFileError, match="cannot be opened by another process: .*verify its graph"):
+        strop.verify(model, np.ones((5, 4), np.float32), backends=["reference"], client=client)
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

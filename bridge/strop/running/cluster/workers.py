@@ -102,7 +102,7 @@ def local_workers(count: int) -> Iterator[Any]:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="strop-workers-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"strop-of-{os.getpid()}-"))
     note_draft(folder)
     try:
         yield folder
