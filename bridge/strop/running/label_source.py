@@ -43,7 +43,7 @@ class LabelSource:
         parts = _parts(graph, labels, count)
         self._lazy = any(_is_lazy(part) for part in parts)
         if self._lazy or count is None:
-            counts = {len(part) if np.ndim(part) else 0 for part in parts}
+            counts = {int(part.shape[0]) if part.shape else 0 for part in parts}
             if len(counts) > 1:
                 raise DataError(f"labels must be one per frame: the outputs have {', '.join(map(str, sorted(counts)))}")
             self.count = counts.pop() if counts else count

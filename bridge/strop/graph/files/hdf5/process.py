@@ -132,7 +132,8 @@ def ask_for_table(path: Path, source: str) -> dict[str, dict[str, Any]]:
         As `read_tree` does.
     """
     with _PROCESS.exchange(_data_request(path) | {"table": True}, _patience(path), source) as answers:
-        described = _accepted(_described(answers), source)
+        described = _described(answers)
+    _refuse(described, source)
     table: dict[str, dict[str, Any]] = described["table"]
     return table
 
@@ -149,12 +150,13 @@ def ask_for_rows(
     """
     request = _data_request(path) | {"rows": [name, start, stop]}
     with _PROCESS.exchange(request, _patience(path), source) as answers:
-        described = _accepted(_described(answers), source)
-        shape = (stop - start, *row)
-        if described["dtype"] != kind.str or tuple(described["shape"]) != shape:
-            raise DamagedHDF5Error(source, f"{name} gives {described['dtype']} {described['shape']} for {shape}")
-        values: npt.NDArray[Any] = np.empty(shape, kind)
-        _fill(answers, values)
+        described = _described(answers)
+        values: npt.NDArray[Any] = np.empty((stop - start, *row), kind)
+        if "dtype" in described:
+            if described["dtype"] != kind.str or tuple(described["shape"]) != values.shape:
+                raise DamagedHDF5Error(source, f"{name} gives {described['dtype']} {described['shape']}")
+            _fill(answers, values)
+    _refuse(described, source)
     return values
 
 
@@ -168,12 +170,11 @@ def _patience(path: Path) -> float:
     return _PATIENCE + path.stat().st_size / _BYTES_PER_SECOND
 
 
-def _accepted(described: dict[str, Any], source: str) -> dict[str, Any]:
+def _refuse(described: dict[str, Any], source: str) -> None:
     if "damaged" in described:
         raise DamagedHDF5Error(source, str(described["damaged"]))
     if "refused" in described:
         raise ModelFileError(str(described["refused"]))
-    return described
 
 
 class _Builder:
