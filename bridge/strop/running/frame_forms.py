@@ -138,8 +138,10 @@ def by_input(graph: Graph, frames: Any, keys: Mapping[str, str] | None) -> dict[
     elif len(names) == 1:
         parts = [frames]
     else:
+        shape = tuple(getattr(frames, "shape", ()))
         try:
-            parts = list(frames)
+            # Of one array, row by row, no more is read than the inputs are.
+            parts = [] if shape and shape[0] != len(names) else list(frames)
         except TypeError:
             parts = []
         if len(parts) != len(names):

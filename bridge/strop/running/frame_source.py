@@ -22,12 +22,13 @@ import numpy.typing as npt
 from strop.errors import DataError
 from strop.graph import Graph
 from strop.running.encode import FrameDict, check_form, frames_of_input, values_matter
-from strop.running.frame_forms import WEIGHTS_UNUSED, Frames, as_array, by_input, is_mapped, kind_of, split_pair
+from strop.running.frame_forms import WEIGHTS_UNUSED, Frames, by_input, is_mapped, kind_of, split_pair
 from strop.running.frame_notes import Seen
 from strop.running.frame_streams import Buffer, Element, elements, is_stream
 from strop.running.frames import LABELS_UNUSED, nothing_given, refuse_what_is_no_data
 from strop.running.label_source import LabelSource
 from strop.running.labels import Truths, labels_by_output
+from strop.running.lazy_rows import LazyRows
 
 Array = npt.NDArray[Any]
 # Frames in memory whose values are looked at together, before anything runs.
@@ -187,10 +188,14 @@ class _ArraySource(FrameSource):
             raise DataError(f"the inputs have different numbers of frames: {counts}")
         super().__init__(graph, next(iter(counts.values())))
         self._arrays, self._about = arrays, notes
-        self._in_memory = {n: isinstance(a, np.ndarray) and not is_mapped(a) for n, a in arrays.items()}
-        self._checked = all(self._in_memory.values())
+        self._lazy = {
+            name: LazyRows(array, f"frames for input {name!r}")
+            for name, array in arrays.items()
+            if not isinstance(array, np.ndarray) or is_mapped(array)
+        }
+        self._checked = not self._lazy
         for node in graph.inputs:
-            if self._in_memory[node.name] and values_matter(node, arrays[node.name].dtype):
+            if node.name not in self._lazy and values_matter(node, arrays[node.name].dtype):
                 for start in range(0, counts[node.name], _LOOK):
                     frames_of_input(node, arrays[node.name][start : start + _LOOK])
         self._labels = LabelSource(graph, labels, self.count, keys)
@@ -214,19 +219,9 @@ class _ArraySource(FrameSource):
         return own, self._labels.part(start, stop)
 
     def _slice(self, name: str, start: int, stop: int) -> Array:
-        whole = self._arrays[name]
-        if self._in_memory[name]:
-            part: Array = whole[start:stop]
-            return part
-        where = f"frames {start:,} to {stop - 1:,} for input {name!r}"
-        # A copy: the file behind a map is read once, and Keras and the simulators get the same.
-        part = np.array(whole[start:stop]) if isinstance(whole, np.ndarray) else as_array(whole[start:stop], where)
-        wanted = (stop - start, *whole.shape[1:])
-        if part.shape != wanted or part.dtype != whole.dtype:
-            raise DataError(
-                f"{where} came as {part.dtype} {part.shape}; the {kind_of(whole)}, {whole.dtype} "
-                f"{tuple(whole.shape)}, should give {wanted}"
-            )
+        if name in self._lazy:
+            return self._lazy[name].rows(start, stop)
+        part: Array = self._arrays[name][start:stop]
         return part
 
     def _notes(self) -> list[str]:

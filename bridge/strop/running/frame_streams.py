@@ -158,8 +158,13 @@ def _parts(graph: Graph, element: Any, keys: Mapping[str, str] | None) -> tuple[
     several = len(graph.inputs) > 1 and len(element) == len(graph.inputs)
     if several and not isinstance(element[0], (tuple, list, Mapping)):
         return element, None, None
+    if not _are_frames(graph, element[0], keys):
+        # Where neither is frames, what is wrong is said of the first part of a pair.
+        pair = isinstance(element, tuple) and len(element) > 1 and is_array(element[0])
+        if not pair or _are_frames(graph, element, keys):
+            return element, None, None
     # A frame, or a batch, may be a list itself: a list is a pair only if it is no frames as a whole.
-    if not _are_frames(graph, element[0], keys) or (isinstance(element, list) and _are_frames(graph, element, keys)):
+    elif isinstance(element, list) and _are_frames(graph, element, keys):
         return element, None, None
     x, y, weights = (*element, None, None)[:3]
     return x, y, weights
@@ -175,7 +180,10 @@ def _are_frames(graph: Graph, x: Any, keys: Mapping[str, str] | None) -> bool:
 
 def _batch(graph: Graph, x: Any, keys: Mapping[str, str] | None, where: str) -> tuple[dict[str, Array], bool]:
     """Return an element's frames with frames first, and whether it was a single frame."""
-    arrays = by_input(graph, x, keys)
+    try:
+        arrays = by_input(graph, x, keys)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     shapes = [(node, tuple(arrays[node.name].shape)) for node in graph.inputs]
     exact = all(shape == node.shape for node, shape in shapes)
     batch = all(len(shape) > 0 and fits(node, shape[1:]) for node, shape in shapes)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from strop.errors import DataError
 from strop.graph import Graph
-from strop.running.frame_forms import as_array, as_sliceable, is_lazy
+from strop.running.frame_forms import as_sliceable, is_lazy, is_mapped
 from strop.running.labels import Truths, labels_by_output, one_per_output, part_of
+from strop.running.lazy_rows import LazyRows
 
 
 class LabelSource:
@@ -36,15 +37,23 @@ class LabelSource:
     """
 
     def __init__(self, graph: Graph, labels: Any, count: int | None, keys: Mapping[str, str] | None) -> None:
-        self._graph, self._labels, self._keys = graph, labels, keys
+        self._graph, self._keys = graph, keys
         self.notes: list[str] = []
         self._truths: Truths | None = None
-        self._lazy = _any_lazy(labels)
-        self.count = _count(graph, labels) if count is None or self._lazy else count
-        if self._lazy and count is not None:
-            self.require(count)
-        elif not self._lazy:
+        parts = _parts(graph, labels, count)
+        self._lazy = any(_is_lazy(part) for part in parts)
+        if self._lazy or count is None:
+            counts = {int(part.shape[0]) if part.shape else 0 for part in parts}
+            if len(counts) > 1:
+                raise DataError(f"labels must be one per frame: the outputs have {', '.join(map(str, sorted(counts)))}")
+            self.count = counts.pop() if counts else count
+        else:
+            self.count = count
+        self._labels = _each(labels, _rows) if self._lazy else labels
+        if not self._lazy:
             self._truths, self.notes = labels_by_output(graph, labels, self.count or 0, keys)
+        elif count is not None:
+            self.require(count)
 
     def part(self, start: int, stop: int) -> Truths | None:
         """Return the class numbers of some frames, per output.
@@ -60,7 +69,7 @@ class LabelSource:
             raise DataError(f"labels must be one per frame: {self.count:,} are given, and there are more frames")
         if not self._lazy:
             return part_of(self._truths, start, stop)
-        labels = _rows(self._labels, start, stop)
+        labels = _each(self._labels, lambda part: part.rows(start, stop))
         truths, self.notes = labels_by_output(self._graph, labels, stop - start, self._keys, start)
         return truths
 
@@ -70,32 +79,27 @@ class LabelSource:
             raise DataError(f"labels must be one per frame: {self.count:,} are given for {count:,} frames")
 
 
-def _any_lazy(labels: Any) -> bool:
-    if isinstance(labels, Mapping):
-        return any(is_lazy(part) for part in labels.values())
-    return is_lazy(labels) or (isinstance(labels, (tuple, list)) and any(is_lazy(part) for part in labels))
+def _is_lazy(labels: Any) -> bool:
+    return is_lazy(labels) or (isinstance(labels, np.ndarray) and is_mapped(labels))
 
 
-def _count(graph: Graph, labels: Any) -> int | None:
-    """Return how many labels there are for each output; None where no output has any."""
+def _parts(graph: Graph, labels: Any, count: int | None) -> list[Any]:
+    """Return the labels of each output that has some, each of them an array or lazy."""
     if isinstance(labels, Mapping):
         parts = list(labels.values())
-    elif _any_lazy(labels) and isinstance(labels, (tuple, list)):
-        parts = list(labels)
     else:
-        parts = list(labels) if one_per_output(labels, len(graph.outputs), None) else [labels]
-    counts = [(*np.shape(as_sliceable(part, "labels")), 0)[0] for part in parts if part is not None]
-    if len(set(counts)) > 1:
-        raise DataError(f"labels must be one per frame: the outputs have {', '.join(map(str, counts))}")
-    return int(counts[0]) if counts else None
+        parts = list(labels) if one_per_output(labels, len(graph.outputs), count) else [labels]
+    return [as_sliceable(part, "labels") for part in parts if part is not None]
 
 
-def _rows(labels: Any, start: int, stop: int) -> Any:
-    if labels is None:
-        return None
+def _rows(labels: Any) -> LazyRows:
+    return LazyRows(as_sliceable(labels, "labels"), "labels")
+
+
+def _each(labels: Any, change: Callable[[Any], Any]) -> Any:
+    """Return lazy labels, those of each output by themselves where there are several, changed."""
     if isinstance(labels, Mapping):
-        return {key: _rows(part, start, stop) for key, part in labels.items()}
-    if isinstance(labels, (tuple, list)):  # one per output
-        return [_rows(part, start, stop) for part in labels]
-    part = labels[start:stop] if is_lazy(labels) else as_array(labels, "labels")[start:stop]
-    return as_array(part, "labels")
+        return {key: None if part is None else change(part) for key, part in labels.items()}
+    if isinstance(labels, (tuple, list)):
+        return [None if part is None else change(part) for part in labels]
+    return change(labels)
