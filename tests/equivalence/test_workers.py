@@ -159,6 +159,13 @@ def test_errors_on_workers_are_those_of_one_process(client: Any) -> None:
     assert "in a worker, process" in raised.value.__notes__[0]
 
 
+def test_a_worker_with_another_version_is_refused(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = import_module("strop.running.cluster.task")
+    monkeypatch.setattr(task, "versions", lambda: {"Python": "3.11", "numpy": "1.0"})
+    with pytest.raises(StropError, match=r"a worker on \S+ has .*, and where the frames come from it is"):
+        strop.verify(GRAPH, FRAMES, backends=["reference"], client=client)
+
+
 def test_chunks_wait_for_one_that_is_late_but_do_not_pile_up(client: Any, tmp_path: Path) -> None:
     given: list[int] = []
 

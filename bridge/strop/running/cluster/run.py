@@ -83,11 +83,11 @@ class _Dealer:
     """Gives out the chunks of one job."""
 
     def __init__(self, client: Any, job: Job) -> None:
-        from strop.running.cluster.task import Preparation
+        from strop.running.cluster.task import Preparation, versions
 
         self.client, self.job = client, job
         self.run = uuid.uuid4().hex
-        self.plugin = Preparation(self.run, _packed(job))
+        self.plugin = Preparation(self.run, _packed(job), versions())
         # What was given out: future, and the chunk's place and name for messages.
         self.given: dict[Any, tuple[int, str]] = {}
         self.done: dict[int, Any] = {}

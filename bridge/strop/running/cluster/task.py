@@ -6,15 +6,17 @@ are taken by one thread, one after the other: a simulator need not know about th
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pickle
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from distributed import WorkerPlugin
@@ -22,7 +24,7 @@ from distributed import WorkerPlugin
 from strop.errors import StropError
 from strop.running.jobs import Session
 
-_JOBS: dict[str, bytes] = {}
+_JOBS: dict[str, Preparation] = {}
 _SESSIONS: dict[str, Session] = {}
 _THREADS: list[ThreadPoolExecutor] = []
 
@@ -43,20 +45,22 @@ class Preparation(WorkerPlugin):  # type: ignore[misc]  # distributed ships no t
         Names the job.
     job : bytes
         The pickled job.
+    here : dict
+        `versions()` of the process that it comes from.
     """
 
-    def __init__(self, run: str, job: bytes) -> None:
-        self.run, self.job = run, job
+    def __init__(self, run: str, job: bytes, here: dict[str, str]) -> None:
+        self.run, self.job, self.here = run, job, here
         self.name = f"strop-{run}"
 
     def setup(self, worker: Any) -> None:
         """Keep the job; nothing is built before there is a chunk."""
-        _JOBS[self.run] = self.job
+        _JOBS[self.run] = self
 
-    async def teardown(self, worker: Any) -> None:
-        """Release what was built, when no chunk is being taken."""
+    def teardown(self, worker: Any) -> None:
+        """Have what was built released, when no chunk is being taken."""
         _JOBS.pop(self.run, None)
-        await asyncio.wrap_future(_thread().submit(_close, self.run))
+        _thread().submit(_close, self.run)
 
 
 def take_chunk(run: str, chunk: Any, wanted: Any) -> Any:
@@ -105,7 +109,8 @@ def _take(run: str, chunk: Any, wanted: Any) -> Any:
 def _taken(run: str, chunk: Any, wanted: Any) -> Any:
     try:
         if run not in _SESSIONS:
-            _SESSIONS[run] = pickle.loads(_JOBS[run]).start()
+            _refuse_other_versions(_JOBS[run].here)
+            _SESSIONS[run] = pickle.loads(_JOBS[run].job).start()
         return _SESSIONS[run].take(chunk, wanted)
     except (OSError, MemoryError) as error:
         _close(run)
@@ -113,7 +118,6 @@ def _taken(run: str, chunk: Any, wanted: Any) -> Any:
             return Failed(_sendable(error))
         raise
     except Exception as error:
-        # What was built may be in any state.
         _close(run)
         return Failed(_sendable(error))
 
@@ -121,7 +125,28 @@ def _taken(run: str, chunk: Any, wanted: Any) -> Any:
 def _close(run: str) -> None:
     session = _SESSIONS.pop(run, None)
     if session is not None:
-        session.close()
+        with suppress(Exception):  # after an error it may be in any state
+            session.close()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that must be the same where chunks are taken; those of simulators are compared later."""
+    found = {"Python": ".".join(map(str, sys.version_info[:2]))}
+    for name in ("strop", "numpy", "keras"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _refuse_other_versions(here: dict[str, str]) -> None:
+    own = versions()
+    for name, wanted in here.items():
+        if own.get(name) != wanted:
+            present = own.get(name, "not at all")
+            raise StropError(
+                f"a worker on {socket.gethostname()} has {name} {present}, and where the frames come from it is "
+                f"{wanted}: give both the same environment"
+            )
 
 
 def _sendable(error: Exception) -> Exception:

@@ -88,7 +88,12 @@ def local_workers(count: int) -> Iterator[Any]:
         folder = stack.enter_context(_scratch())
         cluster = stack.enter_context(
             distributed.LocalCluster(
-                n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL + 1
+                n_workers=0,
+                host="127.0.0.1",
+                # Without an address it takes port 8787, and warns where that is taken.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.CRITICAL + 1,
             )
         )
         processes: list[subprocess.Popen[bytes]] = []
@@ -115,6 +120,7 @@ def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Po
     """Start a process with Dask's nanny in it, which starts the worker proper, and starts it anew if it dies."""
     command = [sys.executable, "-m", "dask", "worker", address, "--name", f"strop-{number}", "--no-dashboard"]
     command += ["--nworkers", "1", "--nthreads", "1", "--local-directory", str(folder), "--death-timeout", "60"]
+    command += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     # Dask would pause or kill a worker beyond a share of the memory, and write results to the disk before: strop
     # estimates memory itself.
     command += ["--memory-limit", "0"]
