@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from strop.running.jobs import Job
 from strop.verification.session import Verification
 
 if TYPE_CHECKING:
+    import keras
+
     from strop.lowering.context import Lowering
     from strop.lowering.probe import KerasProbe
 
@@ -30,8 +32,13 @@ class _SentModel:
 class VerificationJob(Job):
     """A verification; see `Verification`.
 
-    It is pickled with the graph and its relation to the model, so that all processes have the same, and the model as
-    the bytes of a `.keras` file, which each opens as `strop.load_model` does.
+    It is pickled with the graph, and with the model as the bytes of a `.keras` file, which each process opens as
+    `strop.load_model` does, and lowers again: it must give the same graph.
+
+    Attributes
+    ----------
+    lowered_as : mapping
+        Arguments of `strop.lowering.trace` for the model.
     """
 
     graph: Graph
@@ -39,18 +46,32 @@ class VerificationJob(Job):
     lowering: Lowering | None
     backends: Mapping[str, Backend]
     options: Mapping[str, Mapping[str, Any]]
+    lowered_as: Mapping[str, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        probe = self.probe
-        if probe is not None and not isinstance(probe, _SentModel):
-            probe = _sent(probe)
-        return {**vars(self), "probe": probe}
+        if self.probe is None or isinstance(self.probe, _SentModel):
+            return vars(self)
+        return {**vars(self), "probe": _sent(self.probe), "lowering": None}
 
     def start(self) -> Verification:
-        if isinstance(self.probe, _SentModel):
-            assert self.lowering is not None
-            return replace(self, probe=_opened(self.probe, self.lowering)).start()
-        return Verification(self.graph, self.probe, self.lowering, self.backends, self.options)
+        probe, lowering = self.probe, self.lowering
+        if isinstance(probe, _SentModel):
+            probe, lowering = self._opened(probe)
+        return Verification(self.graph, probe, lowering, self.backends, self.options)
+
+    def _opened(self, sent: _SentModel) -> tuple[KerasProbe, Lowering]:
+        """Open the model that was sent, and relate it to the graph."""
+        from strop.lowering import trace
+        from strop.lowering.probe import KerasProbe
+
+        model = _opened(sent, self.graph.name)
+        lowering = trace(model, **self.lowered_as)
+        if lowering.graph.digest != self.graph.digest:
+            raise StropError(
+                f"model {self.graph.name!r} becomes another graph when it is saved and opened again, as it is to be sent "
+                "to other processes: verify it in this one, without workers or a client"
+            )
+        return KerasProbe(model, lowering), lowering
 
 
 def _sent(probe: KerasProbe) -> _SentModel:
@@ -66,19 +87,16 @@ def _sent(probe: KerasProbe) -> _SentModel:
         return _SentModel(path.read_bytes())
 
 
-def _opened(sent: _SentModel, lowering: Lowering) -> KerasProbe:
-    from strop.lowering.probe import KerasProbe
+def _opened(sent: _SentModel, name: str) -> keras.Model:
     from strop.reader import load_model
 
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(sent.content)
         try:
-            model = load_model(path)
+            return load_model(path)
         except StropError as error:
             raise ModelFileError(
-                f"model {lowering.graph.name!r} cannot be opened by another process: {error}. Where it has layers or "
-                "functions of your own, verify it in this process, without workers or a client; or verify its graph, "
-                "strop.lower(model)"
+                f"model {name!r} cannot be opened by another process: {error}. Where it has layers or functions of "
+                "your own, verify it in this process, without workers or a client; or its graph, strop.lower(model)"
             ) from error
-    return KerasProbe(model, lowering)

@@ -97,18 +97,25 @@ def verify(
     probe: KerasProbe | None = None
     lowering: Lowering | None = None
     model = model_or_graph(model, "strop.verify")
+    lowered_as: dict[str, Any] = {
+        "encoding": encoding,
+        "decision": decision,
+        "bits": bits,
+        "step": step,
+        "offset": offset,
+    }
     if isinstance(model, Graph):
         graph = model
     else:
         from strop.lowering import trace
         from strop.lowering.probe import KerasProbe
 
-        lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames)
+        lowering = trace(model, frames=frames, **lowered_as)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     checked, left_out = _checked_backends(graph, backends, options or {})
     source = frame_source(graph, frames, labels, *keys_of(model, graph))
     totals = Totals(graph, lowering, checked, evidence, strict)
-    job = VerificationJob(graph, probe, lowering, checked, options or {})
+    job = VerificationJob(graph, probe, lowering, checked, options or {}, lowered_as)
     results = run_job(job, source.chunks(chunk_size(graph)), totals.wanted, workers, client)
     with Progress("verifying", source.count) as progress, closing(results):
         for partial in results:
