@@ -68,8 +68,8 @@ class VerificationJob(Job):
         lowering = trace(model, **self.lowered_as)
         if lowering.graph.digest != self.graph.digest:
             raise StropError(
-                f"model {self.graph.name!r} becomes another graph when it is saved and opened again, as it is to be sent "
-                "to other processes: verify it in this one, without workers or a client"
+                f"model {self.graph.name!r} becomes another graph when it is saved and opened again, as it is to be "
+                "sent to other processes: verify it in this one, without workers or a client"
             )
         return KerasProbe(model, lowering), lowering
 
