@@ -125,7 +125,7 @@ def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Po
     # estimates memory itself.
     command += ["--memory-limit", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
-    environment.setdefault(ENVIRONMENT_VARIABLE, str(memory_limit() // count))
+    environment[ENVIRONMENT_VARIABLE] = str(memory_limit() // count)
     # One thread each, but for Keras: how many threads it has decides in which order it sums.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = "1"
