@@ -15,7 +15,7 @@ from interrupting import duration, interrupt, moments
 
 from strop.errors import DataError
 from strop.graph.files.atomic import write_bytes, write_npz, write_text
-from strop.interruption import is_command_line
+from strop.cli.signals import is_command_line
 
 
 @pytest.fixture
