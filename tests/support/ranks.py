@@ -1,5 +1,7 @@
-"""What each rank does in the tests of a network over processes: `mpirun -n K python ranks.py CASE...` prints a line of JSON
-for each case and rank."""
+"""What each rank does in the tests of a network over processes.
+
+`mpirun -n K python ranks.py BACKEND CASE...` prints a line of JSON for each case and rank.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def frames_of(graph: Graph, count: int) -> dict[str, Any]:
 
 def differences(graph: Graph, frames: Any, found: dict[str, Any]) -> dict[str, int]:
     expected = strop.simulate(graph, frames, "reference").spikes
-    assert set(found) == set(graph.population_names) - {p.name for p in graph.populations if p.name in graph.host_populations}
+    assert set(found) == set(graph.population_names) - {
+        p.name for p in graph.populations if p.name in graph.host_populations
+    }
     return {
         "spikes": sum(int(raster.sum()) for raster in found.values()),
         "different": sum(int((raster != expected[name]).sum()) for name, raster in found.items()),

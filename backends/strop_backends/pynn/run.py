@@ -45,8 +45,8 @@ class PyNNRunner(Runner):
         """Frames are streamed, read and compared by one process."""
         if count > 1:
             raise BackendError(
-                f"{self.name}: mpirun started {count} processes; verify, predict and simulate run in one. A network over "
-                "processes: strop export --target pynn, then mpirun -n N python run.py neuron in that folder; or "
+                f"{self.name}: mpirun started {count} processes; verify, predict and simulate run in one. A network "
+                "over processes: strop export --target pynn, then mpirun -n N python run.py neuron in that folder; or "
                 "strop.build in a script of your own. (STROP_MPI=0: each rank runs a whole network, by itself)"
             )
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from strop_backends.pynn.common.dialect import Events, FloatArray, Synapses
-from strop_backends.pynn.common.processes import Processes
+from strop_backends.pynn.common.processes import Processes, own_spikes
 
 
 def is_recorded(population: Any) -> bool:
@@ -32,9 +32,11 @@ def recorded_events(populations: Mapping[str, Any], dt: float, processes: Proces
         Length of a tick in ms.
     processes : Processes
     """
-    said = {name: is_recorded(population) or not hasattr(population, "recorder") for name, population in populations.items()}
+    said = {
+        name: is_recorded(population) or not hasattr(population, "recorder") for name, population in populations.items()
+    }
     if processes.size == 1:
-        return {name: _own_events(populations[name], dt) for name in populations if said[name]}
+        return {name: _own_events(populations[name], dt, False) for name in populations if said[name]}
     # A process without recorded cells hands over nothing, but takes part.
     names = {name for found in processes.everyone([n for n, is_so in said.items() if is_so]) for name in found}
     events = {}
@@ -42,16 +44,13 @@ def recorded_events(populations: Mapping[str, Any], dt: float, processes: Proces
         for name in populations:
             if name in names:
                 empty = np.zeros(0, dtype=np.int64)
-                events[name] = _own_events(populations[name], dt, gather=False) if said[name] else (empty, empty)
+                events[name] = _own_events(populations[name], dt, True) if said[name] else (empty, empty)
     return {name: (processes.joined(neurons), processes.joined(ticks)) for name, (neurons, ticks) in events.items()}
 
 
-def _own_events(population: Any, dt: float, **options: Any) -> Events:
-    trains = population.get_data("spikes", **options).segments[-1].spiketrains
-    times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
-    cells = [train.annotations.get("source_index", n) for n, train in enumerate(trains)]
-    neurons = np.repeat(np.asarray(cells, dtype=np.int64), [len(part) for part in times])
-    return neurons, np.rint(np.concatenate([np.zeros(0), *times]) / dt).astype(np.int64)
+def _own_events(population: Any, dt: float, several: bool) -> Events:
+    neurons, times = own_spikes(population, several)
+    return neurons, np.rint(times / dt).astype(np.int64)
 
 
 def all_synapses(own: Synapses, processes: Processes) -> Synapses:

@@ -4,8 +4,8 @@
 
 PyNN deals cells out: the one with id i belongs to process i modulo their number on NEURON, NEST does the same with its
 virtual processes. Every process runs the same script and makes the same calls. PyNN gathers recordings as pickled Neo
-blocks, one object for each cell (`pyNN/recording/__init__.py`, `gather_blocks`, PyNN 0.13); here each process hands over
-arrays.
+blocks, one object for each cell (`pyNN/recording/__init__.py`, `gather_blocks`, PyNN 0.13); here each process hands
+over arrays.
 
 NEURON 9 joins MPI while it is imported, if mpi4py has joined it before and libmpi is found: in the global scope of the
 loader, as `libmpi.so` on its path, or at MPI_LIB_NRN_PATH (`src/nrnpython/inithoc.cpp`, `PyInit_hoc`;
@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# How many processes there are, as launchers tell each of them: Open MPI; MPICH, Intel MPI, Slurm with PMI; Slurm with PMIx.
+# How many processes there are, as launchers tell each of them: Open MPI; MPICH, Intel MPI, and Slurm with PMI; Slurm
+# with PMIx.
 _COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _SLURM = ("PMIX_RANK", "SLURM_STEP_NUM_TASKS")
 # "0": the processes have nothing to do with each other, `mpirun` only starts them.
@@ -89,7 +90,7 @@ NEST_WITHOUT_MPI = "This NEST was built without MPI, as pip's is; conda-forge ha
 
 
 def nest_has_mpi() -> bool:
-    """Whether the NEST that is installed was built with MPI; asked in a process of its own, which `mpirun` did not start."""
+    """Whether the NEST that is installed was built with MPI; asked in a process that `mpirun` did not start."""
     launchers = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "SLURM_")
     alone = {name: value for name, value in os.environ.items() if not name.startswith(launchers)}
     command = [sys.executable, "-c", "import nest; print('have_mpi', nest.build_info['have_mpi'])"]
@@ -131,6 +132,11 @@ class Processes:
         self._communicator.Allgatherv(values, (found, counts))
         return found
 
+    def spikes(self, population: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Return neuron and time (ms) of each spike that PyNN has recorded of `population`, those of all processes."""
+        neurons, times = own_spikes(population, self.size > 1)
+        return self.joined(neurons), self.joined(times)
+
     @contextmanager
     def agreed(self) -> Iterator[None]:
         """If one process fails inside, let all fail, with the first's message; else they would wait for it forever.
@@ -162,6 +168,15 @@ class Processes:
                 sys.stderr.flush()
                 self._communicator.Abort(1)
             raise
+
+
+def own_spikes(population: Any, several: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return neuron and time (ms) of each spike that PyNN has recorded in this process, one of several or the only."""
+    data = population.get_data("spikes", gather=False) if several else population.get_data("spikes")
+    trains = data.segments[-1].spiketrains
+    times = [np.asarray(train.rescale("ms").magnitude, dtype=np.float64) for train in trains]
+    cells = np.array([train.annotations.get("source_index", n) for n, train in enumerate(trains)], dtype=np.int64)
+    return np.repeat(cells, [len(part) for part in times]), np.concatenate([np.zeros(0), *times])
 
 
 def prepare_neuron() -> None:

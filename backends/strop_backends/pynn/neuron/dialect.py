@@ -149,10 +149,11 @@ class NeuronDialect(RecordingDialect):
         state.parallel_context.spike_compress(0)
         self._check_settings()
         # In one process PyNN leaves it at that; of several some stop, and others wait for them.
-        if self.processes.size > 1 and state.min_delay != "auto" and state.min_delay > (self.ticks_per_step - self.latency) * self.dt:
+        least = self.ticks_per_step - self.latency
+        if self.processes.size > 1 and state.min_delay != "auto" and state.min_delay > least * self.dt:
             raise BackendError(
-                f"{self.name}: in several processes min_delay must be at most {self.ticks_per_step - self.latency} time "
-                f"steps, it is {state.min_delay:g} ms; call sim.setup(timestep={self.dt:g}, min_delay={self.dt:g})"
+                f"{self.name}: in several processes min_delay must be at most {least} time steps, it is"
+                f" {state.min_delay:g} ms; call sim.setup(timestep={self.dt:g}, min_delay={self.dt:g})"
             )
         # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
         state.current_sources.append(_Watch(self._check_before_run))

@@ -1,4 +1,4 @@
-"""Template: `write_pynn` and `write_spinnaker` in `../export.py` copy this file as it is into a folder, beside `run.py`.
+"""Template: `write_pynn` and `write_spinnaker` in `../export.py` copy this file as it is into a folder.
 
 NEURON for `run.py`, in one process or in several: `mpirun -n 4 python run.py neuron`.
 """
@@ -20,9 +20,9 @@ class Neuron:
     """NEURON: no delta cell, but a current that lasts one tick, and a membrane that forgets in the next.
 
     With `tau_syn = dt / 1024` a current is multiplied by exp(-1024), which is 0, from one tick to the next. The
-    membrane's backward Euler step makes of it a peak of `I dt / (cm (1 + dt / tau_m))`, 2^-20 mV for 1 nA here, of which a
-    2^-80th is left when the next frame enters, four ticks later. The threshold fires when it is crossed, so a neuron at
-    rest must be below it: thresholds that are not positive are lifted, and the bias and that come as a spike.
+    membrane's backward Euler step makes of it a peak of `I dt / (cm (1 + dt / tau_m))`, 2^-20 mV for 1 nA here; a
+    2^-80th of that is left when the next frame enters, four ticks later. A neuron fires when it crosses its threshold,
+    so at rest it must be below: thresholds that are not positive are lifted; that and the bias come as a spike.
     """
 
     timestep = 0.1
@@ -88,11 +88,3 @@ class Neuron:
             clamp.delay, clamp.dur, clamp.amp = 0.0, 1e12, 0.0
             amplitude.play(clamp._ref_amp, times)
             self.played.append((clamp, amplitude, times))
-
-    def trains(self, population: Any) -> tuple[Any, Any]:
-        """Return neuron and time (ms) of each spike of a population, those of all processes."""
-        ours = np.flatnonzero(population._mask_local)
-        parts = [cell._cell.spike_times.as_numpy() for cell in population.local_cells]
-        neurons = np.repeat(ours, [len(part) for part in parts])
-        times = np.concatenate([np.zeros(0), *parts])
-        return self.processes.joined(neurons), self.processes.joined(times)

@@ -328,22 +328,9 @@ def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
     return populations
 
 
-def spikes(simulator: Any, population: Any) -> tuple[Any, Any]:
-    """Return neuron and time (ms) of each spike of a population, those of all processes."""
-    if isinstance(simulator, Neuron):
-        return simulator.trains(population)
-    joined = simulator.processes
-    data = population.get_data("spikes") if joined.size == 1 else population.get_data("spikes", gather=False)
-    trains = [np.asarray(train.magnitude) for train in data.segments[-1].spiketrains]
-    # A process has the cells that are dealt out to it.
-    cells = np.arange(population.size) if joined.size == 1 else np.flatnonzero(population._mask_local)
-    neurons = np.repeat(cells, [len(train) for train in trains])
-    return joined.joined(neurons), joined.joined(np.concatenate([np.zeros(0), *trains]))
-
-
 def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int) -> Any:
     """Return a population's answer to each frame, bool, shape (count, size)."""
-    neurons, times = spikes(simulator, population)
+    neurons, times = simulator.processes.spikes(population)
     raster = np.zeros((count, entry["size"]), dtype=bool)
     tick = np.rint(times / simulator.timestep).astype(int) - simulator.first_tick
     step, between = np.divmod(tick, simulator.ticks_per_step)
