@@ -35,6 +35,9 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
   its least delay is 0 here), CoreNEURON (which takes PyNN's mechanisms only where they are compiled for it). Each of
   them is refused by name, whenever PyNN runs. Nothing depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the
   cache, the compression of spikes, `condition_order` or PyNN's `min_delay`.
+* In several processes a neuron lives in one of them. Spikes are exchanged with their times, in float64, after intervals
+  no longer than the least delay between processes, three ticks here (`nrniv/netpar.cpp`, `set_mindelay`,
+  `nrn_spike_exchange`). PyNN stops in those that have a delay below `min_delay` (`simulator.py`, `_pre_run`).
 * PyNN's `setup` forgets cells but does not take them away, and keeps every projection (`projections.py`,
   `_projections`): networks built before are simulated along. A runner removes its own.
 """
@@ -146,6 +149,7 @@ class NeuronDialect(RecordingDialect):
         """Refuse settings that change spikes, now and whenever PyNN runs."""
         self._built_for = self.dt
         state = self.sim.simulator.state
+        # PyNN lets ranks send spikes in compressed form, at most 65,535 at once, or NEURON stops (`nrniv/netpar.cpp`).
         state.parallel_context.spike_compress(0)
         self._check_settings()
         # In one process PyNN leaves it at that; of several some stop, and others wait for them.
@@ -176,13 +180,12 @@ class NeuronDialect(RecordingDialect):
     def _wrong(self, dt: float) -> str:
         """Describe settings that make spikes wrong in a network built for steps of `dt` ms; empty if there are none."""
         state, h = self.sim.simulator.state, self.h
-        threads, compressed = int(state.parallel_context.nthread()), int(state.parallel_context.spike_compress(-1))
+        threads = int(state.parallel_context.nthread())
         wrong = {
             f"h.dt is {h.dt:g} ms, the network was built for {dt:g} ms": h.dt != dt,
             f"h.secondorder is {h.secondorder:g}, it must be 0": h.secondorder != 0,
             "CVode is active (use_cvode), steps must have one length": bool(state.cvode.active()),
             f"NEURON has {threads} threads, it must have 1 (ParallelContext.nthread)": threads != 1,
-            "spikes are exchanged in compressed form (ParallelContext.spike_compress)": compressed != 0,
             "CoreNEURON is enabled": bool(getattr(sys.modules.get("neuron.coreneuron"), "enable", False)),
         }
         return "; ".join(what for what, is_so in wrong.items() if is_so)

@@ -45,7 +45,7 @@ class Neuron:
         context = sim.simulator.state.parallel_context
         advice = processes.neuron_advice if processes.launched() > 1 else str
         self.processes = processes.join("NEURON", int(context.nhost()), advice(), SystemExit)
-        # Compressed, the number of spikes that a process sends has 16 bits, and a time is rounded.
+        # Compressed, as PyNN has it, a process sends at most 65,535 spikes at once, or NEURON stops.
         context.spike_compress(0)
         longest = max((p["delay"] for p in network["projections"]), default=1) * self.ticks_per_step
         sim.setup(timestep=self.timestep, min_delay=self.timestep, max_delay=longest * self.timestep)
