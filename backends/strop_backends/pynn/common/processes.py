@@ -184,6 +184,8 @@ def prepare_neuron() -> None:
 
     Also compile PyNN's mechanisms once, where that has not been done: PyNN would in each process, into one folder.
     """
+    if os.environ.get(SWITCH) == "0":
+        os.environ.setdefault("NEURON_INIT_MPI", "0")  # NEURON's own switch
     if launched() == 1 or "neuron" in sys.modules:
         return
     try:

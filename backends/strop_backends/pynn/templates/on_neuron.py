@@ -41,7 +41,8 @@ class Neuron:
         processes.prepare_neuron()
         import pyNN.neuron as sim
 
-        self.sim, self.played = sim, []
+        self.sim = sim
+        self.played: list[Any] = []
         context = sim.simulator.state.parallel_context
         advice = processes.neuron_advice if processes.launched() > 1 else str
         self.processes = processes.join("NEURON", int(context.nhost()), advice(), SystemExit)
