@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -140,8 +141,7 @@ def test_an_exception_on_one_rank_ends_all(folder: Path) -> None:
     assert "every spike" not in done.stdout
 
 
-def test_simulators_without_mpi_say_so_once_per_rank(folder: Path) -> None:
-    """Without mpi4py's library NEURON counts one process, as a simulator that knows nothing of MPI."""
+def test_without_mpi4py_no_rank_runs_the_whole_network(folder: Path) -> None:
     code = (
         "import sys, runpy; sys.argv = sys.argv[1:]; sys.modules['mpi4py'] = None; "
         "sys.path.insert(0, sys.argv[0][:-6]); runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -150,3 +150,20 @@ def test_simulators_without_mpi_say_so_once_per_rank(folder: Path) -> None:
     assert done.returncode == 1
     assert "mpirun started 2 processes and NEURON counts one: every rank would run the whole network" in done.stderr
     assert "every spike" not in done.stdout
+
+
+def test_a_script_that_imports_pynn_itself_is_told_which_library_neuron_needs() -> None:
+    code = (
+        "import warnings, strop, ranks, pyNN.neuron as sim; sim.setup(timestep=0.1, min_delay=0.1); "
+        "network = strop.build(ranks.two_inputs(), sim); print('rank', sim.rank(), 'of', network.processes.size)"
+    )
+    done = mpirun(2, "-c", code)
+    if done.returncode == 0:
+        pytest.skip("the loader finds libmpi.so here by itself")
+    assert "mpirun started 2 processes and pynn-neuron counts one" in done.stderr
+    told = re.search(r"set (MPI_LIB_NRN_PATH)=(\S+) ", done.stderr)
+    assert told is not None
+    again = mpirun(2, "-c", code, **{told[1]: told[2]})
+    assert again.returncode == 0, again.stderr
+    assert "rank 0 of 2" in again.stdout
+    assert "rank 1 of 2" in again.stdout

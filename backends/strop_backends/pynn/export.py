@@ -43,7 +43,9 @@ nor Keras:
 It also runs as `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds scaling and
 configuration for that.
 
-{account}"""
+{account}
+`on_neuron.py` has NEURON, `processes.py` what several processes share (MPI); `run.py` imports both.
+"""
 
 
 def write_pynn(
@@ -68,6 +70,8 @@ nor Keras:
 then takes K ticks.
 
 {account}
+`run.py` also imports `on_neuron.py` (NEURON) and `processes.py` (several processes).
+
 ## Fixed point
 
 Weights have 16 bits there. Ring-buffer shifts and factors are in `network.json` (`scaling`): exact where the network is

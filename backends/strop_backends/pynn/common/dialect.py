@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
-from strop_backends.pynn.common.processes import Processes, join
+from strop_backends.pynn.common.processes import ON_PURPOSE, Processes, join
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ class Dialect(ABC):
 
     def process_count(self) -> tuple[int, str]:
         """Return how many processes the simulator counts, and why it could be one where `mpirun` started several."""
-        return 1, "It knows nothing of MPI: start it once"
+        return 1, f"It knows nothing of MPI: start it once; {ON_PURPOSE}"
 
     # Setting up
     # ---------------------------------------------------------------------------------------------------

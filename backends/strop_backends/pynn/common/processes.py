@@ -34,6 +34,7 @@ _COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _SLURM = ("PMIX_RANK", "SLURM_STEP_NUM_TASKS")
 # "0": the processes have nothing to do with each other, `mpirun` only starts them.
 SWITCH = "STROP_MPI"
+ON_PURPOSE = f"or set {SWITCH}=0 if each rank shall run a network by itself"
 # Where NEURON looks for libmpi.
 _LIBRARY = "MPI_LIB_NRN_PATH"
 
@@ -73,7 +74,7 @@ def join(simulator: str, counted: int, advice: str, failure: type[BaseException]
     if counted == 1:
         raise failure(
             f"mpirun started {started} processes and {simulator} counts one: every rank would run the whole network. "
-            f"{advice}; or set {SWITCH}=0 if each rank shall run a network by itself"
+            f"{advice}"
         )
     try:
         from mpi4py import MPI
@@ -225,12 +226,12 @@ def _compile_mechanisms() -> None:
 def neuron_advice() -> str:
     """Return what may keep NEURON from joining MPI, and what to do."""
     if find_spec("mpi4py") is None:
-        return "Install mpi4py (pip install mpi4py), with which NEURON joins them"
+        return f"Install mpi4py (pip install mpi4py), with which NEURON joins them; {ON_PURPOSE}"
     from mpi4py import MPI  # noqa: F401  # loads the library
 
     path = library()
     where = f"{_LIBRARY}={path}" if path is not None else f"{_LIBRARY} to the path of libmpi"
     return (
         "NEURON joins MPI while it is imported, if it finds libmpi then: set "
-        f"{where} (mpirun -x {_LIBRARY}=...), or let strop import it (strop.build(graph, 'pynn-neuron'))"
+        f"{where} (mpirun -x {_LIBRARY}=...), or let strop import it (strop.build(graph, 'pynn-neuron')); {ON_PURPOSE}"
     )
