@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from strop.errors import GraphError
 from strop.graph.operator import FloatArray, IntArray, Operator, Shape, as_float64, as_shape
+from strop.graph.threads import in_threads
 from strop.graph.window import BLOCK_VALUES, Gathering, Padding, Window, axis_span
 
 
@@ -128,13 +129,18 @@ class Convolution(Operator):
         per_frame = math.prod(self.window.outputs) * self.kernel[..., 0].size
         # Of a wide layer, a single frame may have more windows than that; `Gathering` then takes some lines at a time.
         step = max(1, BLOCK_VALUES // max(per_frame, 1))
-        gather = None if self.transposed else Gathering(self.window, self.shape_in_[-1], self.groups, step)
-        for start in range(0, len(x), step):
-            part, to = x[start : start + step], out[start : start + step]
-            if gather is None:
-                self._scatter(part.astype(np.float64, copy=False), to)
-            else:
-                gather.convolve(part, self.kernel, to)
+        starts = range(0, len(x), step)
+
+        def convolve(own: range) -> None:
+            gathering = None if self.transposed else Gathering(self.window, self.shape_in_[-1], self.groups, step)
+            for start in own:
+                part, to = x[start : start + step], out[start : start + step]
+                if gathering is None:
+                    self._scatter(part.astype(np.float64, copy=False), to)
+                else:
+                    gathering.convolve(part, self.kernel, to)
+
+        in_threads(convolve, starts)
         return out
 
     def _scatter(self, x: FloatArray, out: FloatArray) -> None:

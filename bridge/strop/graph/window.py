@@ -121,9 +121,11 @@ class Gathering:
                 matrix = self._gathered(windows, len(own))
                 answers = out[:, first : first + step, ..., group * share : (group + 1) * share]
                 if answers.flags.c_contiguous:
-                    np.matmul(matrix, own, out=answers.reshape(-1, share))
+                    multiply(matrix, own, answers.reshape(-1, share))
                 else:
-                    answers[...] = (matrix @ own).reshape(answers.shape)
+                    product = np.empty((len(matrix), share))
+                    multiply(matrix, own, product)
+                    answers[...] = product.reshape(answers.shape)
 
     def _values(self, frames: int) -> int:
         """Return how many values the windows of some frames have, one group's."""
@@ -151,3 +153,30 @@ class Gathering:
         matrix = self._matrix[: windows.size]
         np.copyto(matrix.reshape(windows.shape), windows)
         return matrix.reshape(-1, columns)
+
+
+# OpenBLAS shares a product of about twice as many multiplications among threads (`interface/gemm.c`: 65536 times
+# `GEMM_MULTITHREAD_THRESHOLD`, 4, for each thread). These wait for each other in a loop, so that the product of a
+# single layer takes milliseconds where another process wants a core.
+_ALONE = 500_000
+
+
+def multiply(matrix: FloatArray, by: FloatArray, out: FloatArray) -> None:
+    """Write `matrix @ by` to `out`, in products so small that BLAS computes each in the thread that calls it.
+
+    Parameters
+    ----------
+    matrix : array, shape (rows, terms)
+    by : array, shape (terms, columns)
+    out : array, shape (rows, columns), contiguous
+    """
+    rows = max(1, _ALONE // by.size)
+    if rows * by.size > 2 * _ALONE or len(matrix) <= rows:
+        # Wide enough for BLAS's own threads to pay, or small.
+        np.matmul(matrix, by, out=out)
+        return
+    whole = len(matrix) // rows * rows
+    stacked = out[:whole].reshape(-1, rows, out.shape[1])
+    np.matmul(matrix[:whole].reshape(-1, rows, matrix.shape[1]), by, out=stacked)
+    if whole < len(matrix):
+        np.matmul(matrix[whole:], by, out=out[whole:])

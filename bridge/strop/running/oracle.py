@@ -96,22 +96,34 @@ def evaluate(
         Called with the name of a population, the rows of some frames, and its potentials there, until all were shown.
     """
     known: dict[str, npt.NDArray[Any]] = dict(signals)
-    count = len(next(iter(signals.values())))
     for population in graph.populations:
-        name = population.name
-        known[name] = np.empty((count, *population.shape), dtype=np.bool_)
-        potentials = None if watch is None else np.empty((count, *population.shape))
-        sources = {projection.source: known[projection.source] for projection in graph.incoming(name)}
-        for rows in blocks_of(count, population.size):
-            part = potential(graph, name, {source: values[rows] for source, values in sources.items()})
-            np.greater_equal(part, population.threshold, out=known[name][rows])
-            if glance is not None:
-                glance(name, rows, part)
-            if potentials is not None:
-                potentials[rows] = part
-        if watch is not None and potentials is not None:
-            watch(name, potentials)
+        known[population.name] = spikes_of(graph, population, known, watch, glance)
     return {population.name: known[population.name] for population in graph.populations}
+
+
+def spikes_of(
+    graph: Graph,
+    population: Population,
+    signals: Signals,
+    watch: Callable[[str, FloatArray], None] | None = None,
+    glance: Callable[[str, slice, FloatArray], None] | None = None,
+) -> BoolArray:
+    """Return the spikes of one population, shape `(n, *shape)`, given the signals of its sources; see `evaluate`."""
+    name = population.name
+    sources = {projection.source: signals[projection.source] for projection in graph.incoming(name)}
+    count = len(next(iter(sources.values())))
+    spikes = np.empty((count, *population.shape), dtype=np.bool_)
+    potentials = None if watch is None else np.empty(spikes.shape)
+    for rows in blocks_of(count, population.size):
+        part = potential(graph, name, {source: values[rows] for source, values in sources.items()})
+        np.greater_equal(part, population.threshold, out=spikes[rows])
+        if glance is not None:
+            glance(name, rows, part)
+        if potentials is not None:
+            potentials[rows] = part
+    if watch is not None and potentials is not None:
+        watch(name, potentials)
+    return spikes
 
 
 def blocks_of(count: int, size: int) -> Iterator[slice]:
@@ -127,7 +139,5 @@ def host_spikes(graph: Graph, signals: Signals) -> dict[str, BoolArray]:
     found: dict[str, BoolArray] = {}
     for population in graph.populations:
         if population.name in graph.host_populations:
-            known[population.name] = found[population.name] = fires(
-                population, potential(graph, population.name, known)
-            )
+            known[population.name] = found[population.name] = spikes_of(graph, population, known)
     return found
