@@ -40,6 +40,7 @@ from strop.running.encode import as_frames, encode
 from strop.running.stimulus import spiking_inputs
 from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray, Span
 from strop_backends.brian2.preferences import EXACT, preferring
+from strop_backends.brian2.rows import STATEMENT, KeptRunner, KeptThresholder, RowSynapses, with_templates
 
 # Bytes per synapse: indices and weight in Brian2 (16), its queue's table of synapses and queue (12), and the three
 # arrays that they are made from, sorted (2 x 24).
@@ -67,13 +68,6 @@ class _Neurons(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no typ
 
 
 class _Part(Subgroup):  # type: ignore[misc]  # Brian2 ships no types
-    add_to_magic_network = False
-
-    def __del__(self) -> None:
-        """Suppress the warning, as `_Neurons`."""
-
-
-class _Bundle(brian2.Synapses):  # type: ignore[misc]  # Brian2 ships no types
     add_to_magic_network = False
 
     def __del__(self) -> None:
@@ -197,10 +191,15 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
                 population = self.graph.population(name)
                 th[place], bias[place] = population.threshold.reshape(-1), population.bias.reshape(-1)
         v[:] = bias
-        neurons.thresholder["spike"].when, neurons.thresholder["spike"].order = SLOT, DECIDE
-        neurons.run_regularly(
+        thresholder = neurons.thresholder["spike"]
+        thresholder.when, thresholder.order, thresholder.codeobj_class = SLOT, DECIDE, with_templates(self.code)
+        thresholder.__class__ = KeptThresholder
+        # Nothing happens to the neurons that fired alone, and there are no equations to integrate.
+        neurons.resetter["spike"].active = neurons.state_updater.active = False
+        forget = neurons.run_regularly(
             "v = bias", when=SLOT, order=FORGET, name=self._name_of("strop_forget"), codeobj_class=self.code
         )
+        forget.__class__ = KeptRunner
         self.add(neurons)
         return neurons
 
@@ -208,6 +207,8 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         taken: set[str] = set()
         for name, span in self.spans.items():
             part = _Part(self.units, span.start, span.stop, name=self._name_of(brian2_name(name, taken)))
+            # It is there to be watched and connected; nothing of it runs.
+            part.active = False
             self.populations[name] = part
             self.add(part)
 
@@ -230,11 +231,11 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         order = np.lexsort((post, pre))
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        synapses = _Bundle(
+        synapses = RowSynapses(
             self.units,
             self.units,
             "w : 1 (constant)",
-            on_pre="v_post += w",
+            on_pre=STATEMENT,
             delay=(delay - 1) * self.step * brian2.second,
             dtype=np.float64,
             clock=self.strop_clock,
@@ -246,7 +247,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         synapses.variables["w"].set_value(weight[order])
         synapses.codeobj_class = self.code
         for pathway in synapses._pathways:
-            pathway.codeobj_class = self.code
+            pathway.codeobj_class = with_templates(self.code)
             pathway.when, pathway.order = SLOT, DELIVER
         self.add(synapses)
         self.synapses.append(synapses)
