@@ -34,6 +34,9 @@ from strop.errors import BackendError
 IntArray = npt.NDArray[np.integer[Any]]
 
 STATEMENT = "v_post += w"
+# Bytes per synapse: indices and weight in Brian2 (16), segments at worst (12), and the three arrays that they are made
+# from, sorted (2 x 24).
+BYTES_PER_SYNAPSE = 76
 # Neighbours from so many on are a segment of their own.
 _RUN = 4
 
@@ -95,6 +98,13 @@ class KeptThresholder(_Kept, Thresholder):  # type: ignore[misc]  # as above
         return self.group.events[self.event]
 
 
+def ranges(begin: IntArray, count: IntArray) -> IntArray:
+    """Return the whole numbers `begin[k]` to `begin[k] + count[k] - 1` for each k, one range behind the other."""
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(begin - (ends - count), count) + np.arange(total)
+
+
 def segments_of(source: IntArray, target: IntArray, sources: int) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Return the synapses by source neuron, cut into segments: neighbours that lie in order.
 
@@ -141,7 +151,7 @@ class RowPathway(_Kept, SynapticPathway):  # type: ignore[misc]  # as above
         """Make one code object, which pushes, delivers and advances."""
         if self.code.strip() != STATEMENT:
             raise BackendError(
-                f"brian2: the synapses {self.synapses.name!r} of a network of strop do {STATEMENT!r}, not {self.code!r}. "
+                f"brian2: the synapses {self.synapses.name!r} of a strop network do {STATEMENT!r}, not {self.code!r}. "
                 "Connect Synapses of your own for anything else"
             )
         source = self.synapse_sources.get_value() - self.source.start
