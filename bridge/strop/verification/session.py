@@ -6,14 +6,14 @@ Each chunk yields a `Partial` of its own, whatever was compared before it; `stro
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.costs.activity import Activity
-from strop.errors import BackendError
+from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.lowering.keras_frames import keras_frames
 from strop.running.backend import Backend, Runner
@@ -22,13 +22,14 @@ from strop.running.encode import encode
 from strop.running.frame_source import Chunk
 from strop.running.jobs import Session, ready_frames
 from strop.running.labels import Scores
-from strop.running.oracle import BoolArray, FloatArray, Signals, evaluate
-from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages, undecided
+from strop.running.oracle import BoolArray, evaluate
+from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
 from strop.verification.comparison import Comparison, Found
 from strop.verification.counts import OutputReport
 from strop.verification.evidence import Gathering
 from strop.verification.explanation.clues import Notes, notes_on
 from strop.verification.judge import Judgement
+from strop.verification.near import Near
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
 from strop.verification.partial import KERAS, Built, Compared, Partial, Room
 from strop.verification.selfcheck import check_outputs, check_spikes
@@ -93,6 +94,9 @@ class _Comparing:
     def __init__(self, session: Verification, chunk: Chunk, wanted: Room) -> None:
         self.session, self.graph, self.chunk, self.wanted = session, session.graph, chunk, wanted
         self.frames = ready_frames(self.graph, chunk)
+        given = {len(values) for values in (*self.frames.values(), *chunk.own.values())}
+        if given != {chunk.count}:
+            raise StropError(f"chunk {chunk.number} is said to hold {chunk.count} frames, and holds {given}")
         self.signals = encode(self.graph, self.frames)
         self.compared: dict[str, Compared] = {}
         self.outputs: dict[str, OutputReport] = {}
@@ -107,10 +111,9 @@ class _Comparing:
         """Compare, and return what was found."""
         chunk, session = self.chunk, self.session
         truth = None if chunk.truths is None else chunk.truths[0]
-        near = None
-        if session.probe is not None:
-            near = _Near(self.graph, session.keras_bound, self.signals, chunk.count)
-        oracle = evaluate(self.graph, self.signals, self._watch(near))
+        near = None if session.probe is None else Near(self.graph, session.keras_bound, self.signals, chunk.count)
+        seen = None if self.gathering is None else self.gathering.watch
+        oracle = evaluate(self.graph, self.signals, seen, None if near is None else near.glance)
         activity = Activity(self.graph)
         activity.add(oracle, self.signals)
         if self.gathering is not None:
@@ -118,7 +121,7 @@ class _Comparing:
         decided: Answers = [None] * len(self.graph.outputs)
         accounted = np.zeros(chunk.count, dtype=bool)
         if session.probe is not None and near is not None:
-            decided, accounted = self._take_keras(session.probe, oracle, near.frames)
+            decided, accounted = self._take_keras(session.probe, oracle, near.frames(oracle))
             self._score(KERAS, decided)
         expected = decode(self.graph, oracle)
         for name in session.runners:
@@ -136,15 +139,6 @@ class _Comparing:
             evidence,
             session.built,
         )
-
-    def _watch(self, near: _Near | None) -> Callable[[str, FloatArray], None]:
-        def watch(name: str, potentials: FloatArray) -> None:
-            if near is not None:
-                near.watch(name, potentials)
-            if self.gathering is not None:
-                self.gathering.watch(name, potentials)
-
-        return watch
 
     def _take_keras(
         self, probe: KerasProbe, oracle: Mapping[str, BoolArray], near: BoolArray
@@ -279,16 +273,3 @@ class _Comparing:
         self.compared[comparison].notes = notes_on(
             room, self.chunk.start, found, observed, oracle, self.signals, outputs, wrong
         )
-
-
-class _Near:
-    """The frames in which some potential is so close to its threshold that float32 may matter."""
-
-    def __init__(self, graph: Graph, bound: RoundingBound, signals: Signals, count: int) -> None:
-        self.graph, self.ceilings = graph, bound.ceilings(signals)
-        self.frames = np.zeros(count, dtype=bool)
-
-    def watch(self, name: str, potentials: FloatArray) -> None:
-        """Take a population's potentials, shape `(n, *shape)`, as `strop.running.oracle.evaluate` has them."""
-        margin = np.abs(potentials - self.graph.population(name).threshold)
-        self.frames |= undecided(margin, self.ceilings[name]).reshape(len(margin), -1).any(axis=1)

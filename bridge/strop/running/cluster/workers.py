@@ -20,7 +20,7 @@ from typing import Any
 
 from strop.errors import ExtraMissingError, StropError
 from strop.graph.capacity import ENVIRONMENT_VARIABLE, memory_limit
-from strop.interruption import forget_draft, note_draft
+from strop.graph.files.drafts import forget_draft, note_draft
 
 # Seconds: for a scheduler to answer, for workers to come, for a client to take its leave.
 _CONNECT = 10
