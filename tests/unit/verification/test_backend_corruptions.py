@@ -21,7 +21,6 @@ from strop.running.frame_source import Chunk, FrameSource  # noqa: E402
 from strop.running.reference import ReferenceBackend  # noqa: E402
 from strop.verification.bounds import SimulatorBound  # noqa: E402
 
-verify_module = import_module("strop.verification.verify")  # the attribute strop.verify is the function
 comparison_module = import_module("strop.verification.comparison")
 
 
