@@ -114,6 +114,15 @@ def test_keras_is_asked_on_the_workers(client: Any, monkeypatch: pytest.MonkeyPa
     assert [own.frames for own in report.keras.outputs] == [60, 60]
 
 
+def test_a_model_that_a_worker_cannot_open_is_one_clear_error(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = pytest.importorskip("keras")
+    job = import_module("strop.verification.job")
+    monkeypatch.setattr(job, "_sent", lambda probe: job._SentModel(b"no such class"))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), strop.keras.SpikingBReLU(1.0)])
+    with pytest.raises(ModelFileError, match="cannot be opened by another process: .*or its graph, strop.lower"):
+        strop.verify(model, np.ones((5, 4), np.float32), backends=["reference"], client=client)
+
+
 def test_simulated_spikes_and_counted_events_are_the_same(client: Any) -> None:
     here, there = (strop.simulate(GRAPH, FRAMES, "reference", client=given) for given in (None, client))
     assert here.spikes["conv"].sum() > 1000
@@ -199,7 +208,8 @@ def test_a_scheduler_that_is_lost_is_one_clear_error(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 40
 
 
-def test_an_address_without_a_scheduler_is_refused(tmp_path: Path) -> None:
+def test_an_address_without_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("strop.running.cluster.workers"), "_CONNECT", 1)
     GRAPH.save(tmp_path / "net.strop")
     np.savez(tmp_path / "data.npz", x=FRAMES[:20])
     words = ("verify", tmp_path / "net.strop", "--data", tmp_path / "data.npz", "--backends", "reference")
@@ -238,15 +248,6 @@ def test_an_interrupted_command_leaves_nothing_running(tmp_path: Path) -> None:
     assert found.wrong({"r.json"}) == ""
     assert not any(map(_runs, started))
     assert not list(Path(tempfile.gettempdir()).glob(f"strop-of-{found.pid}-*"))
-
-
-def test_a_model_that_a_worker_cannot_open_is_one_clear_error(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    keras = pytest.importorskip("keras")
-    job = import_module("strop.verification.job")
-    monkeypatch.setattr(job, "_sent", lambda probe: job._SentModel(b"no such class"))
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), strop.keras.SpikingBReLU(1.0)])
-    with pytest.raises(ModelFileError, match="cannot be opened by another process: .*or its graph, strop.lower"):
-        strop.verify(model, np.ones((5, 4), np.float32), backends=["reference"], client=client)
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
