@@ -208,6 +208,25 @@ def test_a_scheduler_that_is_lost_is_one_clear_error(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 40
 
 
+def test_processes_that_all_end_are_one_clear_error(tmp_path: Path) -> None:
+    workers = import_module("strop.running.cluster.workers")
+    with local_workers(1) as own:
+        threading.Timer(1.0, workers._LOCAL[own][0].kill).start()
+        with pytest.raises(StropError, match="all worker processes have ended"):
+            strop.verify(GRAPH, FRAMES, backends=[Waiting(tmp_path, 0.5)], client=own)
+
+
+def test_a_scheduler_whose_workers_never_come_again_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("strop.running.cluster.workers"), "_ARRIVE", 3)
+    scheduler = _scheduler(tmp_path)
+    with scheduler as (address, _):
+        threading.Timer(2.0, scheduler.processes[1].kill).start()
+        with pytest.raises(StropError, match="has lost all its workers, 3 s ago|no worker has come .* within 3 s"):
+            strop.verify(GRAPH, FRAMES, backends=[Waiting(tmp_path, 0.5)], client=address)
+
+
 def test_an_address_without_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("strop.running.cluster.workers"), "_CONNECT", 1)
     GRAPH.save(tmp_path / "net.strop")

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from strop.errors import StropError
-from strop.running.cluster.workers import Silence, address_of, client_of, imported, local_workers, refuse_dead_workers
+from strop.running.cluster.workers import Present, Silence, address_of, client_of, imported, local_workers
 from strop.running.jobs import Job, run_here
 
 # Chunks that are with a worker at a time: one that it works on, one that is there when it is done.
@@ -85,7 +85,7 @@ class _Dealer:
     def __init__(self, client: Any, job: Job) -> None:
         from strop.running.cluster.task import Preparation, versions
 
-        self.client, self.job = client, job
+        self.client, self.job, self.present = client, job, Present(client)
         self.run = uuid.uuid4().hex
         self.plugin = Preparation(self.run, _packed(job), versions())
         # What was given out: future, and the chunk's place and name for messages.
@@ -96,6 +96,15 @@ class _Dealer:
 
     def __enter__(self) -> _Dealer:
         with _one_clear_error(self.client):
+            # A worker that dies while the plug-in is brought to all of them makes the call fail for all.
+            for _ in range(_RETRIES):
+                try:
+                    self.client.register_plugin(self.plugin)
+                except OSError:
+                    if self.client.status != "running":
+                        raise
+                else:
+                    return self
             self.client.register_plugin(self.plugin)
         return self
 
@@ -111,7 +120,7 @@ class _Dealer:
         exhausted = False
         while True:
             with _one_clear_error(self.client):
-                workers = max(1, refuse_dead_workers(self.client))
+                workers = max(1, self.present.count())
             while not exhausted and len(self.given) < _GIVEN_OUT * workers and place - next_out < _AHEAD * workers:
                 chunk = next(left, None)
                 if chunk is None:
@@ -153,18 +162,18 @@ class _Dealer:
     def _collect(self) -> None:
         """Wait for a chunk to be done, and take its result; or for a while."""
         distributed = imported()
-        ended: list[Any] = []
-        with suppress(queue.Empty):
-            ended.append(self.ended.get(timeout=_LOOK))
-        for future in ended:
-            with _one_clear_error(self.client):
-                error = future.exception()
-                if isinstance(error, distributed.CancelledError):
-                    raise error
-                answer = future.result() if error is None else error
-            place, name = self.given.pop(future)
-            self.done[place] = _answer(answer, name)
-            future.release()
+        try:
+            future = self.ended.get(timeout=_LOOK)
+        except queue.Empty:
+            return
+        with _one_clear_error(self.client):
+            error = future.exception()
+            if isinstance(error, distributed.CancelledError):
+                raise error
+            answer = future.result() if error is None else error
+        place, name = self.given.pop(future)
+        self.done[place] = _answer(answer, name)
+        future.release()
 
 
 def _answer(answer: Any, name: str) -> Any:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -221,19 +222,36 @@ def address_of(client: Any) -> str:
     return str(getattr(client.scheduler, "address", None) or "an unknown address")
 
 
-def refuse_dead_workers(client: Any) -> int:
-    """Return how many workers a client has, or shall have.
+class Present:
+    """The workers of a client, counted while a job runs."""
 
-    Raises
-    ------
-    StropError
-        If the processes that strop started have ended.
-    """
-    processes = _LOCAL.get(client)
-    if processes is None:
-        return len(client.nthreads())
-    ended = [number for number, process in enumerate(processes) if process.poll() is not None]
-    if len(ended) == len(processes):
-        said = (_LOGS[client] / f"worker-{ended[0]}.log").read_text(errors="replace").strip()
-        raise StropError(f"all worker processes have ended: {' '.join(said[-_TAIL:].split()) or 'they said nothing'}")
-    return len(processes) - len(ended)
+    def __init__(self, client: Any) -> None:
+        self.client, self.processes = client, _LOCAL.get(client)
+        self._seen = time.monotonic()
+
+    def count(self) -> int:
+        """Return how many there are, or shall be.
+
+        Raises
+        ------
+        StropError
+            If all processes that strop started have ended, or the scheduler has had no worker for long.
+        """
+        if self.processes is not None:
+            return self._local(self.processes)
+        found = len(self.client.nthreads())
+        now = time.monotonic()
+        if found:
+            self._seen = now
+        elif now - self._seen > _ARRIVE:
+            raise StropError(f"the scheduler at {address_of(self.client)} has lost all its workers, {_ARRIVE} s ago")
+        return found
+
+    def _local(self, processes: list[subprocess.Popen[bytes]]) -> int:
+        ended = [number for number, process in enumerate(processes) if process.poll() is not None]
+        if len(ended) == len(processes):
+            said = (_LOGS[self.client] / f"worker-{ended[0]}.log").read_text(errors="replace").strip()
+            raise StropError(
+                f"all worker processes have ended: {' '.join(said[-_TAIL:].split()) or 'they said nothing'}"
+            )
+        return len(processes) - len(ended)
