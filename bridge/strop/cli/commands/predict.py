@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from strop.cli.arguments import graph_of, open_model
+from strop.cli.arguments import graph_of, open_model, started
 from strop.cli.options import (
     PATH,
     data_option,
@@ -55,8 +55,9 @@ def predict(
     check_writable(out)
     get_backend(backend)
     frames, labels = read_data(data, limit, labels_file)
-    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
-    result = simulate(graph, frames, backend, **over)
+    with started(over, [backend], keras=False) as by:
+        graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
+        result = simulate(graph, frames, backend, **by)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):

@@ -12,10 +12,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -61,6 +62,26 @@ class Preparation(WorkerPlugin):  # type: ignore[misc]  # distributed ships no t
         """Have what was built released, when no chunk is being taken."""
         _JOBS.pop(self.run, None)
         _thread().submit(_close, self.run)
+
+
+class Imports(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
+    """Has modules imported that a job will need, while its model is still being opened."""
+
+    name = "strop-imports"
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = tuple(modules)
+
+    def setup(self, worker: Any) -> None:
+        """Begin, and do not wait."""
+        _thread().submit(_import, self.modules)
+
+
+def _import(modules: Sequence[str]) -> None:
+    with _signals_left_alone():
+        for name in modules:
+            with suppress(Exception):  # if it is needed, the job says what is wrong
+                import_module(name)
 
 
 def take_chunk(run: str, chunk: Any, wanted: Any) -> Any:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,19 @@ class Silence:
 
 
 @contextmanager
-def local_workers(count: int) -> Iterator[Any]:
+def local_workers(count: int, imports: Sequence[str] = ()) -> Iterator[Any]:
     """Start processes on this machine, and yield a `distributed.Client` that uses them; they end with the block.
 
     >>> with local_workers(2) as client:
     ...     strop.verify(model, frames, client=client)
 
     Each takes one chunk at a time, and does its sums in one thread. One that dies is started anew.
+
+    Parameters
+    ----------
+    count : int
+    imports : sequence of str
+        Modules that each imports when it starts, because it will need them.
 
     Raises
     ------
@@ -103,6 +109,10 @@ def local_workers(count: int) -> Iterator[Any]:
             processes.append(_start(cluster.scheduler_address, folder, number, count))
         client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
         _LOCAL[client], _LOGS[client] = processes, folder
+        if imports:
+            from strop.running.cluster.task import Imports
+
+            client.register_plugin(Imports(imports))
         yield client
 
 
