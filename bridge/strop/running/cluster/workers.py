@@ -51,6 +51,19 @@ def imported() -> Any:
     return distributed
 
 
+# Messages that Dask keeps of each connection, frames and all (`recent_message_log` in distributed/batched.py of
+# 2026.8): 1,000 by default.
+_LOG_LENGTH = "distributed.admin.low-level-log-length"
+_LOGGED = 10
+
+
+def _short_log() -> Any:
+    """Have connections that are made in this block keep few messages, or memory grows with the first 1,000 chunks."""
+    import dask
+
+    return dask.config.set({_LOG_LENGTH: _LOGGED})
+
+
 class Silence:
     """Keeps Dask's log off standard error: what matters is raised."""
 
@@ -92,6 +105,7 @@ def local_workers(count: int, imports: Sequence[str] = ()) -> Iterator[Any]:
     distributed = imported()
     with ExitStack() as stack:
         stack.enter_context(Silence())
+        stack.enter_context(_short_log())
         folder = stack.enter_context(_scratch())
         cluster = stack.enter_context(
             distributed.LocalCluster(
@@ -140,6 +154,7 @@ def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Po
     # One thread each, but for Keras: how many threads it has decides in which order it sums.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = "1"
+    environment["DASK_" + _LOG_LENGTH.replace(".", "__").replace("-", "_").upper()] = str(_LOGGED)
     # What simulators leave lying about goes with the folder.
     environment["TMPDIR"] = str(folder)
     if "keras" in sys.modules:
@@ -203,7 +218,8 @@ def client_of(given: Any) -> Iterator[Any]:
 def _connected(address: str) -> Iterator[Any]:
     distributed = imported()
     try:
-        client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
+        with _short_log():
+            client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError, distributed.TimeoutError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StropError(
