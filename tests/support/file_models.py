@@ -281,7 +281,7 @@ def readouts(model: Any) -> list[Any]:
 
 
 def randomise(model: Any, rng: np.random.Generator, only: Sequence[Any] = ()) -> None:
-    """Give every weight but sharpness and statistics a random multiple of 1/8; either Keras. Or those of some layers."""
+    """Make weights, of some layers or all, random multiples of 1/8, but sharpness and statistics; either Keras."""
     for layer in only or _layers(model):
         if "adapted" in layer.name or "spiking" in type(layer).__name__.lower() or hasattr(layer, "layers"):
             continue
