@@ -31,13 +31,13 @@ class _PyNNBackend(Backend):
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
     module: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
-    # Options besides `timestep`: those that PyNN's `setup` uses, without those that change the arithmetic. PyNN
-    # itself ignores keywords that it does not know (`common.setup(..., **extra_params)`).
+    # Options besides `timestep` and `copies`: those that PyNN's `setup` uses, without those that change the arithmetic.
+    # PyNN itself ignores keywords that it does not know (`common.setup(..., **extra_params)`).
     options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise `BackendError` if any of `options` is unknown."""
-        known = {"timestep", *self.options}
+        known = {"timestep", "copies", *self.options}
         self.refuse_options({name: value for name, value in options.items() if name not in known}, known)
 
     @classmethod
@@ -60,7 +60,8 @@ class _PyNNBackend(Backend):
         simulator : PyNN module, optional
             One that the user has set up; by default strop calls its `setup`.
         options
-            `timestep` in ms, and the backend's own (`threads` for NEST; see `options` of the class).
+            `timestep` in ms, `copies` (see `strop_backends.pynn.network.PyNNNetwork`), and the backend's own (`threads`
+            for NEST; see `options` of the class).
 
         Raises
         ------
@@ -236,8 +237,13 @@ class PyNNSpinnakerBackend(_PyNNBackend):
 
         return inspect_mapping(graph, frames, **options)
 
-    def inspect_mapping(self, graph: Graph, frames: Frames | None = None) -> dict[str, Any]:
+    def inspect_mapping(self, graph: Graph, frames: Frames | None = None, copies: int | str = 1) -> dict[str, Any]:
         """Return what `strop inspect --target spinnaker` shows: the mapping and, given frames, the fixed-point report.
+
+        Parameters
+        ----------
+        copies : int or "fill"
+            Copies of the network side by side; "fill": as many as a board of 48 chips holds.
 
         Returns
         -------
@@ -247,7 +253,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         """
         from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, measured_scaling
 
-        mapping = self.map(graph, frames)
+        mapping = self.map(graph, frames, copies=copies)
         found = mapping.to_dict()
         if frames is not None:
             choices = {

@@ -159,6 +159,20 @@ class Dialect(ABC):
         """
         return None
 
+    def copies_that_fill(self, graph: Graph, options: Mapping[str, Any] | None) -> int:
+        """Return how many copies of `graph` fill the machine, for `copies="fill"`.
+
+        Parameters
+        ----------
+        options : mapping, optional
+            Those for `setup`; None where the user has set the simulator up.
+        """
+        raise BackendError(f'{self.name}: copies="fill" fills a board of SpiNNaker; give a number of copies here')
+
+    def tile(self, copies: int) -> None:
+        """Get ready for so many copies of each population; see `strop_backends.pynn.copies`."""
+        return None
+
     @property
     def dt(self) -> float:
         """Length of a tick in ms."""

@@ -1,39 +1,54 @@
-"""`inspect_mapping`: maps a graph on a virtual SpiNNaker board; `SpinnakerMapping` holds cores, memory and load."""
+"""`inspect_mapping`: maps a graph on a virtual SpiNNaker board; `SpinnakerMapping` holds cores, memory and load.
+
+A mapping of one copy has sPyNNaker generate the data of every core, too, so that what does not fit there is found. That
+takes most of the time; the cores of further copies hold the same, and a mapping of several ends when placed and routed.
+"""
 
 from __future__ import annotations
 
 import atexit
 import io
 import logging
+import math
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.encode import Frames, as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
+from strop_backends.pynn.copies import FILL
 from strop_backends.pynn.network import PyNNNetwork
-from strop_backends.pynn.spinnaker.dialect import available_configuration
+from strop_backends.pynn.spinnaker.dialect import CHIP_SDRAM, available_configuration
 from strop_backends.pynn.spinnaker.fixed_point import Scaling
+from strop_backends.pynn.spinnaker.load import (
+    CYCLES_PER_US,
+    LINK_PACKETS_PER_US,
+    Spikes,
+    core_load,
+    link_packets,
+    router_entries,
+)
 
-Spikes = Mapping[str, npt.NDArray[np.bool_]]
+# Lengths of a tick in real time for which a mapping says how many frames a second there are, in microseconds.
+TICKS_US = (1000, 100)
 
 
 @dataclass(frozen=True)
 class MappedPopulation:
-    """One population of a `SpinnakerMapping`.
+    """One population of a `SpinnakerMapping`, in one copy of the network.
 
     Attributes
     ----------
@@ -49,6 +64,8 @@ class MappedPopulation:
         Spikes that reach the busiest core in the busiest tick of the frames given, and
     events_per_tick : float or None
         the synaptic events that they make there.
+    cycles_per_tick : float or None
+        Cycles that the busiest core takes for its busiest tick; see `strop_backends.pynn.spinnaker.load`.
     """
 
     name: str
@@ -59,6 +76,7 @@ class MappedPopulation:
     fan_in: int
     spikes_per_tick: float | None
     events_per_tick: float | None
+    cycles_per_tick: float | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,18 @@ class SpinnakerMapping:
     populations : tuple of MappedPopulation
     warnings : tuple of str
         sPyNNaker's own.
+    copies : int
+        Copies of the network side by side; `boards` to `sdram` are those of all.
+    board_cores : int
+        Cores of the boards that can be had, sPyNNaker's own among them.
+    router_entries : int
+        Most entries of a chip's routing table, before sPyNNaker compresses them.
+    link_packets_per_tick : float or None
+        Packets on the busiest link between two chips in the busiest tick of the frames given.
+    spread : int
+        Ticks that a frame takes.
+    limit : str
+        Why a board holds no more copies, where it was filled; else empty.
     """
 
     version: str
@@ -87,6 +117,45 @@ class SpinnakerMapping:
     sdram: int
     populations: tuple[MappedPopulation, ...]
     warnings: tuple[str, ...]
+    copies: int = 1
+    board_cores: int = 0
+    router_entries: int = 0
+    link_packets_per_tick: float | None = None
+    spread: int = 1
+    limit: str = ""
+
+    @property
+    def tick_us(self) -> float | None:
+        """How long the busiest tick takes in microseconds, of the busiest core or link; None without frames."""
+        if self.link_packets_per_tick is None:
+            return None
+        return max(self._core_us, self.link_packets_per_tick / LINK_PACKETS_PER_US)
+
+    @property
+    def _core_us(self) -> float:
+        return max(p.cycles_per_tick or 0.0 for p in self.populations) / CYCLES_PER_US
+
+    @property
+    def tick_limit(self) -> str:
+        """What the busiest tick waits for; empty without frames."""
+        if self.tick_us is None:
+            return ""
+        if self.tick_us > self._core_us:
+            return "a link between two chips"
+        return f"a core of {max(self.populations, key=lambda p: p.cycles_per_tick or 0.0).name}"
+
+    def throughput(self, tick_us: int) -> dict[str, Any]:
+        """Return how many frames a second all copies take, for a time step of `tick_us` microseconds.
+
+        Returns
+        -------
+        dict
+            "tick_us"; "time_scale_factor", how many times as long a tick must last in real time for what the frames
+            bring (1 without frames); "frames_per_second", with that factor.
+        """
+        factor = max(1, math.ceil((self.tick_us or 0.0) / tick_us))
+        rate = self.copies * 1e6 / (tick_us * factor * self.spread)
+        return {"tick_us": tick_us, "time_scale_factor": factor, "frames_per_second": rate}
 
     @property
     def scaling(self) -> dict[str, Scaling]:
@@ -102,6 +171,14 @@ class SpinnakerMapping:
             "cores": self.cores,
             "system_cores": self.system_cores,
             "sdram": self.sdram,
+            "copies": self.copies,
+            "copies_limited_by": self.limit,
+            "board_cores": self.board_cores,
+            "router_entries": self.router_entries,
+            "link_packets_per_tick": self.link_packets_per_tick,
+            "tick_takes_us": self.tick_us,
+            "tick_limited_by": self.tick_limit,
+            "throughput": [self.throughput(tick) for tick in TICKS_US],
             "populations": [
                 {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
             ],
@@ -117,7 +194,8 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
     frames : array, shape (n, *input_shape), optional
         To find the busiest core's spikes and events per tick.
     options
-        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
+        `copies` (see `strop_backends.pynn.network.PyNNNetwork`), and those for `SpinnakerDialect.setup`: board,
+        neurons_per_core, time_scale_factor, scaling.
 
     Raises
     ------
@@ -134,6 +212,8 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
     if frames is not None:
         signals = encode(graph, as_frames(graph, frames))
         spikes = {**signals, **evaluate(graph, signals)}
+    if options.get("copies") == FILL:
+        return fill_board(graph, spikes, backend.version(), options)
     return map_virtually(graph, spikes, backend.version(), options)
 
 
@@ -171,6 +251,30 @@ def _temporary_folder() -> Iterator[None]:
         os.chdir(before)
 
 
+class _MappedError(Exception):
+    """The network has been placed and routed, and nothing else is wanted."""
+
+
+@contextmanager
+def _ending_when_mapped(act: Callable[[], None]) -> Iterator[None]:
+    """Have sPyNNaker's `run` call `act` and end when the network is placed and routed, before data are generated."""
+    # `__run` calls them in this order (SpiNNFrontEndCommon 7.4.1, `interface/abstract_spinnaker_base.py`).
+    base = import_module("spinn_front_end_common.interface.abstract_spinnaker_base").AbstractSpinnakerBase
+    own, hook = base._do_write_metadata, sys.excepthook
+
+    def end(simulator: Any) -> None:
+        act()
+        raise _MappedError
+
+    base._do_write_metadata = end
+    try:
+        yield
+    except _MappedError:
+        pass
+    finally:
+        base._do_write_metadata, sys.excepthook = own, hook
+
+
 def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
     """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
     warned = _Warnings()
@@ -181,10 +285,20 @@ def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Ma
         with _temporary_folder(), available_configuration(), redirect_stdout(silence), redirect_stderr(silence):
             network = PyNNNetwork(graph, "pyNN.spiNNaker", virtual=True, **options)
             sim = network.sim
+            found: list[SpinnakerMapping] = []
+
+            def read() -> None:
+                found.append(_read(graph, network, spikes, version, tuple(warned.messages)))
+
             try:
                 # A run of a few ticks without input: mapping does not depend on input spikes.
-                sim.run(4.0 * network.dialect.dt)
-                return _read(graph, network, spikes, version, tuple(warned.messages))
+                if network.copies > 1:
+                    with _ending_when_mapped(read):
+                        sim.run(4.0 * network.dialect.dt)
+                else:
+                    sim.run(4.0 * network.dialect.dt)
+                    read()
+                return found[0]
             finally:
                 sim.end()
     except StropError:
@@ -208,57 +322,75 @@ def _read(
     boards = {(machine[xy].nearest_ethernet_x, machine[xy].nearest_ethernet_y) for xy in chips}
     populations = []
     for name, population in network.populations.items():
+        if name not in graph.depths:
+            continue  # of another copy, and the same
         vertex = population._vertex
         cores = list(vertex.machine_vertices)
-        sdram = sum(int(core.sdram_required.get_total_sdram(4)) for core in cores)
-        shifts = tuple(int(s) for s in vertex.get_ring_buffer_shifts()) if name not in network.played else None
         slices = sorted({(core.vertex_slice.lo_atom, core.vertex_slice.hi_atom + 1) for core in cores})
-        fan_in, busiest = _load(graph, network, name, slices, spikes)
+        load = core_load(graph, network, name, slices, spikes)
+        shifts = tuple(int(s) for s in vertex.get_ring_buffer_shifts()) if name not in network.played else None
+        busiest = (load.packets, load.events, load.cycles) if spikes is not None else (None, None, None)
         populations.append(
             MappedPopulation(
                 name,
                 int(population.size),
                 len(cores),
-                sdram,
+                sum(int(core.sdram_required.get_total_sdram(4)) for core in cores),
                 None if shifts is None else (shifts[0], shifts[1]),
-                fan_in,
-                None if spikes is None else busiest[0],
-                None if spikes is None else busiest[1],
+                load.fan_in,
+                *busiest,
             )
         )
-    total = sum(p.sdram for p in populations)
-    system = len(placements) - len(ours)
-    return SpinnakerMapping(version, len(boards), len(chips), len(ours), system, total, tuple(populations), warnings)
+    return SpinnakerMapping(
+        version,
+        len(boards),
+        len(chips),
+        len(ours),
+        len(placements) - len(ours),
+        network.copies * sum(p.sdram for p in populations),
+        tuple(populations),
+        warnings,
+        network.copies,
+        int(machine.total_available_user_cores),
+        router_entries(),
+        None if spikes is None else link_packets(graph, network, spikes),
+        network.dialect.spread,
+    )
 
 
-def _load(
-    graph: Graph, network: PyNNNetwork, name: str, slices: list[tuple[int, int]], spikes: Spikes | None
-) -> tuple[int, tuple[float, float]]:
-    """Return the most synapses on a core, and the most spikes and events that arrive at one in a tick."""
-    if name in network.played:
-        return 0, (0.0, 0.0)
-    synapses = np.zeros(len(slices), dtype=np.int64)
-    arriving: Any = 0.0
-    events: Any = 0.0
-    edges = np.array([start for start, _ in slices[1:]])
-    for p in graph.incoming(name):
-        if p.source not in network.populations:
-            continue
-        pre, post, _ = p.operator.to_coo()
-        core = np.searchsorted(edges, post, side="right")
-        synapses += np.bincount(core, minlength=len(slices))
-        if spikes is None:
-            continue
-        # Synapses of each source neuron on each core.
-        shape = (len(slices), p.operator.size_in)
-        counts = csr_array((np.ones(len(pre)), (core, pre)), shape=shape)
-        flat = spikes[p.source].reshape(len(spikes[p.source]), -1).T.astype(np.float64)
-        # A tick for each phase of a frame whose spikes are spread.
-        spread = network.dialect.spread
-        phases = [np.where(np.arange(len(flat))[:, None] % spread == n, flat, 0.0) for n in range(spread)]
-        waves = np.concatenate(phases, axis=1)
-        events = events + counts @ waves
-        counts.data[:] = 1.0
-        arriving = arriving + counts @ waves
-    most = (float(np.max(arriving)), float(np.max(events)))
-    return int(synapses.max()), most
+def fill_board(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
+    """Return the mapping of as many copies of `graph` as one board holds; `limit` says why there are no more.
+
+    Cores and SDRAM say how many there could be; sPyNNaker says whether it places and routes them.
+    """
+    # The board whose version is asked for, and no second one.
+    options = {**options, **({"n_boards_required": 1} if options.get("board", 5) == 5 else {})}
+
+    def mapped(copies: int) -> SpinnakerMapping:
+        return map_virtually(graph, spikes, version, {**options, "copies": copies})
+
+    best = mapped(1)
+    free = best.board_cores - best.system_cores
+    chips = {5: 48, 3: 4}[options.get("board", 5)]
+    bounds = {
+        f"cores: {free:,} of the board are free, a copy takes {best.cores:,}": free // best.cores,
+        f"SDRAM: the board has {chips * CHIP_SDRAM:,} bytes, a copy takes {best.sdram:,}": chips
+        * CHIP_SDRAM
+        // max(1, best.sdram),
+    }
+    limit = min(bounds, key=lambda reason: bounds[reason])
+    # Fewer than `above` copies are still to be tried, more than those of `best`.
+    tried, above = bounds[limit], bounds[limit] + 1
+    while best.copies < above - 1:
+        try:
+            best = mapped(tried)
+        except BackendError as error:
+            above = tried
+            limit = f"placing and routing: sPyNNaker does not map {tried:,} copies ({_first_line(error)})"
+        tried = (best.copies + above) // 2
+    return replace(best, limit=limit)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200]
