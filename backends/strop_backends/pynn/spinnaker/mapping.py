@@ -35,6 +35,7 @@ from strop_backends.pynn.spinnaker.dialect import CHIP_SDRAM, available_configur
 from strop_backends.pynn.spinnaker.fixed_point import Scaling
 from strop_backends.pynn.spinnaker.load import (
     CYCLES_PER_US,
+    INCOMING_SPIKES,
     LINK_PACKETS_PER_US,
     Spikes,
     core_load,
@@ -94,7 +95,7 @@ class SpinnakerMapping:
         Bytes of all populations.
     populations : tuple of MappedPopulation
     warnings : tuple of str
-        sPyNNaker's own.
+        sPyNNaker's own, and of more packets in a tick than can wait for a core.
     copies : int
         Copies of the network side by side; `boards` to `sdram` are those of all.
     board_cores : int
@@ -172,12 +173,12 @@ class SpinnakerMapping:
             "system_cores": self.system_cores,
             "sdram": self.sdram,
             "copies": self.copies,
-            "copies_limited_by": self.limit,
+            "copies_limited_by": self.limit or None,
             "board_cores": self.board_cores,
             "router_entries": self.router_entries,
             "link_packets_per_tick": self.link_packets_per_tick,
             "tick_takes_us": self.tick_us,
-            "tick_limited_by": self.tick_limit,
+            "tick_limited_by": self.tick_limit or None,
             "throughput": [self.throughput(tick) for tick in TICKS_US],
             "populations": [
                 {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
@@ -349,12 +350,24 @@ def _read(
         len(placements) - len(ours),
         network.copies * sum(p.sdram for p in populations),
         tuple(populations),
-        warnings,
+        (*warnings, *(crowded for crowded in map(_crowded, populations) if crowded)),
         network.copies,
         int(machine.total_available_user_cores),
         router_entries(),
         None if spikes is None else link_packets(graph, network, spikes),
         network.dialect.spread,
+    )
+
+
+def _crowded(population: MappedPopulation) -> str:
+    """Return a warning where more packets come in a tick than can wait for a core."""
+    packets = population.spikes_per_tick or 0.0
+    if packets <= INCOMING_SPIKES:
+        return ""
+    return (
+        f"up to {packets:,.0f} packets reach a core of {population.name!r} in a tick, {INCOMING_SPIKES} can wait there: "
+        "packets that come faster than the core works them off are lost. Spread them (spread=K), or raise "
+        "incoming_spike_buffer_size in .spynnaker.cfg"
     )
 
 

@@ -7,6 +7,8 @@ It runs a sharpened (Whetstone) network on a PyNN simulator, and compares every 
     python run.py brian2 [--limit N]
     python run.py spiNNaker [--virtual] [--limit N] [--spread TICKS] [--neurons-per-core N]
 
+Each takes --copies K: so many copies of the network stand side by side, and frame i goes to copy i % K.
+
 The neurons have no memory: in each step a neuron adds up its bias and the weights of the spikes that arrive, spikes if
 the sum is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a population of
 depth d (the number of layers before it) at step n + d.
@@ -197,7 +199,11 @@ class SpiNNaker:
         import pyNN.spiNNaker as sim
 
         self.sim = sim
-        self.scaling = network.get("scaling", {})
+        self.scaling = {
+            labelled(name, copy): scaling
+            for name, scaling in network.get("scaling", {}).items()
+            for copy in range(arguments.copies)
+        }
         if arguments.spread > 1 and not self.scaling:
             # Where delays differ, sPyNNaker makes ring buffers for a Poisson process: a frame would saturate them.
             sys.exit("--spread needs the scaling that `strop export --target spinnaker` writes to network.json")
@@ -251,12 +257,17 @@ class SpiNNaker:
 SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
 
 
-def spike_times(simulator: Any, network: dict[str, Any], frames: Any, count: int) -> dict[str, list[Any]]:
+def labelled(name: str, copy: int) -> str:
+    """Return the label of a population in one copy of the network."""
+    return f"{name}@{copy}" if copy else name
+
+
+def spike_times(simulator: Any, network: dict[str, Any], frames: Any, chosen: slice) -> dict[str, list[Any]]:
     """Return the spike times (ms) of the sources of each population, one array for each source."""
     times = {}
     for entry in network["populations"]:
         if entry["played"]:
-            neuron, frame = np.nonzero(frames[f"played:{entry['name']}"][:count].T)
+            neuron, frame = np.nonzero(frames[f"played:{entry['name']}"][chosen].T)
             tick = simulator.first_tick + (frame + entry["depth"]) * simulator.ticks_per_step
             tick += neuron % simulator.spread
             cuts = np.searchsorted(neuron, np.arange(1, entry["size"]))
@@ -277,25 +288,26 @@ def sources(simulator: Any, name: str, times: list[Any]) -> Any:
     return simulator.sim.Population(len(times), cell, label=name)
 
 
-def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
-    """Return the populations by name, connected, with their input."""
-    network, data, frames, count = folder.network, folder.data, folder.frames, folder.count
-    times = spike_times(simulator, network, frames, count)
+def build(simulator: Any, folder: standalone.Folder, chosen: slice, copy: int) -> dict[str, Any]:
+    """Return the populations of one copy by name, connected, with the frames of `chosen` as input."""
+    network, data, frames = folder.network, folder.data, folder.frames
+    times = spike_times(simulator, network, frames, chosen)
+    count = len(range(folder.count)[chosen])
     steps = count + network["depth"]
     populations: dict[str, Any] = {}
     standing: dict[str, Any] = {}
     for entry in network["populations"]:
         name = entry["name"]
         if entry["played"]:
-            populations[name] = sources(simulator, name, times[name])
+            populations[name] = sources(simulator, labelled(name, copy), times[name])
         else:
             threshold, bias = data[f"threshold:{name}"], data[f"bias:{name}"]
-            populations[name] = simulator.neurons(name, threshold, bias)
+            populations[name] = simulator.neurons(labelled(name, copy), threshold, bias)
             populations[name].record("spikes")
             weights = simulator.standing(threshold, bias)
             if entry["driven"]:
                 ticks = simulator.first_tick + (np.arange(count) + entry["depth"]) * simulator.ticks_per_step
-                values = frames[f"driven:{name}"][:count]
+                values = frames[f"driven:{name}"][chosen]
                 simulator.drive(populations[name], threshold, bias, values, ticks, simulator.spread)
             elif weights.any():
                 standing[name] = weights
@@ -310,7 +322,7 @@ def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
     if standing:
         # A source that spikes once in each step, for what neurons need besides their input.
         always = [(simulator.first_tick + np.arange(steps) * simulator.ticks_per_step) * simulator.timestep]
-        source = sources(simulator, "always-on", always)
+        source = sources(simulator, labelled("always-on", copy), always)
         for name, weights in standing.items():
             post = np.flatnonzero(weights)
             ticks = simulator.ticks_per_step - simulator.latency
@@ -337,6 +349,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="for NEST")
     parser.add_argument("--virtual", action="store_true", help="SpiNNaker: map on a board that is not there")
     parser.add_argument("--neurons-per-core", type=int, help="SpiNNaker: fewer spread a wave over more cores")
+    parser.add_argument("--copies", type=int, help="copies of the network side by side; frames are dealt out to them")
     parser.add_argument("--spread", type=int, default=1, help="ticks to spread a wave over; a frame takes as many")
     arguments = parser.parse_args()
     if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator == "brian2"):
@@ -344,12 +357,18 @@ def main() -> int:
 
     folder = standalone.read(arguments.limit)
     network, count = folder.network, folder.count
+    if arguments.copies is None:
+        arguments.copies = network.get("copies", 1)
+    if arguments.copies < 1:
+        parser.error("--copies must be at least 1")
+    # Frame i goes to copy i % copies, and enters at step i // copies.
+    dealt = [slice(copy, count, arguments.copies) for copy in range(arguments.copies)]
 
     begin = time.perf_counter()
     simulator = SIMULATORS[arguments.simulator](arguments, network)
     simulator.spread, simulator.ticks_per_step = arguments.spread, simulator.ticks_per_step * arguments.spread
-    populations = build(simulator, folder)
-    ticks = simulator.first_tick + (count + network["depth"]) * simulator.ticks_per_step
+    copies = [build(simulator, folder, chosen, copy) for copy, chosen in enumerate(dealt)]
+    ticks = simulator.first_tick + (len(range(count)[dealt[0]]) + network["depth"]) * simulator.ticks_per_step
     built = time.perf_counter()
     simulator.sim.run(ticks * simulator.timestep)
     ran = time.perf_counter()
@@ -357,16 +376,19 @@ def main() -> int:
     print(f"{network['name']} on {arguments.simulator}: {seconds}")
 
     if arguments.virtual:
-        for name, population in populations.items():
-            print(f"{name:30s} {population.size:8d} neurons on {len(population._vertex.machine_vertices):4d} cores")
+        for population in (population for populations in copies for population in populations.values()):
+            cores = len(population._vertex.machine_vertices)
+            print(f"{population.label:30s} {population.size:8d} neurons on {cores:4d} cores")
         simulator.sim.end()
         print("mapped on a virtual board: there are no spikes to compare")
         return 0
-    answers = {
-        entry["name"]: recorded(simulator, populations[entry["name"]], entry, count)
-        for entry in network["populations"]
-        if not entry["played"]
-    }
+    answers = {}
+    for entry in network["populations"]:
+        if not entry["played"]:
+            answers[entry["name"]] = np.zeros((count, entry["size"]), dtype=bool)
+            for chosen, populations in zip(dealt, copies, strict=True):
+                shown = len(range(count)[chosen])
+                answers[entry["name"]][chosen] = recorded(simulator, populations[entry["name"]], entry, shown)
     simulator.sim.end()
     # In SpiNNaker's fixed-point arithmetic some spikes differ; the export has calculated them.
     kinds = ("fixed", "expected") if arguments.simulator == "spiNNaker" else ("expected",)
