@@ -20,7 +20,7 @@ from strop.running.backend import Backend, Runner
 from strop.running.encode import Frames
 
 if TYPE_CHECKING:
-    from strop_backends.pynn.spinnaker.mapping import SpinnakerMapping
+    from strop_backends.pynn.spinnaker.records import SpinnakerMapping
 
 __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
 

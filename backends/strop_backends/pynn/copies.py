@@ -43,7 +43,7 @@ def tiled(graph: Graph, copies: int) -> Graph:
     """
     if copies == 1:
         return graph
-    names = {node.name for node in (*graph.inputs, *graph.populations)}
+    names = {*(node.name for node in graph.inputs), *graph.population_names}
     for name in names:
         for copy in range(1, copies):
             if copy_name(name, copy) in names:

@@ -26,8 +26,10 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _spynnaker() -> None:
+def _spynnaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("pynn-spinnaker")
+    # It writes its reports to the folder that it is in.
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_mapping_reports_cores_load_and_shifts() -> None:
@@ -144,13 +146,11 @@ def test_an_inspection_says_how_many_copies_a_board_holds_and_why_no_more() -> N
     assert "{" not in text
 
 
-def test_filling_needs_a_set_up_of_strops_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filling_needs_a_set_up_of_strops_own() -> None:
     import pyNN.spiNNaker as sim
 
     from strop_backends.pynn.spinnaker.dialect import available_configuration
 
-    # sPyNNaker writes its reports there.
-    monkeypatch.chdir(tmp_path)
     with available_configuration():
         sim.setup(timestep=1.0, min_delay=1.0)
     with pytest.raises(BackendError, match='copies="fill" maps the network first'):
