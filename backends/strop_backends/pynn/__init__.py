@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
 
 
+# On NEST: ticks from a layer to the next, and how many the longest delay may have for that.
+LAYER_TICKS = 16
+LONGEST_DELAY = 256
+
+
 class _PyNNBackend(Backend):
     """A simulator behind PyNN."""
 
@@ -88,9 +93,30 @@ class PyNNNestBackend(_PyNNBackend):
     summary: ClassVar[str] = "NEST through PyNN (IF_curr_delta), a frame per time step; option threads=N"
     module: ClassVar[str] = "pyNN.nest"
     options: ClassVar[frozenset[str]] = frozenset(
-        {"threads", "verbosity", "spike_precision", "recording_precision", "rng_seed", "rng_type", "t_flush", "spread"}
+        {
+            "threads",
+            "layer_ticks",
+            "verbosity",
+            "spike_precision",
+            "recording_precision",
+            "rng_seed",
+            "rng_type",
+            "t_flush",
+            "spread",
+        }
     )
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
+
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Build the network and return a runner; layers are 16 ticks apart, unless `layer_ticks` or `spread` says else.
+
+        With `build` they are one tick apart, so that a script of the user's can add synapses of a tick.
+        """
+        if options.get("spread", 1) == 1:
+            longest = max((p.delay for p in graph.projections), default=1)
+            # A neuron keeps its input of as many ticks as the longest delay has.
+            options = {"layer_ticks": max(1, min(LAYER_TICKS, LONGEST_DELAY // longest)), **options}
+        return super().prepare(graph, **options)
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -1,7 +1,7 @@
 """`Construction`: the populations and projections of a graph in a PyNN simulator, which `PyNNNetwork` runs.
 
 `SpikeSourceArray`s send the input spikes, and under the host encoding those of the first layer; all other populations
-are cells of the simulator. A projection with a delay of d steps in the graph has one of `d * ticks_per_step - latency`
+are cells of the simulator. A projection with a delay of d steps in the graph has one of `d * layer_ticks - latency`
 ticks here, so that all spikes of a frame arrive at a population together. Where the spikes of a frame are spread over k
 ticks, neuron j of each population answers `j % k` ticks later, and the delays of its synapses are longer by that, less
 the lateness of their sources. Several copies of the graph are built as one graph of so many
@@ -114,7 +114,7 @@ class Construction:
 
     def _ticks(self, delay: int) -> int:
         """Return the longest delay in ticks of a projection whose delay in the graph is `delay` steps."""
-        return delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
+        return delay * self.dialect.layer_ticks - self.dialect.latency + self.dialect.spread - 1
 
     def _require_delays(self) -> None:
         """Refuse a graph with delays that are too long for the simulator; before anything is built."""
@@ -149,7 +149,7 @@ class Construction:
         if len(pre) == 0:
             return
         p = members[0]
-        ticks: Any = p.delay * self.dialect.ticks_per_step - self.dialect.latency
+        ticks: Any = p.delay * self.dialect.layer_ticks - self.dialect.latency
         if self.dialect.spread > 1:
             # Spikes that leave later travel shorter: all input of a frame arrives at a neuron in the tick in which it
             # answers.
@@ -175,7 +175,7 @@ class Construction:
         for name, weights in needed.items():
             post = np.flatnonzero((weights != 0) | (self._tiled.population(name).bias.reshape(-1) != 0))
             # Sent one step ahead, as all other spikes to that population.
-            ticks = self.dialect.ticks_per_step - self.dialect.latency
+            ticks = self.dialect.layer_ticks - self.dialect.latency
             neurons = self.populations[name]
             projection = self.dialect.project(
                 self.populations[STANDING], neurons, np.zeros_like(post), post, weights[post], ticks

@@ -104,8 +104,9 @@ class PyNNNetwork(Construction):
             As for `strop.simulate`.
         start : int, optional
             Tick in which the first frame enters; by default the first that is possible, after the frames that are
-            still to enter. Population P answers frame n at tick `start + (n // copies + depth(P)) * ticks_per_step`, in
-            copy `n % copies`, neuron j of it `j % spread` ticks later. After PyNN's `reset` time begins anew, and
+            still to enter. Population P answers frame n at tick
+            `start + n // copies * ticks_per_step + depth(P) * layer_ticks` (both of `dialect`), in copy `n % copies`,
+            neuron j of it `j % spread` ticks later. After PyNN's `reset` time begins anew, and
             nothing is left to enter.
 
         Returns
@@ -129,14 +130,15 @@ class PyNNNetwork(Construction):
         dialect.check_surroundings()
         count = len(next(iter(signals.values())))
         steps = steps_of(count, self.copies)
-        end = (steps - 1 + graph.total_depth) * dialect.ticks_per_step + dialect.spread
+        across = graph.total_depth * dialect.layer_ticks
+        end = (steps - 1) * dialect.ticks_per_step + across + dialect.spread
         self.start, self.count = self._waves.reserve(start, steps, end), count
         played = {**signals, **host_spikes(graph, signals)}
         for name in self.played:
             raster = np.asarray(played[name], dtype=np.bool_).reshape(count, -1)
             for own, part in zip(self.of_each_copy(name), deal(raster, self.copies), strict=True):
                 neurons, frames = np.nonzero(part.T)
-                ticks = self.start + (frames + graph.depth(name)) * dialect.ticks_per_step + neurons % dialect.spread
+                ticks = self._answer_tick(frames, graph.depth(name)) + neurons % dialect.spread
                 dialect.play(self.populations[own], *self._waves.spikes(own, neurons, ticks))
         for name, values in input_currents(graph, signals).items():
             require_memory(
@@ -145,15 +147,19 @@ class PyNNNetwork(Construction):
                 "Run fewer frames at a time",
             )
             for own, part in zip(self.of_each_copy(name), deal(values, self.copies), strict=True):
-                ticks = np.arange(len(part), dtype=np.int64) + graph.depth(name)
-                due = self._waves.values(own, part, self.start + ticks * dialect.ticks_per_step)
+                ticks = self._answer_tick(np.arange(len(part), dtype=np.int64), graph.depth(name))
+                due = self._waves.values(own, part, ticks)
                 # A copy that gets no frame stays silent, as it is after its last one.
                 if len(due[1]):
                     dialect.inject(self.drives[own], *due)
         if STANDING in self.populations:
-            ticks = self.start + np.arange(steps + graph.total_depth, dtype=np.int64) * dialect.ticks_per_step
+            ticks = self.start + np.arange(0, end, dialect.ticks_per_step, dtype=np.int64)
             dialect.play(self.populations[STANDING], *self._waves.spikes(STANDING, np.zeros_like(ticks), ticks))
         return self.start + end
+
+    def _answer_tick(self, steps: npt.NDArray[np.int64], depth: int) -> npt.NDArray[np.int64]:
+        """Return when a population answers the frames that enter at these steps."""
+        return self.start + steps * self.dialect.ticks_per_step + depth * self.dialect.layer_ticks
 
     def reset(self) -> None:
         """Set PyNN's time back to 0, as `sim.reset()` does; no spike is under way then, and weights, thresholds and
@@ -254,8 +260,8 @@ class PyNNNetwork(Construction):
     def _mark(self, raster: npt.NDArray[np.bool_], events: Events, depth: int, start: int | None) -> None:
         """Set the spikes of one population of one copy in `raster`, shape (frames of that copy, neurons)."""
         (neurons, ticks), dialect = events, self.dialect
-        step, late = np.divmod(ticks - (self.start if start is None else start), dialect.ticks_per_step)
-        frame = step - depth
+        since = ticks - (self.start if start is None else start) - depth * dialect.layer_ticks
+        frame, late = np.divmod(since, dialect.ticks_per_step)
         ours = (frame >= 0) & (frame < len(raster)) & (late == neurons % dialect.spread)
         raster[frame[ours], neurons[ours]] = True
 

@@ -21,7 +21,7 @@ def _nest() -> None:
 
 @pytest.fixture
 def sim() -> Any:
-    from strop_backends.pynn.nest.dialect import load
+    from strop_backends.pynn.nest.kernel import load
 
     return load()
 

@@ -91,6 +91,8 @@ class Dialect(ABC):
     ----------
     ticks_per_step : int
         Ticks from one frame to the next.
+    layer_ticks : int
+        Ticks from a population's answer to that of the population behind it: `ticks_per_step`, or more.
     latency : int
         Ticks from the arrival of a spike to the spike that it causes.
     spread : int
@@ -108,6 +110,8 @@ class Dialect(ABC):
     reset_restores: ClassVar[bool] = False
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
+    # Layers further apart than frames; 0 where they are not.
+    stretched: int = 0
     latency: int = 0
     spread: int = 1
     bytes_per_synapse: ClassVar[int] = 120
@@ -115,6 +119,11 @@ class Dialect(ABC):
 
     def __init__(self, sim: ModuleType) -> None:
         self.sim = sim
+
+    @property
+    def layer_ticks(self) -> int:
+        """Ticks from one population to the next."""
+        return self.stretched or self.ticks_per_step
 
     # Setting up
     # ---------------------------------------------------------------------------------------------------
