@@ -42,6 +42,7 @@ class Construction:
         self.graph = graph
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
+        self.processes = self.dialect.join()
         if isinstance(sim, str):
             self._require_free(timestep, disposable)
         if copies == FILL:
@@ -50,17 +51,20 @@ class Construction:
         self._tiled = tiled(graph, self.copies)
         self._played, values = stimulus_nodes(self._tiled), analogue_inputs(self._tiled)
         self._carried = [p for p in self._tiled.projections if p.target not in self._played and p.source not in values]
-        self._require_memory()
+        with self.processes.agreed():
+            self._require_memory()
         longest = max((p.delay for p in self._carried), default=1)
         if not isinstance(sim, str):
             if options or timestep is not None:
                 given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
                 raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
-            self._build(longest)
+            with self.processes.agreed():
+                self._build(longest)
             return
         self.dialect.setup(self.dialect.timestep if timestep is None else float(timestep), longest, **options)
         try:
-            self._build(longest)
+            with self.processes.agreed():
+                self._build(longest)
         except BaseException:
             # No caller gets a network that is half built.
             self.dialect.release()
@@ -90,10 +94,12 @@ class Construction:
         if largest is None:
             return
         count = sum(p.operator.synapse_count for p in self._carried)
+        # Of several processes each keeps the weights of all synapses, and its own part of them in the simulator.
+        kept = 8 * count * round(self.processes.size * self.processes.share) if self.processes.size > 1 else 0
         require_memory(
             f"expanding {self.graph.name!r} into {count:,} {self.dialect.name} synapses "
             f"({largest.operator.synapse_count:,} of them {largest.source} -> {largest.target})",
-            count * self.dialect.bytes_per_synapse,
+            kept + round(count * self.dialect.bytes_per_synapse * self.processes.share),
             "Simulate it on the 'reference' backend, which keeps convolutions as they are",
         )
 
@@ -103,7 +109,7 @@ class Construction:
         tick = dialect.timestep if timestep is None else float(timestep)
         if not 0 < tick < float("inf"):
             raise BackendError(f"{dialect.name}: timestep must be positive (ms), got {timestep!r}")
-        found = dialect.in_use(disposable)
+        found = next(filter(None, self.processes.everyone(dialect.in_use(disposable))), None)
         if found is not None:
             raise SimulatorInUseError(
                 f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "

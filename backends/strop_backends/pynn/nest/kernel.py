@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import ModuleType
 from typing import Any
 
+from strop.errors import BackendError
+from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI, join, launched, nest_has_mpi
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # In ms; a time step is a whole number of them.
@@ -19,6 +22,9 @@ _FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_m
 
 def load() -> ModuleType:
     """Import `pyNN.nest` without NEST's banner on standard output."""
+    if launched() > 1 and "nest" not in sys.modules and not nest_has_mpi():
+        # That NEST ends the process.
+        join("pynn-nest", 1, NEST_WITHOUT_MPI, BackendError)
     given = os.environ.get("PYNEST_QUIET")
     os.environ["PYNEST_QUIET"] = "1"
     try:

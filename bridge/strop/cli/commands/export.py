@@ -15,6 +15,7 @@ from strop.cli.options import (
     copies_option,
     decision_option,
     encoding_options,
+    labels_option,
     limit_option,
     model_argument,
     reading_options,
@@ -36,6 +37,7 @@ from strop.cli.options import (
 @click.option("--pools", type=click.Choice(["auto", "sum", "convolution"]), help="nir: how pools are written. [auto]")
 @click.option("--round", "rounding", is_flag=True, help="nir: round weights to float32, and count what changes.")
 @copies_option
+@labels_option
 @limit_option
 @encoding_options
 @decision_option
@@ -48,6 +50,7 @@ def export(
     no_quantize: bool,
     rounding: bool,
     copies: int | str | None,
+    labels_file: Path | None,
     limit: int | None,
     encoding: str,
     planes: dict[str, Any],
@@ -56,11 +59,11 @@ def export(
     **options: Any,
 ) -> int:
     """Write a folder that runs where strop is not installed, or the graph as a Keras model."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_optional_data
     from strop.errors import DataError
     from strop.export.folders import export as run
 
-    frames, labels = (None, None) if data is None else read_data(data, limit)
+    frames, labels = read_optional_data(data, limit, labels_file)
     if target == "keras":
         from strop.cli.noise import import_keras_quietly
 
