@@ -173,6 +173,8 @@ class Processes:
 
 def own_spikes(population: Any, several: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return neuron and time (ms) of each spike that PyNN has recorded in this process, one of several or the only."""
+    if several and not population._mask_local.any():
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
     data = population.get_data("spikes", gather=False) if several else population.get_data("spikes")
     trains = data.segments[-1].spiketrains
     times = [np.asarray(train.rescale("ms").magnitude, dtype=np.float64) for train in trains]
