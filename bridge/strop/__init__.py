@@ -81,7 +81,7 @@ _MOVED = {
     "backend": ("running.backend", "running.registry"),
     "bounds": ("verification.bounds",),
     "capacity": ("graph.capacity",),
-    "data": ("cli.npz", "graph.files.atomic"),
+    "data": ("cli.data_files", "graph.files.atomic"),
     "decode": ("running.decode", "graph.nodes"),
     "encode": ("running.encode", "running.frame_notes", "graph.planes"),
     "energy": ("costs.energy",),
