@@ -226,11 +226,14 @@ def test_verification_catches_a_wrong_kernel(mistake: str) -> None:
     assert right.passed
 
 
-@pytest.mark.parametrize("name", golden_names())
-def test_the_golden_cases_of_the_conformance_suite_with_kernels(name: str) -> None:
-    case = golden_case(name)
-    runner = get_backend("brian2").prepare(case.graph, target="numpy", convolutions="kernel")
-    assert_equal(case, runner.run(signals_of(case)))
+def test_the_golden_cases_of_the_conformance_suite_with_kernels() -> None:
+    run = 0
+    for case in map(golden_case, golden_names()):
+        if any(kept(p.operator) for p in case.graph.projections):
+            runner: Any = get_backend("brian2").prepare(case.graph, target="numpy", convolutions="kernel")
+            assert_equal(case, runner.run(signals_of(case)))
+            run += bool(runner.network.kernels)
+    assert run >= 10
 
 
 def test_the_backend_offers_kernels_to_the_conformance_suite() -> None:

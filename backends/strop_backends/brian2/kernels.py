@@ -55,6 +55,10 @@ class Kept:
         return 8 * self.convolution.kernel.size + 8 * places * math.prod(self.convolution.kernel.shape[:-2]) + maps
 
 
+def _index_map(stage: Operator) -> Select | None:
+    return stage if isinstance(stage, Select) else None
+
+
 def kept(operator: Operator) -> Kept | None:
     """Return how an operator can be kept as a kernel, or None if it has to be expanded.
 

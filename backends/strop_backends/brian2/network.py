@@ -10,11 +10,10 @@ A step of Brian2, from the source of brian2 2.9.0:
   `peek` at offset 0).
 * A delay in steps is `int(delay / dt + 0.5)` (`cspikequeue.cpp`, `prepare`).
 
-So in each step the threshold is evaluated, the potential is reset to the bias, and spikes are added to it: a projection
-that the graph gives a delay of d steps has a Brian2 delay of d - 1 steps, and the input of a neuron in step t decides
-its spike in step t + 1. Every neuron is reset in every step, whether it fired or not: no state survives, and a frame
-can follow in every step. All of that happens in one slot, one after the other (`drive.SLOT`), because users may change
-the order of slots.
+So in each step the threshold is evaluated, the potential is reset to the bias, and spikes are added to it: a delay of
+d steps in the graph is one of d - 1 in Brian2, and the input of a neuron in step t decides its spike in step t + 1.
+Every neuron is reset in every step, whether it fired or not: no state survives, and a frame can follow in every step.
+All of that happens in one slot, one after the other (`drive.SLOT`), because users may change the order of slots.
 """
 
 from __future__ import annotations
@@ -87,8 +86,9 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     >>> network.run(network.duration(frames))
 
     One `NeuronGroup` holds all neurons (`v`, `th` and `bias`, dimensionless), and one `Synapses` object all synapses of
-    one delay, so that Brian2 compiles three code objects and not a handful for each layer. Populations are `Subgroup`s. Stimulus spikes (bit planes, binary frames, the first layer's spikes under the host encoding) are added
-    to the potentials as pulses of height one just before the threshold is evaluated, and input currents alike.
+    one delay, so that Brian2 compiles three code objects and not a handful for each layer. Populations are `Subgroup`s.
+    Stimulus spikes (bit planes, binary frames, the first layer's spikes under the host encoding) are added to the
+    potentials as pulses of height one just before the threshold is evaluated, and input currents alike.
 
     Everything is kept and summed in float64, whatever `brian2.prefs` says (see `preferences`). Its objects are in no
     magic network; they may be run in another network: `brian2.Network(network.objects, others.objects)`.
