@@ -137,7 +137,7 @@ def open_file(kind: str, path: Path) -> None:
     from strop.errors import StropError
 
     if kind == "npz":
-        from strop.cli.npz import read_data
+        from strop.cli.data_files import read_data
 
         read_data(path)
     elif kind == "certificate":

@@ -47,7 +47,14 @@ def model_argument(function: Command) -> Command:
 
 def data_option(function: Command) -> Command:
     """Add --data, required."""
-    return click.option("--data", type=PATH, required=True, help=".npz with x (and y), or Keras's mnist.npz.")(function)
+    text = "Frames: .npz, HDF5 or Zarr with x (and y), .npy, or Keras's mnist.npz."
+    return click.option("--data", type=PATH, required=True, help=text)(function)
+
+
+def labels_option(function: Command) -> Command:
+    """Add --labels."""
+    text = "Labels: .npy, or y of any file that --data takes; by default y of --data."
+    return click.option("--labels", "labels_file", type=PATH, help=text)(function)
 
 
 def limit_option(function: Command) -> Command:

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph, Operator, Projection, fan_out
-from strop.running.encode import Frames, as_frames, encode
+from strop.running.encode import Frames, encode
+from strop.running.frame_source import FrameSource, frame_source
 from strop.running.oracle import evaluate
 from strop.running.progress import Progress
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
 
 IntArray = npt.NDArray[np.int64]
 
@@ -97,7 +98,7 @@ class Activity:
         return count / self.frames if self.frames else 0.0
 
 
-def count_activity(graph: Graph, frames: Frames) -> Activity:
+def count_activity(graph: Graph, frames: Frames | FrameSource) -> Activity:
     """Run `frames` through the oracle and count; a chunk at a time, so that memory does not grow with their number.
 
     Raises
@@ -105,11 +106,11 @@ def count_activity(graph: Graph, frames: Frames) -> Activity:
     DataError
         If the frames do not fit (see `strop.running.encode.as_frames`).
     """
-    ready = as_frames(graph, frames)
+    source = frame_source(graph, frames)
     activity = Activity(graph)
-    with Progress("counting spikes", len(next(iter(ready.values())))) as progress:
-        for part in chunks(ready, chunk_size(graph)):
-            signals = encode(graph, part)
+    with Progress("counting spikes", source.count) as progress:
+        for chunk in source.chunks(chunk_size(graph)):
+            signals = encode(graph, chunk.frames)
             activity.add(evaluate(graph, signals), signals)
-            progress.advance(len(next(iter(part.values()))))
+            progress.advance(chunk.count)
     return activity

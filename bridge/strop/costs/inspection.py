@@ -15,7 +15,8 @@ from strop.costs.records import Costs, PopulationCost
 from strop.costs.target import target_facts
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
 from strop.graph.html_table import html_table
-from strop.running.encode import Frames, frame_notes
+from strop.running.encode import Frames
+from strop.running.frame_source import FrameSource, frame_source
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.stimulus import analogue_inputs
@@ -97,12 +98,15 @@ def inspect(
 
     graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset, frames=frames)
     if frames is not None:
-        frames = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0]).frames
+        frames = _frames(graph, frames, target, keys_of(model, graph)[0])
     return inspect_graph(graph, target, frames, model_arithmetic(model))
 
 
 def inspect_graph(
-    graph: Graph, target: str | None = None, frames: Frames | None = None, dense: list[LayerMacs] | None = None
+    graph: Graph,
+    target: str | None = None,
+    frames: Frames | FrameSource | None = None,
+    dense: list[LayerMacs] | None = None,
 ) -> Inspection:
     """Return the costs of `graph`; no operator is expanded for it.
 
@@ -123,8 +127,8 @@ def inspect_graph(
     DataError
         If the frames do not fit.
     """
-    if frames is not None:
-        frames = frames_and_labels(graph, frames).frames
+    frames = None if frames is None else _frames(graph, frames, target)
+    source = None if frames is None else frame_source(graph, frames)
     rows = [_population_cost(graph, name) for name in graph.population_names]
     synapses = sum(row.synapses for row in rows)
     totals = {
@@ -147,7 +151,7 @@ def inspect_graph(
         }
         for name in graph.outputs
     ]
-    activity = None if frames is None else count_activity(graph, frames)
+    activity = None if source is None else count_activity(graph, source)
     arithmetic = _arithmetic(graph, dense)
     return Inspection(
         graph.name,
@@ -160,8 +164,17 @@ def inspect_graph(
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
-        notes=[*graph.assumptions, *_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
+        notes=[*graph.assumptions, *_notes(graph), *([] if source is None else source.frame_notes)],
     )
+
+
+def _frames(
+    graph: Graph, frames: Frames | FrameSource, target: str | None, keys: Mapping[str, str] | None = None
+) -> dict[str, npt.NDArray[Any]] | FrameSource:
+    """Return frames chunk by chunk; for a target, which runs them several times, as arrays in memory."""
+    if target is None or isinstance(frames, FrameSource):
+        return frame_source(graph, frames, inputs=keys)
+    return frames_and_labels(graph, frames, keys=keys).frames
 
 
 def _notes(graph: Graph) -> list[str]:

@@ -14,8 +14,8 @@ from strop.graph import Graph
 from strop.graph.html_table import html_table
 from strop.running.backend import Backend
 from strop.running.decode import classes, decode
-from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes
-from strop.running.frames import frames_and_labels
+from strop.running.encode import FrameDict, Frames, encode
+from strop.running.frame_source import frame_source
 from strop.running.model_argument import ModelOrGraph, as_graph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend
@@ -133,21 +133,18 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     model = model_or_graph(graph, "strop.simulate")
     graph = as_graph(model, "strop.simulate", frames)
     found.check(graph)
-    data = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0])
-    ready = as_frames(graph, data.frames)
-    size = chunk_size(graph)
+    source = frame_source(graph, frames, inputs=keys_of(model, graph)[0])
     parts: list[dict[str, npt.NDArray[np.bool_]]] = []
-    count = len(next(iter(ready.values())))
     runner = found.prepare(graph, **options)
     try:
-        with Progress(f"simulating on {name}", count) as progress:
-            for part in chunks(ready, size):
-                parts.append(runner.run(encode(graph, part)))
-                progress.advance(len(next(iter(part.values()))))
+        with Progress(f"simulating on {name}", source.count) as progress:
+            for chunk in source.chunks(chunk_size(graph)):
+                parts.append(runner.run(encode(graph, chunk.frames)))
+                progress.advance(chunk.count)
     finally:
         runner.close()
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    notes = (*graph.assumptions, *frame_notes(graph, data.frames))
+    notes = (*graph.assumptions, *source.frame_notes)
     return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)

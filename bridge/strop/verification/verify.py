@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
-from strop.running.encode import Frames, as_frames, frame_notes
-from strop.running.frames import frames_and_labels
+from strop.running.encode import Frames
+from strop.running.frame_source import frame_source
 from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
-from strop.running.labels import labels_by_output, part_of
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
 from strop.verification.report import Report
 from strop.verification.session import Verification
 
@@ -97,28 +96,21 @@ def verify(
         lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     checked, left_out = _checked_backends(graph, backends, options or {})
-    inputs, outputs = keys_of(model, graph)
-    data = frames_and_labels(graph, frames, labels, inputs)
-    ready = as_frames(graph, data.frames)
-    count = data.count
-    truths, about_labels = labels_by_output(graph, data.labels, count, outputs)
-
+    source = frame_source(graph, frames, labels, *keys_of(model, graph))
     verification = Verification(graph, probe, lowering, checked, options or {}, evidence, strict)
     try:
-        with Progress("verifying", count) as progress:
-            start = 0
-            for part in chunks(ready, chunk_size(graph)):
-                stop = start + len(next(iter(part.values())))
-                own = {name: array[start:stop] for name, array in data.frames.items()}
-                verification.take(part, part_of(truths, start, stop), own)
-                progress.advance(stop - start)
-                start = stop
+        with Progress("verifying", source.count) as progress:
+            for chunk in source.chunks(chunk_size(graph)):
+                verification.take(chunk.frames, chunk.truths, chunk.own)
+                progress.advance(chunk.count)
     finally:
         verification.close()
-    if verification.frames != count:
-        raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
+    if verification.frames != source.given:
+        raise StropError(
+            f"{verification.frames} of {source.given} frames were verified: chunks were lost, or came twice"
+        )
     report = verification.report()
-    report.notes = [*graph.assumptions, *frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
+    report.notes = [*graph.assumptions, *source.notes, *left_out]
     return report
 
 

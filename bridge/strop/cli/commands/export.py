@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from strop.cli.arguments import graph_of, open_model
-from strop.cli.options import PATH, decision_option, encoding_options, limit_option, model_argument, reading_options
+from strop.cli.options import (
+    PATH,
+    decision_option,
+    encoding_options,
+    labels_option,
+    limit_option,
+    model_argument,
+    reading_options,
+)
 
 
 @click.command()
@@ -27,6 +35,7 @@ from strop.cli.options import PATH, decision_option, encoding_options, limit_opt
 @click.option("--dt", type=float, help="nir: length of a step. [of the profile]")
 @click.option("--pools", type=click.Choice(["auto", "sum", "convolution"]), help="nir: how pools are written. [auto]")
 @click.option("--round", "rounding", is_flag=True, help="nir: round weights to float32, and count what changes.")
+@labels_option
 @limit_option
 @encoding_options
 @decision_option
@@ -38,6 +47,7 @@ def export(
     data: Path | None,
     no_quantize: bool,
     rounding: bool,
+    labels_file: Path | None,
     limit: int | None,
     encoding: str,
     planes: dict[str, Any],
@@ -46,11 +56,11 @@ def export(
     **options: Any,
 ) -> int:
     """Write a folder that runs where strop is not installed, or the graph as a Keras model."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_optional_data
     from strop.errors import DataError
     from strop.export.folders import export as run
 
-    frames, labels = (None, None) if data is None else read_data(data, limit)
+    frames, labels = read_optional_data(data, limit, labels_file)
     if target == "keras":
         from strop.cli.noise import import_keras_quietly
 

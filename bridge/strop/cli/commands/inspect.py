@@ -56,7 +56,7 @@ def inspect(
     drawing: Path | None,
 ) -> int:
     """Show the graph and the costs of a model: populations, neurons, synapses, memory, operations; or the refusal."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_data
     from strop.costs.inspection import inspect as run
     from strop.graph import Graph
 

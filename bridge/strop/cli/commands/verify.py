@@ -13,6 +13,7 @@ from strop.cli.options import (
     decision_option,
     encoding_options,
     json_option,
+    labels_option,
     limit_option,
     model_argument,
     reading_options,
@@ -25,6 +26,7 @@ from strop.cli.results import write_json, write_report
 @model_argument
 @data_option
 @click.option("--backends", help="Comma-separated; by default all that are installed.")
+@labels_option
 @limit_option
 @encoding_options
 @decision_option
@@ -36,6 +38,7 @@ def verify(
     model: Path,
     data: Path,
     backends: str | None,
+    labels_file: Path | None,
     limit: int | None,
     encoding: str,
     planes: dict[str, Any],
@@ -46,11 +49,11 @@ def verify(
     report_folder: Path | None,
 ) -> int:
     """Compare every spike of every layer, and every output, with Keras, on every backend. Ends with 1 if it fails."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_data
     from strop.verification.verify import verify as run
 
     chosen = chosen_backends(backends)
-    frames, labels = read_data(data, limit)
+    frames, labels = read_data(data, limit, labels_file)
     opened = open_model(model, reading)
     check_planes(opened, planes)
     check_decision(opened, decision)
