@@ -34,12 +34,12 @@ class _ReferenceRunner(Runner):
             spikes = trace[population.name] = np.empty((steps, *population.shape), dtype=np.bool_)
             for at in blocks_of(steps, population.size):
                 total = np.zeros((at.stop - at.start, *population.shape))
-                total += population.bias
                 for p in graph.incoming(population.name):
                     # Before step `delay`, nothing has arrived.
                     sent = trace[p.source][max(at.start - p.delay, 0) : max(at.stop - p.delay, 0)]
                     if len(sent):
                         total[-len(sent) :] += p.operator.apply(sent)
+                total += population.bias
                 spikes[at] = fires(population, total)
         return {
             population.name: trace[population.name][(first := graph.depth(population.name)) : first + count]
