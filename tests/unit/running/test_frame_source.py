@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from labelled import network
 
 from strop.costs.inspection import inspect
-from strop.errors import DataError, StropError
+from strop.errors import BackendError, DataError, StropError
 from strop.graph import Dense, Graph, Input, Population
 from strop.running.frame_source import Chunk, frame_source
 from strop.running.lazy_rows import LazyRows
@@ -388,6 +388,33 @@ def test_what_a_stream_raises_in_mid_run_is_not_hidden() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         verify(GRAPH, broken(), backends=["reference"])
+
+
+def test_a_file_that_is_closed_or_damaged_is_one_error(tmp_path: Path) -> None:
+    dataset = in_hdf5(tmp_path, X)
+    dataset.file.close()
+    with pytest.raises(DataError, match=r"frames for input 'x' cannot be made an array of \(h5py\..*Dataset\)"):
+        frame_source(GRAPH, dataset)
+    path = tmp_path / "2.h5"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x78\x5e", b"\x00\x00"))  # how the parts that gzip packed begin
+    h5py = pytest.importorskip("h5py")
+    with (
+        h5py.File(path) as file,
+        pytest.raises(DataError, match=r"\(0 to 46\) cannot be read from the h5py\..*Dataset"),
+    ):
+        list(frame_source(GRAPH, file["x"]).chunks(SIZE))
+
+
+def test_a_backend_that_loses_frames_is_noticed_by_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from strop.running.reference import _ReferenceRunner as ReferenceRunner
+
+    honest = ReferenceRunner.run
+    monkeypatch.setattr(
+        ReferenceRunner, "run", lambda self, signals: {name: r[1:] for name, r in honest(self, signals).items()}
+    )
+    with pytest.raises(BackendError, match="reference gave spikes of 46 frames for 47"):
+        simulate(GRAPH, X, "reference")
 
 
 def test_an_array_that_changes_its_type_is_noticed() -> None:
