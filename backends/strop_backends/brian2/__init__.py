@@ -24,6 +24,7 @@ class Brian2Backend(Backend):
     name: ClassVar[str] = "brian2"
     summary: ClassVar[str] = "Brian2 in runtime mode, one NeuronGroup, a frame per time step"
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
+    weight_options: ClassVar[Mapping[str, Any]] = {"convolutions": "expanded"}
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -53,6 +54,9 @@ class Brian2Backend(Backend):
             Prefix of all Brian2 names; by default none, and names that are taken get a number.
         name : str, optional
             The network's own name.
+        convolutions : {"auto", "kernel", "expanded"}, default "auto"
+            Keep convolutions as kernels, or expand them into single synapses; by default they are kept where the
+            synapses would not fit into memory.
         """
         from strop_backends.brian2.network import SpikingNetwork
 
@@ -71,6 +75,7 @@ class Brian2Backend(Backend):
             "steps of 0.3 ms": {"dt": 0.3e-3},
             "steps of 7 s": {"dt": 7.0},
             "NumPy": {"target": "numpy"},
+            "kernels": {"convolutions": "kernel"},
             "names of its own": {"prefix": "mine_", "name": "mine", "target": "numpy"},
         }
 
@@ -88,6 +93,7 @@ class Brian2StandaloneBackend(Brian2Backend):
     summary: ClassVar[str] = "Brian2's C++ standalone mode: a program, compiled once for all networks of a size"
     # Not by default: compiling takes some ten seconds. Asked for by name it runs wherever there is a compiler.
     runs: ClassVar[bool] = False
+    weight_options: ClassVar[Mapping[str, Any]] = {}
 
     def build(self, graph: Graph, **options: Any) -> Any:
         """Return the compiled program with the network's files; see `strop_backends.brian2.cpp_standalone`.

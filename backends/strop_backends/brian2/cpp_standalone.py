@@ -47,8 +47,9 @@ from strop.running.oracle import host_spikes
 from strop.running.simulate import chunk_size
 from strop.running.stimulus import current_driven_populations, input_currents, stimulus_nodes
 from strop_backends.brian2.drive import IntArray
-from strop_backends.brian2.network import BYTES_PER_SYNAPSE, layout
+from strop_backends.brian2.network import layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
+from strop_backends.brian2.rows import BYTES_PER_SYNAPSE
 
 # The smallest size class: silence costs a fraction of a second, another program some ten seconds.
 _LEAST_NEURONS, _LEAST_SYNAPSES, _LEAST_COLUMNS, _LEAST_STEPS = 1024, 8192, 1024, 64

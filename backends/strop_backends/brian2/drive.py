@@ -47,12 +47,12 @@ class _Pulses:
 
     late: int
     neurons: IntArray
-    ends: IntArray
+    ends: list[int]
 
     def add_to(self, v: FloatArray, step: int) -> None:
         row = step - self.late
         if 0 <= row < len(self.ends) - 1:
-            v[self.neurons[self.ends[row] : self.ends[row + 1]]] += 1.0
+            np.add.at(v, self.neurons[self.ends[row] : self.ends[row + 1]], 1.0)
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
     def __init__(self, graph: Graph, spans: Mapping[str, Span], v: FloatArray, clock: Any, name: str) -> None:
         super().__init__(self.deliver, clock=clock, when=SLOT, order=DRIVE, name=name)
         self.graph, self.spans, self.v = graph, spans, v
+        self._depth = graph.total_depth
         self.step_length = float(clock.dt_)
         self.starts: list[int] = []
         self._timestep = clock.variables["timestep"].get_value()
@@ -158,7 +159,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         end = now = self.next_step
         for wave in self._waves:
             end = max(end, now) + wave.count if wave.first is None else max(end, wave.end)
-        return end - now + self.graph.total_depth if self._waves else 0
+        return end - now + self._depth if self._waves else 0
 
     def _parts(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> tuple[_Pulses | _Currents, ...]:
         stimulus = {**signals, **host_spikes(self.graph, signals)}
@@ -168,7 +169,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
             if span.stimulus:
                 row, neuron = np.nonzero(stimulus[name].reshape(count, -1))
                 ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
-                parts.append(_Pulses(late, neuron + span.start, ends))
+                parts.append(_Pulses(late, neuron + span.start, ends.tolist()))
             elif self._currents[name]:
                 sums = np.sum([p.operator.apply(signals[p.source]) for p in self._currents[name]], axis=0)
                 parts.append(_Currents(late, slice(span.start, span.stop), sums.reshape(count, -1)))
@@ -178,6 +179,8 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
 
     def deliver(self) -> None:
         """Add the spikes and currents of this step to the potentials."""
+        if not self._waves:
+            return
         step = int(self._timestep[0])
         if self._waiting:
             self._begin(step)
@@ -186,7 +189,8 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
             for part in wave.parts:
                 part.add_to(self.v, step - wave.first)
         # A host population is deeper than its input: the last row is late.
-        self._waves = [wave for wave in self._waves if wave.end + self.graph.total_depth > step + 1]
+        if step + 1 >= self._waves[0].end + self._depth:
+            self._waves = [wave for wave in self._waves if wave.end + self._depth > step + 1]
 
     def _begin(self, step: int) -> None:
         """Assign a step to each new presentation."""
@@ -201,7 +205,8 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
             self._refuse_overlap(new, placed)
             placed.append(new)
             self.starts.append(first)
-        self._waves, self._waiting = placed, False
+        # By time: the first is the first that ends.
+        self._waves, self._waiting = sorted(placed, key=lambda wave: wave.first or 0), False
 
     def _refuse_past(self, wave: _Wave, step: int) -> None:
         assert wave.first is not None

@@ -39,11 +39,16 @@ from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.stimulus import spiking_inputs
 from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray, Span
+from strop_backends.brian2.kernels import Kernels, kept_pairs, plan_of
 from strop_backends.brian2.preferences import EXACT, preferring
-
-# Bytes per synapse: indices and weight in Brian2 (16), its queue's table of synapses and queue (12), and the three
-# arrays that they are made from, sorted (2 x 24).
-BYTES_PER_SYNAPSE = 76
+from strop_backends.brian2.rows import (
+    BYTES_PER_SYNAPSE,
+    STATEMENT,
+    KeptRunner,
+    KeptThresholder,
+    RowSynapses,
+    with_templates,
+)
 
 
 def brian2_name(name: str, taken: set[str]) -> str:
@@ -67,13 +72,6 @@ class _Neurons(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no typ
 
 
 class _Part(Subgroup):  # type: ignore[misc]  # Brian2 ships no types
-    add_to_magic_network = False
-
-    def __del__(self) -> None:
-        """Suppress the warning, as `_Neurons`."""
-
-
-class _Bundle(brian2.Synapses):  # type: ignore[misc]  # Brian2 ships no types
     add_to_magic_network = False
 
     def __del__(self) -> None:
@@ -108,6 +106,10 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         Prefix of all Brian2 names. By default none, and a name that another object has gets a number.
     name : str, optional
         The network's own name.
+    convolutions : {"auto", "kernel", "expanded"}
+        Whether a convolution is kept as its kernel (see `kernels.Kernels`) or expanded into single synapses; "auto"
+        keeps kernels where the synapses would not fit into memory. What is no convolution, or is composed with a
+        factor or a pool, is expanded all the same.
 
     Attributes
     ----------
@@ -118,6 +120,8 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         are the graph's, as far as Brian2 allows.
     synapses : list of brian2.Synapses
         One for each delay, with the weight `w`, dimensionless, in the graph's units.
+    kernels : dict of (source, target) to Kernels
+        The object that holds the kernel of a projection that is not expanded; its `w` has the kernels, flat.
     projections : dict of (source, target) to (brian2.Synapses, int array)
         Where a projection's synapses are: the object, and their indices in it, in the order of
         `strop.graph.synapses_of`.
@@ -134,6 +138,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         target: str = "auto",
         prefix: str | None = None,
         name: str | None = None,
+        convolutions: str = "auto",
     ) -> None:
         super().__init__(**({} if name is None else {"name": name}))
         if not dt > 0:
@@ -147,11 +152,14 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         self.populations: dict[str, Subgroup] = {}
         self.synapses: list[brian2.Synapses] = []
         self.projections: dict[Pair, tuple[brian2.Synapses, IntArray]] = {}
+        self.kernels: dict[Pair, Kernels] = {}
+        self._kept = kept_pairs(convolutions, self._carried())
         self._require_memory()
         with preferring(EXACT):
             self.units = self._add_neurons()
             self._add_populations()
             self._add_synapses()
+            self._add_kernels()
         self.drive = Drive(graph, self.spans, self._array("v"), self.strop_clock, self._name_of("strop_drive"))
         self.add(self.drive)
 
@@ -168,12 +176,15 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         """Return the projections that become synapses; the others are computed on the host."""
         return [p for p in self.graph.projections if p.source in self.spans and not self.spans[p.target].stimulus]
 
+    def _expanded(self) -> list[Projection]:
+        return [p for p in self._carried() if (p.source, p.target) not in self._kept]
+
     def _require_memory(self) -> None:
-        count = sum(p.operator.synapse_count for p in self._carried())
+        count = sum(p.operator.synapse_count for p in self._expanded())
         require_memory(
             f"expanding {self.graph.name!r} into {count:,} Brian2 synapses",
-            count * BYTES_PER_SYNAPSE,
-            "Simulate it on the 'reference' backend, which keeps convolutions as they are",
+            count * BYTES_PER_SYNAPSE + sum(found.memory for own in self._kept.values() for _, found in own),
+            "Build it with convolutions='kernel', or simulate it on the 'reference' backend",
         )
 
     def _add_neurons(self) -> brian2.NeuronGroup:
@@ -197,10 +208,15 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
                 population = self.graph.population(name)
                 th[place], bias[place] = population.threshold.reshape(-1), population.bias.reshape(-1)
         v[:] = bias
-        neurons.thresholder["spike"].when, neurons.thresholder["spike"].order = SLOT, DECIDE
-        neurons.run_regularly(
+        thresholder = neurons.thresholder["spike"]
+        thresholder.when, thresholder.order, thresholder.codeobj_class = SLOT, DECIDE, with_templates(self.code)
+        thresholder.__class__ = KeptThresholder
+        # Nothing happens to the neurons that fired alone, and there are no equations to integrate.
+        neurons.resetter["spike"].active = neurons.state_updater.active = False
+        forget = neurons.run_regularly(
             "v = bias", when=SLOT, order=FORGET, name=self._name_of("strop_forget"), codeobj_class=self.code
         )
+        forget.__class__ = KeptRunner
         self.add(neurons)
         return neurons
 
@@ -208,13 +224,35 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         taken: set[str] = set()
         for name, span in self.spans.items():
             part = _Part(self.units, span.start, span.stop, name=self._name_of(brian2_name(name, taken)))
+            # It is there to be watched and connected; nothing of it runs.
+            part.active = False
             self.populations[name] = part
             self.add(part)
 
     def _add_synapses(self) -> None:
-        carried = self._carried()
-        for delay in sorted({p.delay for p in carried}):
-            self._add_bundle(delay, [p for p in carried if p.delay == delay])
+        expanded = self._expanded()
+        for delay in sorted({p.delay for p in expanded}):
+            self._add_bundle(delay, [p for p in expanded if p.delay == delay])
+
+    def _add_kernels(self) -> None:
+        """Add the kernels of all projections with one delay as a single object."""
+        members = [(p, found) for own in self._kept.values() for p, found in own]
+        for delay in sorted({p.delay for p, _ in members}):
+            own = [(p, found) for p, found in members if p.delay == delay]
+            ends = np.cumsum([0, *(found.convolution.kernel.size for _, found in own)])
+            kernels = Kernels(
+                self.units,
+                [
+                    plan_of(found, self.spans[p.source], self.spans[p.target], offset)
+                    for (p, found), offset in zip(own, ends.tolist(), strict=False)
+                ],
+                np.concatenate([found.convolution.kernel.reshape(-1) for _, found in own]),
+                (delay - 1) * self.step,
+                self._name_of(f"strop_kernels_{delay}"),
+                with_templates(self.code),
+            )
+            self.add(kernels)
+            self.kernels |= {(p.source, p.target): kernels for p, _ in own}
 
     def _add_bundle(self, delay: int, members: Sequence[Projection]) -> None:
         """Add the synapses of all projections with one delay as a single `Synapses` object."""
@@ -230,11 +268,11 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         order = np.lexsort((post, pre))
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        synapses = _Bundle(
+        synapses = RowSynapses(
             self.units,
             self.units,
             "w : 1 (constant)",
-            on_pre="v_post += w",
+            on_pre=STATEMENT,
             delay=(delay - 1) * self.step * brian2.second,
             dtype=np.float64,
             clock=self.strop_clock,
@@ -246,7 +284,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         synapses.variables["w"].set_value(weight[order])
         synapses.codeobj_class = self.code
         for pathway in synapses._pathways:
-            pathway.codeobj_class = self.code
+            pathway.codeobj_class = with_templates(self.code)
             pathway.when, pathway.order = SLOT, DELIVER
         self.add(synapses)
         self.synapses.append(synapses)
@@ -304,7 +342,8 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
         """Return the weights that the synapses have now, by projection, in the order of `strop.graph.synapses_of`.
 
-        They are dimensionless, in the graph's units, and so is `w` of each of the `synapses`.
+        They are dimensionless, in the graph's units, and so is `w` of each of the `synapses`. Projections that are
+        kept as kernels are left out: their weights are those of many synapses each, `w` of the `kernels`.
         """
         return {
             pair: np.array(synapses.variables["w"].get_value()[place], dtype=np.float64)

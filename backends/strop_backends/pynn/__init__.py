@@ -73,7 +73,7 @@ class _PyNNBackend(Backend):
         return PyNNNetwork(graph, simulator if simulator is not None else self.module, **options)
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
-        """Build the network and return a runner; options as for `build`."""
+        """Build the network and return a runner; options as for `build`. In one process alone, not under `mpirun`."""
         self.check_options(options)
         from strop_backends.pynn.run import PyNNRunner
 

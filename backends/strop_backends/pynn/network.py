@@ -24,7 +24,8 @@ from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
 from strop.running.stimulus import analogue_inputs, current_driven_populations, input_currents, stimulus_nodes
-from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
+from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, SimulatorInUseError, Synapses, dialect_for
+from strop_backends.pynn.common.gathering import all_synapses, is_recorded, recorded_events
 from strop_backends.pynn.common.waves import Waves
 
 STANDING = "always-on"
@@ -63,6 +64,8 @@ class PyNNNetwork:
     drives : dict of graph name to the devices that inject values into that population
         On NEST a `NodeCollection` of step_current_generators, one for each cell.
     dialect : Dialect
+    processes : Processes
+        One, or those that `mpirun` started: each has a part of the cells, and makes the same calls as the others.
     start, count : int
         Tick in which the first of the frames last presented enters, and how many they are.
     """
@@ -78,20 +81,24 @@ class PyNNNetwork:
         self.graph = graph
         self.dialect: Dialect = dialect_for(sim)
         self.sim = self.dialect.sim
+        self.processes = self.dialect.join()
         self.played = stimulus_nodes(graph)
         values = analogue_inputs(graph)
         self._carried = [p for p in graph.projections if p.target not in self.played and p.source not in values]
-        self._require_memory()
+        with self.processes.agreed():
+            self._require_memory()
         longest = max((p.delay for p in self._carried), default=1)
         if not isinstance(sim, str):
             if options or timestep is not None:
                 given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
                 raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
-            self._build(longest)
+            with self.processes.agreed():
+                self._build(longest)
             return
         self._set_up(longest, timestep, disposable, options)
         try:
-            self._build(longest)
+            with self.processes.agreed():
+                self._build(longest)
         except BaseException:
             # No caller gets a network that is half built.
             self.dialect.release()
@@ -122,10 +129,12 @@ class PyNNNetwork:
         if largest is None:
             return
         count = sum(p.operator.synapse_count for p in self._carried)
+        # Of several processes each keeps the weights of all synapses, and its own part of them in the simulator.
+        kept = 8 * count * round(self.processes.size * self.processes.share) if self.processes.size > 1 else 0
         require_memory(
             f"expanding {self.graph.name!r} into {count:,} {self.dialect.name} synapses "
             f"({largest.operator.synapse_count:,} of them {largest.source} -> {largest.target})",
-            count * self.dialect.bytes_per_synapse,
+            kept + round(count * self.dialect.bytes_per_synapse * self.processes.share),
             "Simulate it on the 'reference' backend, which keeps convolutions as they are",
         )
 
@@ -135,7 +144,7 @@ class PyNNNetwork:
         tick = dialect.timestep if timestep is None else float(timestep)
         if not 0 < tick < float("inf"):
             raise BackendError(f"{dialect.name}: timestep must be positive (ms), got {timestep!r}")
-        found = dialect.in_use(disposable)
+        found = next(filter(None, self.processes.everyone(dialect.in_use(disposable))), None)
         if found is not None:
             raise SimulatorInUseError(
                 f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
@@ -236,14 +245,8 @@ class PyNNNetwork:
         """Let PyNN record the spikes of these populations, of all cells if none is named; see `spikes`."""
         self._require_alive()
         for name in names or self.graph.population_names:
-            if name not in self.played and not self._is_recorded(name):
+            if name not in self.played and not is_recorded(self.populations[name]):
                 self.populations[name].record("spikes")
-
-    def _is_recorded(self, name: str) -> bool:
-        recorded = getattr(getattr(self.populations[name], "recorder", None), "recorded", None)
-        if recorded is None:
-            return False  # sPyNNaker's populations do not say, and take a second `record`
-        return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
 
     def present(self, frames: Any, start: int | None = None) -> float:
         """Present frames, one per step, after those presented before.
@@ -273,6 +276,10 @@ class PyNNNetwork:
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> int:
         """Present encoded frames; return the tick after the last answer."""
+        with self.processes.agreed():
+            return self._play(signals, start)
+
+    def _play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None) -> int:
         self._require_alive()
         dialect, graph = self.dialect, self.graph
         dialect.check_surroundings()
@@ -309,6 +316,9 @@ class PyNNNetwork:
     # Weights
     # ------------------------------------------------------------------------------------------------------
 
+    def _synapses(self, pair: Pair) -> Synapses:
+        return all_synapses(self.dialect.read_weights(self.projections[pair]), self.processes)
+
     def weights(self) -> dict[Pair, FloatArray]:
         """Return the weights that the simulator has now, in the graph's units of measure; see
         `strop.running.backend.Runner.weights`."""
@@ -316,7 +326,7 @@ class PyNNNetwork:
         found: dict[Pair, FloatArray] = {}
         for pair, known in self._known.items():
             pre, post, _ = synapses_of(self.graph, *pair)
-            now = self.dialect.read_weights(self.projections[pair])
+            now = self._synapses(pair)
             weights = np.empty(len(known))
             # Several synapses between two cells are told apart by their weights, as read or written last.
             weights[np.lexsort((known, post, pre))] = now.weights[np.lexsort((now.weights, now.post, now.pre))]
@@ -329,7 +339,7 @@ class PyNNNetwork:
         checked = checked_weights(weights, self._known, self.dialect.name)
         for pair, values in checked.items():
             pre, post, _ = synapses_of(self.graph, *pair)
-            now = self.dialect.read_weights(self.projections[pair])
+            now = self._synapses(pair)
             ordered = np.empty(len(values))
             order = np.lexsort((self._known[pair], post, pre))
             ordered[np.lexsort((now.weights, now.post, now.pre))] = values[order]
@@ -337,7 +347,7 @@ class PyNNNetwork:
             self._known[pair] = values
 
     def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the answers to each frame of the populations that PyNN records.
+        """Return the answers to each frame of the populations that PyNN records; in several processes, in each of them.
 
         >>> network.record()
         >>> sim.run_until(network.present(frames))
@@ -353,15 +363,8 @@ class PyNNNetwork:
         dict of population name to bool array, shape (count, *shape)
         """
         self._require_alive()
-        events = {}
-        for name in self.graph.population_names:
-            asked = hasattr(self.populations[name], "recorder")
-            if name in self.played or (asked and not self._is_recorded(name)):
-                continue
-            trains = self.populations[name].get_data("spikes").segments[-1].spiketrains
-            times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
-            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            events[name] = (neurons, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))
+        simulated = {name: self.populations[name] for name in self.graph.population_names if name not in self.played}
+        events = recorded_events(simulated, self.dialect.dt, self.processes)
         return self.answers(events, self.count if count is None else count, start)
 
     def answers(

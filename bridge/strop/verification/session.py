@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from strop.running.backend import Backend, Runner
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
 from strop.running.encode import FrameDict, encode
 from strop.running.labels import Scores, Truths
-from strop.running.oracle import BoolArray, FloatArray, Signals, evaluate
-from strop.verification.bounds import RoundingBound, SimulatorBound, graph_stages, undecided
+from strop.running.oracle import BoolArray, Signals, evaluate
+from strop.verification.bounds import RoundingBound, SimulatorBound, graph_stages
 from strop.verification.comparison import Comparison, Found
 from strop.verification.evidence import Collector
 from strop.verification.explanation.clues import Clues
 from strop.verification.judge import Judgement
+from strop.verification.near import Near
 from strop.verification.outcome import BackendReport, KerasReport, OutputReport
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
 from strop.verification.proof import prove_for
@@ -94,15 +95,16 @@ class Verification:
         count = len(next(iter(frames.values())))
         if self.collector is not None:
             self.collector.expect(count)
-        near = _Near(self.graph, self.keras_bound, signals, count) if self.probe is not None else None
-        oracle = evaluate(self.graph, signals, self._watch(near))
+        near = None if self.probe is None else Near(self.graph, self.keras_bound, signals, count)
+        seen = None if self.collector is None else self.collector.watch
+        oracle = evaluate(self.graph, signals, seen, None if near is None else near.glance)
         self.activity.add(oracle, signals)
         if self.collector is not None:
             self.collector.begin(signals, oracle, truth)
         decided: Answers = [None] * len(self.graph.outputs)
         accounted = np.zeros(count, dtype=bool)
         if self.probe is not None and near is not None:
-            decided, accounted = self._take_keras(self.probe, own, signals, oracle, near.frames)
+            decided, accounted = self._take_keras(self.probe, own, signals, oracle, near.frames(oracle))
             self._score(KERAS, decided, truths)
         expected = decode(self.graph, oracle)
         for name in self.runners:
@@ -110,15 +112,6 @@ class Verification:
         if self.collector is not None:
             self.collector.end(frames, oracle, truth)
         self.frames += count
-
-    def _watch(self, near: _Near | None) -> Callable[[str, FloatArray], None]:
-        def watch(name: str, potentials: FloatArray) -> None:
-            if near is not None:
-                near.watch(name, potentials)
-            if self.collector is not None:
-                self.collector.watch(name, potentials)
-
-        return watch
 
     def _take_keras(
         self,
@@ -308,19 +301,6 @@ class Verification:
             silent=[name for name, spikes, _ in populations if spikes == 0],
             saturated=[name for name, spikes, most in populations if spikes == most],
         )
-
-
-class _Near:
-    """The frames in which some potential is so close to its threshold that float32 may matter."""
-
-    def __init__(self, graph: Graph, bound: RoundingBound, signals: Signals, count: int) -> None:
-        self.graph, self.ceilings = graph, bound.ceilings(signals)
-        self.frames = np.zeros(count, dtype=bool)
-
-    def watch(self, name: str, potentials: FloatArray) -> None:
-        """Take a population's potentials, shape `(n, *shape)`, as `strop.running.oracle.evaluate` has them."""
-        margin = np.abs(potentials - self.graph.population(name).threshold)
-        self.frames |= undecided(margin, self.ceilings[name]).reshape(len(margin), -1).any(axis=1)
 
 
 def _must_fail(comparison: str, report: Report) -> None:

@@ -31,6 +31,7 @@ RUNS = [
     pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
     pytest.param("pynn", ["nest", "--spread", "3"], "pynn-nest", id="pynn-nest-spread"),
     pytest.param("pynn", ["brian2"], "pynn-brian2", id="pynn-brian2"),
+    pytest.param("pynn", ["neuron"], "pynn-neuron", id="pynn-neuron"),
 ]
 
 
@@ -206,8 +207,8 @@ def test_a_folder_holds_plain_arrays_of_the_whole_network(tmp_path: Path) -> Non
     graph = branched_graph(3)
     folder = strop.export(graph, "pynn", tmp_path / "deep" / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "certificate.json", "check_certificate.py", "frames.npz", "network.json", "network.npz", "run.py",
-        "standalone.py",
+        "README.md", "certificate.json", "check_certificate.py", "frames.npz", "network.json", "network.npz",
+        "on_neuron.py", "processes.py", "run.py", "standalone.py",
     ]  # fmt: skip
     network = json.loads((folder / "network.json").read_text())
     assert [entry["name"] for entry in network["populations"]] == ["x", "a", "b", "c"]

@@ -36,7 +36,7 @@ LAYERS = [row.name for row in layer_rows() if row.name not in APART]
 
 @cache
 def keras_2() -> Any:
-    """Import tf_keras, which takes seconds and is installed by one environment of tox alone."""
+    """Import tf_keras, which takes seconds and is found where `--keras-2` says."""
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # its SpectralNormalization reaches it through `tf.keras`
     return pytest.importorskip("tf_keras", reason="Keras 2 (tf_keras) is not installed: see tox -e legacy")
 
@@ -69,9 +69,9 @@ def _spiking_layer_of_keras_2() -> Callable[[], Any]:
 
 @pytest.fixture(autouse=True)
 def fresh_names() -> Iterator[None]:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # names alone; collecting garbage takes longer than a test
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # names alone; collecting garbage takes longer than a test
 
 
 def write(model: Any, file_format: str, folder: Path) -> Path:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
+from strop_backends.pynn.common.processes import ON_PURPOSE, Processes, join
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -115,6 +116,19 @@ class Dialect(ABC):
 
     def __init__(self, sim: ModuleType) -> None:
         self.sim = sim
+        self.processes = Processes(None)
+
+    # Processes
+    # ---------------------------------------------------------------------------------------------------
+
+    def join(self) -> Processes:
+        """Return the processes that simulate together; `BackendError` if `mpirun` started some that do not."""
+        self.processes = join(self.name, *self.process_count(), BackendError)
+        return self.processes
+
+    def process_count(self) -> tuple[int, str]:
+        """Return how many processes the simulator counts, and why it could be one where `mpirun` started several."""
+        return 1, f"It knows nothing of MPI: start it once; {ON_PURPOSE}"
 
     # Setting up
     # ---------------------------------------------------------------------------------------------------

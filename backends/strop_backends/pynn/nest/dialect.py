@@ -51,6 +51,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -63,6 +64,7 @@ from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI, join, launched, nest_has_mpi
 from strop_backends.pynn.nest.cells import cell_class, settings
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
@@ -83,6 +85,9 @@ _FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_m
 
 def load() -> ModuleType:
     """Import `pyNN.nest` without NEST's banner on standard output."""
+    if launched() > 1 and "nest" not in sys.modules and not nest_has_mpi():
+        # That NEST ends the process.
+        join(NestDialect.name, 1, NEST_WITHOUT_MPI, BackendError)
     given = os.environ.get("PYNEST_QUIET")
     os.environ["PYNEST_QUIET"] = "1"
     try:
@@ -148,12 +153,15 @@ class NestDialect(Dialect):
         with quiet_nest():
             self.sim.setup(timestep=timestep, **delays, **settings)
 
+    def process_count(self) -> tuple[int, str]:
+        """NEST's, which joins MPI where it was built with it."""
+        with quiet_nest():
+            return int(self.sim.simulator.state.num_processes), NEST_WITHOUT_MPI
+
     def check_setup(self, longest_delay: int) -> None:
-        """Refuse precise spike times, a least delay of more than a tick, and several processes."""
+        """Refuse precise spike times, and a least delay of more than a tick."""
         state = self.sim.simulator.state
         with quiet_nest():
-            if state.num_processes > 1:
-                raise BackendError(f"{self.name} runs in one process, NEST was started in {state.num_processes} (MPI)")
             if state.spike_precision != "on_grid":
                 raise BackendError(
                     f"pyNN.nest is set up with precise spike times (PyNN's default); {self._advice(longest_delay)}"

@@ -5,6 +5,7 @@ It runs a sharpened (Whetstone) network on a PyNN simulator, and compares every 
 
     python run.py nest [--threads N] [--limit N]
     python run.py brian2 [--limit N]
+    [mpirun -n PROCESSES] python run.py neuron [--limit N]
     python run.py spiNNaker [--virtual] [--limit N] [--spread TICKS] [--neurons-per-core N]
 
 The neurons have no memory: in each step a neuron adds up its bias and the weights of the spikes that arrive, spikes if
@@ -13,6 +14,8 @@ depth d (the number of layers before it) at step n + d.
 
 Beside this script are
     standalone.py  what the scripts for all simulators share
+    on_neuron.py   NEURON
+    processes.py   one network in several processes (MPI)
     network.json   populations and projections
     network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
     frames.npz     input spikes, input values of single neurons, spikes that are expected (for SpiNNaker, in its
@@ -39,7 +42,9 @@ import numpy as np
 
 # For `python -I` and `runpy`, which do not look beside the script.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import processes
 import standalone
+from on_neuron import Neuron
 
 
 class Nest:
@@ -55,10 +60,13 @@ class Nest:
         os.environ.setdefault("PYNEST_QUIET", "1")
         warnings.filterwarnings("ignore", category=UserWarning, module=r"nest\.|pyNN\.")
         logging.getLogger("PyNN").setLevel(logging.ERROR)
+        if processes.launched() > 1 and not processes.nest_has_mpi():
+            processes.join("NEST", 1, processes.NEST_WITHOUT_MPI, SystemExit)
         import nest
         import pyNN.nest as sim
 
         self.sim, self.nest = sim, nest
+        self.processes = processes.join("NEST", int(nest.num_processes), processes.NEST_WITHOUT_MPI, SystemExit)
         longest = (1 + max((p["delay"] for p in network["projections"]), default=1)) * arguments.spread
         sim.setup(
             timestep=self.timestep, min_delay=self.timestep, max_delay=longest * self.timestep,
@@ -120,6 +128,7 @@ class Brian2:
         import pyNN.brian2 as sim
 
         self.sim, self.brian2 = sim, brian2
+        self.processes = processes.join("Brian2", 1, "It knows nothing of MPI: start it once", SystemExit)
         # Compiling code for every population takes longer than it saves.
         brian2.prefs.codegen.target = "numpy"
         # Whatever a preference file says.
@@ -197,6 +206,7 @@ class SpiNNaker:
         import pyNN.spiNNaker as sim
 
         self.sim = sim
+        self.processes = processes.join("SpiNNaker's host", 1, "Start it once", SystemExit)
         self.scaling = network.get("scaling", {})
         if arguments.spread > 1 and not self.scaling:
             # Where delays differ, sPyNNaker makes ring buffers for a Poisson process: a frame would saturate them.
@@ -248,7 +258,7 @@ class SpiNNaker:
         sys.exit("this network is driven by values, SpiNNaker's cells take spikes: export it with another encoding")
 
 
-SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
+SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "neuron": Neuron, "spiNNaker": SpiNNaker}
 
 
 def spike_times(simulator: Any, network: dict[str, Any], frames: Any, count: int) -> dict[str, list[Any]]:
@@ -320,18 +330,18 @@ def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
 
 def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int) -> Any:
     """Return a population's answer to each frame, bool, shape (count, size)."""
-    trains = population.get_data("spikes").segments[-1].spiketrains
+    neurons, times = simulator.processes.spikes(population)
     raster = np.zeros((count, entry["size"]), dtype=bool)
-    for neuron, train in enumerate(trains):
-        tick = np.rint(np.asarray(train.magnitude) / simulator.timestep).astype(int) - simulator.first_tick
-        step, between = np.divmod(tick, simulator.ticks_per_step)
-        frame = step - entry["depth"]
-        raster[frame[(frame >= 0) & (frame < count) & (between == neuron % simulator.spread)], neuron] = True
+    tick = np.rint(times / simulator.timestep).astype(int) - simulator.first_tick
+    step, between = np.divmod(tick, simulator.ticks_per_step)
+    frame = step - entry["depth"]
+    ours = (frame >= 0) & (frame < count) & (between == neurons % simulator.spread)
+    raster[frame[ours], neurons[ours]] = True
     return raster
 
 
 def main() -> int:
-    """Build, run, compare."""
+    """Read the command line, set the simulator up, run."""
     parser = standalone.parser()
     parser.add_argument("simulator", choices=sorted(SIMULATORS))
     parser.add_argument("--threads", type=int, default=1, help="for NEST")
@@ -339,22 +349,29 @@ def main() -> int:
     parser.add_argument("--neurons-per-core", type=int, help="SpiNNaker: fewer spread a wave over more cores")
     parser.add_argument("--spread", type=int, default=1, help="ticks to spread a wave over; a frame takes as many")
     arguments = parser.parse_args()
-    if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator == "brian2"):
+    if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator in ("brian2", "neuron")):
         parser.error("--spread must be at least 1, and is for nest and spiNNaker")
 
     folder = standalone.read(arguments.limit)
-    network, count = folder.network, folder.count
-
     begin = time.perf_counter()
-    simulator = SIMULATORS[arguments.simulator](arguments, network)
+    simulator = SIMULATORS[arguments.simulator](arguments, folder.network)
     simulator.spread, simulator.ticks_per_step = arguments.spread, simulator.ticks_per_step * arguments.spread
+    with simulator.processes.ending_together():
+        return run(arguments, folder, simulator, begin)
+
+
+def run(arguments: argparse.Namespace, folder: standalone.Folder, simulator: Any, begin: float) -> int:
+    """Build, run, compare, with a simulator that is set up."""
+    network, count, joined = folder.network, folder.count, simulator.processes
     populations = build(simulator, folder)
     ticks = simulator.first_tick + (count + network["depth"]) * simulator.ticks_per_step
     built = time.perf_counter()
     simulator.sim.run(ticks * simulator.timestep)
     ran = time.perf_counter()
     seconds = f"built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s"
-    print(f"{network['name']} on {arguments.simulator}: {seconds}")
+    ranks = f", {joined.size} processes" if joined.size > 1 else ""
+    if joined.rank == 0:
+        print(f"{network['name']} on {arguments.simulator}{ranks}: {seconds}")
 
     if arguments.virtual:
         for name, population in populations.items():
@@ -370,7 +387,9 @@ def main() -> int:
     simulator.sim.end()
     # In SpiNNaker's fixed-point arithmetic some spikes differ; the export has calculated them.
     kinds = ("fixed", "expected") if arguments.simulator == "spiNNaker" else ("expected",)
-    return standalone.compare(folder, answers, kinds)
+    # All processes have all spikes; the first compares them, for all.
+    result = standalone.compare(folder, answers, kinds) if joined.rank == 0 else 0
+    return int(joined.everyone(result)[0])
 
 
 if __name__ == "__main__":
