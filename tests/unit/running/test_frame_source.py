@@ -284,6 +284,31 @@ def test_notes_are_those_of_all_frames_together() -> None:
         assert verify(GRAPH, frames, backends=["reference"]).notes == wanted
 
 
+def test_types_of_a_stream_are_joined_as_those_of_its_frames_together() -> None:
+    x = np.random.default_rng(5).random((COUNT, 6))
+    first, second = x[:20], x[20:].astype(np.float32)
+    wanted = verify(GRAPH, np.concatenate([first, second]), backends=["reference"])
+    found = verify(GRAPH, iter([first, second]), backends=["reference"])
+    assert found.notes == wanted.notes == ["input 'x': float64 frames used as they are"]
+    assert [layer.spikes for layer in found.backends["reference"].layers] == [
+        layer.spikes for layer in wanted.backends["reference"].layers
+    ]
+
+
+def test_what_has_no_array_of_its_own_is_sliced_too() -> None:
+    class Sliced:
+        shape, dtype = X.shape, X.dtype
+
+        def __len__(self) -> int:
+            return COUNT
+
+        def __getitem__(self, rows: slice) -> np.ndarray:
+            assert isinstance(rows, slice)
+            return X[rows]
+
+    assert_same(list(frame_source(GRAPH, Sliced(), Y).chunks(SIZE)), wanted_chunks())
+
+
 def test_values_in_memory_are_checked_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((COUNT, 6), np.float32)
     x[33, 2] = np.nan
