@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import BackendError
 from strop.graph import Graph
 from strop.graph.html_table import html_table
 from strop.running.backend import Backend
@@ -144,6 +145,8 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     finally:
         runner.close()
     spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
+    if any(len(raster) != source.given for raster in spikes.values()):
+        raise BackendError(f"{name} gave spikes of {len(next(iter(spikes.values())))} frames for {source.given}")
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
     notes = (*graph.assumptions, *source.frame_notes)
