@@ -181,6 +181,8 @@ class RowPathway(_Kept, SynapticPathway):  # type: ignore[misc]  # as above
         source = self.synapse_sources.get_value() - self.source.start
         segments = segments_of(source, self.synapse_targets.get_value(), self.source.stop - self.source.start)
         self.variables.add_object("_segments", segments)
+        # Since 2.10 Brian2's own code reaches the queue another way.
+        self.variables.add_object("_queue", self.queue)
         self.template, self.needed_variables = "rows", [self.eventspace_name, "_synaptic_pre"]
         self.template_kwds = {"eventspace_variable": self.source.variables[self.eventspace_name]}
         super()._make_code_object(run_namespace)
