@@ -118,6 +118,27 @@ def reading_options(function: Command, dt: str = "--dt") -> Command:
     return click.option(dt, "read_dt", type=float, help=step)(wrapped)
 
 
+class NumberOrFill(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
+    """A number, or "fill"."""
+
+    name = "number"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | str:
+        if value == "fill" or isinstance(value, int):
+            return str(value) if value == "fill" else int(value)
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor fill", parameter, context)
+        return int(value)
+
+
+def copies_option(function: Command) -> Command:
+    """Add --copies, a number, "fill" or None."""
+    text = (
+        "Copies of the network side by side, to which frames are dealt out; fill: as many as a SpiNNaker board takes."
+    )
+    return click.option("--copies", type=NumberOrFill(), metavar="K|fill", help=text)(function)
+
+
 def decision_option(function: Command) -> Command:
     """Add --decision."""
     text = "Where the winning class is found: by the read-out on the host, or by two more layers of spikes."

@@ -59,9 +59,10 @@ def verify(
     model : keras.Model, Graph or path
         A sharpened model, or a saved graph (then there is no Keras to compare with).
     frames : array, shape (n, *input_shape)
-        Or a list or dict of arrays for several inputs, a pair (x, y), or a stream of batches: see
-        `strop.running.frames.frames_and_labels`. uint8 is divided by 255 where the model does not take whole numbers
-        itself, everything else is used as it is (`strop.running.encode.as_frames`); see `report.notes`.
+        Or a list or dict of arrays for several inputs, a pair (x, y), or a stream of batches. What is memory-mapped or
+        lazy (h5py, Zarr, Dask) and streams are taken a chunk at a time: see `strop.running.frame_source`. uint8 is
+        divided by 255 where the model does not take whole numbers itself, everything else is used as it is
+        (`strop.running.encode.as_frames`); see `report.notes`.
     labels : array of class numbers, shape (n,), or one-hot rows, optional
         True classes, for the accuracies; for several outputs a list or dict of them (`strop.running.labels`).
     backends : str, Backend, or several of them

@@ -10,6 +10,7 @@ import click
 from strop.cli.arguments import check_decision, check_planes, open_model
 from strop.cli.options import (
     PATH,
+    copies_option,
     decision_option,
     encoding_options,
     json_option,
@@ -35,6 +36,7 @@ from strop.errors import BackendMissingError, DataError, UnsupportedLayerError
     help="Draw populations, depth and skip connections to a .svg, .png or .pdf file (needs the extra plot).",
 )
 @click.option("--target", help="Report how faithfully this backend runs each population.")
+@copies_option
 @click.option(
     "--data",
     type=PATH,
@@ -53,6 +55,7 @@ def inspect(
     reading: dict[str, Any],
     picture: Path | None,
     target: str | None,
+    copies: int | str | None,
     data: Path | None,
     limit: int | None,
     over: dict[str, Any],
@@ -76,7 +79,9 @@ def inspect(
         raise
     check_planes(opened, planes)
     check_decision(opened, decision)
-    inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes, **over)
+    inspection = run(
+        opened, frames, encoding=encoding, decision=decision, target=target, copies=copies, **planes, **over
+    )
     inspection.model = str(model)
     if picture is not None:
         graph = opened
