@@ -219,6 +219,8 @@ def _spikes(
                 raise StropError(f"frames from {part.start:,} on came out of turn: a chunk was lost, or came twice")
             parts.append(part)
             progress.advance(part.count)
+    if (count := sum(part.count for part in parts)) != source.given:
+        raise StropError(f"{count} of {source.given} frames were simulated: chunks were lost, or came twice")
     spikes = {}
     for population in graph.populations:
         rows = np.concatenate([part.spikes.pop(population.name) for part in parts])
