@@ -62,6 +62,21 @@ def limit_option(function: Command) -> Command:
     return click.option("--limit", type=click.IntRange(min=1), help="Use only the first N frames.")(function)
 
 
+def worker_options(function: Command) -> Command:
+    """Add --workers and --scheduler, which reach the command as one dict, `over`, for the functions that it calls."""
+
+    @wraps(function)
+    def command(*args: Any, workers: int | None, scheduler: str | None, **kwargs: Any) -> Any:
+        if workers is not None and scheduler is not None:
+            raise click.UsageError("give either --workers, to start processes here, or --scheduler")
+        return function(*args, over={"workers": workers, "client": scheduler}, **kwargs)
+
+    text = "Have so many processes on this machine take the frames. [this process does]"
+    wrapped: Command = click.option("--workers", type=click.IntRange(min=1), metavar="N", help=text)(command)
+    text = "Have the workers of the Dask scheduler at this address (tcp://host:8786) take the frames."
+    return click.option("--scheduler", metavar="ADDRESS", help=text)(wrapped)
+
+
 def encoding_options(function: Command) -> Command:
     """Add --encoding, and --bits, --step and --offset, which reach the command as one dict, `planes`."""
 

@@ -69,6 +69,8 @@ def inspect(
     offset: float | Mapping[str, float] | None = None,
     target: str | None = None,
     copies: int | str | None = None,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Inspection:
     """Return what a network costs: neurons, synapses, memory; with frames, synaptic events and energy estimates.
 
@@ -88,6 +90,8 @@ def inspect(
         Name of a backend whose fidelity and mapping are reported for each population.
     copies : int or "fill", optional
         For a target that maps (`spinnaker`): how many copies of the network stand side by side.
+    workers, client : optional
+        Processes, here or of a Dask scheduler, that count the spikes of the frames; see `strop.verify`.
 
     Raises
     ------
@@ -96,14 +100,14 @@ def inspect(
     """
     model = model_or_graph(model, "strop.inspect")
     if isinstance(model, Graph):
-        return inspect_graph(model, target, frames, copies=copies)
+        return inspect_graph(model, target, frames, copies=copies, workers=workers, client=client)
     from strop.costs.keras_macs import model_arithmetic
     from strop.lowering import lower
 
     graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset, frames=frames)
     if frames is not None:
         frames = _frames(graph, frames, target, keys_of(model, graph)[0])
-    return inspect_graph(graph, target, frames, model_arithmetic(model), copies)
+    return inspect_graph(graph, target, frames, model_arithmetic(model), copies, workers=workers, client=client)
 
 
 def inspect_graph(
@@ -112,6 +116,9 @@ def inspect_graph(
     frames: Frames | FrameSource | None = None,
     dense: list[LayerMacs] | None = None,
     copies: int | str | None = None,
+    *,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Inspection:
     """Return the costs of `graph`; no operator is expanded for it.
 
@@ -126,6 +133,8 @@ def inspect_graph(
         The arithmetic of the Keras model, layer by layer; by default that of the graph's operators.
     copies : int or "fill", optional
         As for `inspect`.
+    workers, client : optional
+        See `inspect`.
 
     Raises
     ------
@@ -160,7 +169,7 @@ def inspect_graph(
         }
         for name in graph.outputs
     ]
-    activity = None if source is None else count_activity(graph, source)
+    activity = None if source is None else count_activity(graph, source, workers, client)
     arithmetic = _arithmetic(graph, dense)
     return Inspection(
         graph.name,
