@@ -52,21 +52,20 @@ def read_data(path: str | Path, limit: int | None = None, labels: str | Path | N
     ------
     DataError
         If a file is missing, damaged, none of these, holds pickled objects, or lacks frames or labels.
-    BackendMissingError
+    ExtraMissingError
         If zarr is needed and not installed.
     """
     path = Path(path)
     with _opened(path) as file:
         names = set(file.files)
         mnist = "x_test" in names and "x" not in names
-        frames, own = (_read(file, key, mnist) for key in "xy")
+        frames = _read(file, "x", mnist)
+        own = _read(file, "y", mnist) if labels is None else _read_labels(Path(labels))
     if frames is None:
         raise DataError(f"data file {path} lacks the array 'x' (frames); it holds: {', '.join(sorted(names))}")
     counts = {_length(array) for array in _arrays(frames)}
     if 0 in counts:
         raise DataError(f"data file {path} holds no frames")
-    if labels is not None:
-        own = _read_labels(Path(labels))
     for array in _arrays(own):
         if len(counts) == 1 and _length(array) not in counts:
             if labels is not None:

@@ -62,7 +62,10 @@ def is_lazy(value: Any) -> bool:
     """
     if isinstance(value, np.ndarray) or any(hasattr(value, name) for name in ("__dlpack__", "detach", "iloc")):
         return False
-    ready = isinstance(getattr(value, "dtype", None), np.dtype) and isinstance(getattr(value, "shape", None), tuple)
+    try:
+        ready = isinstance(getattr(value, "dtype", None), np.dtype) and isinstance(getattr(value, "shape", None), tuple)
+    except Exception:  # a dataset of a file that is closed
+        return False
     return ready and hasattr(value, "__getitem__") and not (hasattr(value, "toarray") or isinstance(value, np.generic))
 
 

@@ -28,8 +28,9 @@ class Seen:
     def add(self, frames: Mapping[str, npt.NDArray[Any]]) -> None:
         """Look at a chunk, frames first, as the user has it."""
         for node in self._inputs:
-            array, before = frames[node.name], self._types.get(node.name)
-            self._types[node.name] = array.dtype if before in (None, array.dtype) else np.result_type(before, array)
+            array = frames[node.name]
+            before = self._types.get(node.name, array.dtype)
+            self._types[node.name] = array.dtype if before == array.dtype else np.result_type(before, array.dtype)
             if _range_matters(node, array.dtype):
                 least, most = float(array.min()), float(array.max())
                 known = self._ranges.get(node.name, (least, most))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from strop.errors import DataError
 from strop.graph import Graph
-from strop.running.frame_forms import as_array, by_input, fits, is_array, kind_of
+from strop.running.frame_forms import as_array, by_input, fits, is_array, is_lazy, kind_of
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +42,7 @@ class Element:
 
 def is_stream(frames: Any) -> bool:
     """Whether frames come one after the other, or batch by batch."""
-    if is_array(frames) or isinstance(frames, (Mapping, tuple, list, set, frozenset)):
+    if is_array(frames) or is_lazy(frames) or isinstance(frames, (Mapping, tuple, list, set, frozenset)):
         return False
     return hasattr(frames, "__iter__") or (hasattr(frames, "__getitem__") and hasattr(frames, "__len__"))
 

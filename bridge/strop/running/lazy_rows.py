@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strop.errors import DataError
+from strop.errors import DataError, StropError
 from strop.running.frame_forms import as_array, kind_of
 
 Array = npt.NDArray[Any]
@@ -53,7 +53,14 @@ class LazyRows:
 
     def _read(self, start: int, stop: int) -> Array:
         where = f"{self._where} ({start:,} to {stop - 1:,})"
-        part = as_array(self._values[start:stop], where)
+        try:
+            given = self._values[start:stop]
+        except StropError:
+            raise
+        except Exception as error:  # of h5py, Zarr, Dask, or the file system
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise DataError(f"{where} cannot be read from the {kind_of(self._values)}: {reason}") from error
+        part = as_array(given, where)
         wanted = (stop - start, *self.shape[1:])
         if part.shape != wanted or part.dtype != self.dtype:
             raise DataError(

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from labelled import network
 
 from strop.costs.inspection import inspect
-from strop.errors import DataError, StropError
+from strop.errors import BackendError, DataError, StropError
 from strop.graph import Dense, Graph, Input, Population
 from strop.running.frame_source import Chunk, frame_source
 from strop.running.lazy_rows import LazyRows
 from strop.running.simulate import simulate
 from strop.verification.explain import explain
-from strop.verification.session import Verification
 from strop.verification.verify import verify
 
 COUNT, SIZE = 47, 10
@@ -284,6 +283,31 @@ def test_notes_are_those_of_all_frames_together() -> None:
         assert verify(GRAPH, frames, backends=["reference"]).notes == wanted
 
 
+def test_types_of_a_stream_are_joined_as_those_of_its_frames_together() -> None:
+    x = np.random.default_rng(5).random((COUNT, 6))
+    first, second = x[:20], x[20:].astype(np.float32)
+    wanted = verify(GRAPH, np.concatenate([first, second]), backends=["reference"])
+    found = verify(GRAPH, iter([first, second]), backends=["reference"])
+    assert found.notes == wanted.notes == ["input 'x': float64 frames used as they are"]
+    assert [layer.spikes for layer in found.backends["reference"].layers] == [
+        layer.spikes for layer in wanted.backends["reference"].layers
+    ]
+
+
+def test_what_has_no_array_of_its_own_is_sliced_too() -> None:
+    class Sliced:
+        shape, dtype = X.shape, X.dtype
+
+        def __len__(self) -> int:
+            return COUNT
+
+        def __getitem__(self, rows: slice) -> np.ndarray:
+            assert isinstance(rows, slice)
+            return X[rows]
+
+    assert_same(list(frame_source(GRAPH, Sliced(), Y).chunks(SIZE)), wanted_chunks())
+
+
 def test_values_in_memory_are_checked_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((COUNT, 6), np.float32)
     x[33, 2] = np.nan
@@ -390,6 +414,33 @@ def test_what_a_stream_raises_in_mid_run_is_not_hidden() -> None:
         verify(GRAPH, broken(), backends=["reference"])
 
 
+def test_a_file_that_is_closed_or_damaged_is_one_error(tmp_path: Path) -> None:
+    dataset = in_hdf5(tmp_path, X)
+    dataset.file.close()
+    with pytest.raises(DataError, match=r"frames for input 'x' cannot be made an array of \(h5py\..*Dataset\)"):
+        frame_source(GRAPH, dataset)
+    path = tmp_path / "2.h5"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x78\x5e", b"\x00\x00"))  # how the parts that gzip packed begin
+    h5py = pytest.importorskip("h5py")
+    with (
+        h5py.File(path) as file,
+        pytest.raises(DataError, match=r"\(0 to 46\) cannot be read from the h5py\..*Dataset"),
+    ):
+        list(frame_source(GRAPH, file["x"]).chunks(SIZE))
+
+
+def test_a_backend_that_loses_frames_is_noticed_by_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from strop.running.reference import _ReferenceRunner as ReferenceRunner
+
+    honest = ReferenceRunner.run
+    monkeypatch.setattr(
+        ReferenceRunner, "run", lambda self, signals: {name: r[1:] for name, r in honest(self, signals).items()}
+    )
+    with pytest.raises(BackendError, match=r"should give spikes of .* as bool \(47, \d+\); got bool \(46"):
+        simulate(GRAPH, X, "reference")
+
+
 def test_an_array_that_changes_its_type_is_noticed() -> None:
     values = Lazy(X)
     values.dtype = np.dtype(np.float32)
@@ -401,13 +452,14 @@ def test_an_array_that_changes_its_type_is_noticed() -> None:
 def test_chunks_that_are_lost_or_come_twice_are_noticed(
     times: int, monkeypatch: pytest.MonkeyPatch, small_chunks: None
 ) -> None:
-    honest = Verification.take
+    module = import_module("strop.verification.verify")
+    honest = module.run_job
 
-    def take(self: Verification, *given: Any) -> None:
-        for _ in range(times if self.frames == 20 else 1):
-            honest(self, *given)
+    def run_job(*given: Any) -> Iterator[Any]:
+        for partial in honest(*given):
+            yield from [partial] * (times if partial.start == 20 else 1)
 
-    monkeypatch.setattr(Verification, "take", take)
+    monkeypatch.setattr(module, "run_job", run_job)
     for frames in (X, Lazy(X), batches(13)):
-        with pytest.raises(StropError, match="of 47 frames were verified: chunks were lost, or came twice"):
+        with pytest.raises(StropError, match="a chunk was lost, or came twice"):
             verify(GRAPH, frames, backends=["reference"])

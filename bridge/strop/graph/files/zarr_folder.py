@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from strop.errors import BackendMissingError, DataError
+from strop.errors import DataError, ExtraMissingError
 from strop.graph.capacity import require_memory
 
 # Codecs that make numbers of bytes and no more; numcodecs also brings `pickle`, which would run what a file says.
@@ -29,7 +29,7 @@ class ZarrFolder:
     ------
     DataError
         If the folder cannot be read.
-    BackendMissingError
+    ExtraMissingError
         If zarr is not installed.
     """
 
@@ -37,7 +37,7 @@ class ZarrFolder:
         try:
             import zarr
         except ImportError as error:
-            raise BackendMissingError(
+            raise ExtraMissingError(
                 f"data {path} is a folder of Zarr, and zarr is missing ({error}). Install it with: pip install "
                 "'strop[zarr]'"
             ) from error
