@@ -223,7 +223,5 @@ def _spikes(
     for population in graph.populations:
         rows = np.concatenate([part.spikes.pop(population.name) for part in parts])
         flat = np.unpackbits(rows, axis=1, count=population.size).view(np.bool_)
-        if len(flat) != source.given:
-            raise BackendError(f"{name} gave spikes of {len(flat):,} frames for {source.given:,}")
         spikes[population.name] = flat.reshape(len(flat), *population.shape)
     return spikes
