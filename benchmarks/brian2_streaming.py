@@ -1,12 +1,14 @@
 """How fast Brian2 streams, beside a plain C event loop, `model.predict`, and one frame at a time.
 
-    python benchmarks/brian2_streaming.py MODEL --data mnist.npz [--frames 1000] [--repeats 5]
+    python benchmarks/brian2_streaming.py MODEL --data mnist.npz [--frames 1000] [--repeats 5] [--standalone]
 
 Everything is measured in one run, round by round, and reported as the median over the rounds. The C loop walks the
 same synapses for the same spikes: for every frame and layer it clears the potentials, adds the weights of each spike's
 synapses (sorted by source, int32 target and float64 weight) and compares with the thresholds. It is compiled here with
 the C compiler on the PATH, -O3 -march=native. "One frame at a time" is the ordinary way to present images to a
-simulator: `run` for as many steps as the network is deep, for each frame anew.
+simulator: `run` for as many steps as the network is deep, for each frame anew. The ratios to the C loop are also given
+in CPU seconds, which depend less on what else the machine does; with `--standalone` those of Brian2's C++ program too,
+its start and its files included.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -84,7 +87,7 @@ class CLoop:
     def __init__(self, loop: ctypes.CDLL, network: object, graph: strop.Graph, spikes: dict[str, np.ndarray]) -> None:
         self.loop, self.graph = loop, graph
         assert all(p.delay == 1 for p in graph.projections), "the C loop knows chains only"
-        synapses = network.synapses[0]
+        (synapses,) = network.synapses
         pre = np.asarray(synapses.i[:])
         self.units = len(network.units)
         self.first = np.searchsorted(pre, np.arange(self.units + 1)).astype(np.int64)
@@ -106,10 +109,10 @@ class CLoop:
         self.frames = len(next(iter(spikes.values())))
         self.ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.frames))]).astype(np.int64)
 
-    def run(self) -> tuple[float, int, int]:
-        """Return seconds, events and spikes."""
+    def run(self) -> tuple[float, float, int, int]:
+        """Return seconds, CPU seconds, events and spikes."""
         v, fired, count = np.empty(self.units), np.empty(2 * self.units, np.int32), np.zeros(1, np.int64)
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         events = self.loop.event_loop(
             ctypes.c_int64(self.frames),
             ctypes.c_int64(self.units),
@@ -119,7 +122,13 @@ class CLoop:
             ctypes.c_int64(len(self.bounds) - 1),
             *map(pointer, (self.bounds, v, fired, count)),
         )
-        return time.perf_counter() - begin, events, int(count[0])
+        return time.perf_counter() - begin, time.process_time() - cpu, events, int(count[0])
+
+
+def of_children() -> float:
+    """CPU seconds of the processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -128,6 +137,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--standalone", action="store_true", help="the C++ program as well; it is compiled first")
     parser.add_argument("--singly", type=int, default=20, help="frames presented one at a time")
     options = parser.parse_args()
 
@@ -137,8 +147,20 @@ def main() -> None:
     ready = as_frames(graph, frames)
     signals = encode(graph, ready)
     oracle = evaluate(graph, signals)
-    runner = get_backend("brian2").prepare(graph)
+    runner = get_backend("brian2").prepare(graph, convolutions="expanded")
     network = runner.network
+    stepping: list[float] = []
+    brian2_run = network.run
+
+    def timed(*args: object, **kwargs: object) -> None:
+        cpu = time.process_time()
+        brian2_run(*args, **kwargs)
+        stepping.append(time.process_time() - cpu)
+
+    network.run = timed
+    program = (
+        get_backend("brian2-standalone").prepare(graph, frames_at_once=len(frames)) if options.standalone else None
+    )
     from strop_backends.brian2.run import Brian2Runner
 
     assert isinstance(runner, Brian2Runner)
@@ -151,14 +173,21 @@ def main() -> None:
         assert all(np.array_equal(spikes[name], oracle[name]) for name in oracle), "Brian2 and the oracle differ"
         runner.run(single[0])
         model.predict(batch, batch_size=256, verbose=0)
+        cpu_times: dict[str, list[float]] = {name: [] for name in ("stepping", "program", "c")}
         times: dict[str, list[float]] = {name: [] for name in ("brian2", "stepping", "c", "predict", "singly")}
         for _ in range(options.repeats):
             begin = time.perf_counter()
             runner.run(signals)
             times["brian2"].append(time.perf_counter() - begin)
             times["stepping"].append(runner.stepping_seconds)
-            seconds, events, fired = c_loop.run()
+            cpu_times["stepping"].append(stepping[-1])
+            if program is not None:
+                cpu = of_children()
+                program.run(signals)
+                cpu_times["program"].append(of_children() - cpu)
+            seconds, cpu, events, fired = c_loop.run()
             times["c"].append(seconds)
+            cpu_times["c"].append(cpu)
             begin = time.perf_counter()
             model.predict(batch, batch_size=256, verbose=0)
             times["predict"].append(time.perf_counter() - begin)
@@ -184,8 +213,12 @@ def main() -> None:
         middle = statistics.median(times[name])
         print(f"{label:70s} {count / middle:12,.0f} frames/s {middle / events * 1e9:9.2f} ns/event")
 
-    def ratio(a: str, b: str) -> float:
+    def ratio(a: str, b: str, times: dict[str, list[float]] = times) -> float:
         return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+    print(f"in CPU seconds, Brian2's steps take {ratio('stepping', 'c', cpu_times):.2f} times the C loop's")
+    if program is not None:
+        print(f"in CPU seconds, Brian2's C++ program takes {ratio('program', 'c', cpu_times):.2f} times the C loop's")
 
     print(f"Brian2's steps take {ratio('stepping', 'c'):.1f} times the C loop's time (median of ratios in one round)")
     print(f"streaming is {ratio('singly', 'brian2'):.0f} times faster than one frame at a time")

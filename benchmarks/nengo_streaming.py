@@ -10,17 +10,14 @@ spikes kept. The first layer is in both: under the encoding "host" strop evaluat
 streams, and that time is counted.
 
 `lenet:32,48:0.05` is a network made up: the LeNet of so many filters with random weights, and thresholds at which that
-share of each layer fires. `--against` measures another checkout of strop instead of the loop, each in a process of its
-own, in alternating rounds: CPU seconds (of all threads) and wall seconds, the medians and their ratios.
+share of each layer fires. `--against` measures another checkout of strop instead of the loop, in alternating rounds
+(`alternation.py`): CPU and wall seconds for all frames, the medians and their ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alternation import alternate, serve
 
 import strop
 from strop.graph import (
@@ -179,18 +177,17 @@ def lenet(frames: Any, filters: tuple[int, int], density: float) -> Graph:
     return Graph((Input("image", (28, 28, 1)),), tuple(populations), tuple(projections), (), ("dense3",), name)
 
 
-def serve(path: Path, data: Path) -> None:
-    """Run the frames once for each line that comes in, and print CPU and wall milliseconds for a frame."""
+def measured(path: Path, data: Path) -> dict[str, Callable[[], Any]]:
+    """Return what is measured in each of two checkouts: a run of the frames; it says how many spikes there were."""
     graph, frames = strop.Graph.load(path), np.load(data)
     signals = encode(graph, as_frames(graph, frames))
     runner = get_backend("nengo").prepare(graph)
     runner.run({name: values[:20] for name, values in signals.items()})
-    for _ in sys.stdin:
-        cpu, wall = time.process_time(), time.perf_counter()
-        spikes = runner.run(signals)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        total = sum(int(np.count_nonzero(raster)) for raster in spikes.values())
-        print(1e3 * cpu / len(frames), 1e3 * wall / len(frames), total, flush=True)
+
+    def run() -> str:
+        return " ".join(str(int(np.count_nonzero(raster))) for raster in runner.run(signals).values())
+
+    return {"nengo": run}
 
 
 def compared(graph: strop.Graph, frames: Any, rounds: int, other: Path) -> dict[str, Any]:
@@ -199,38 +196,8 @@ def compared(graph: strop.Graph, frames: Any, rounds: int, other: Path) -> dict[
         saved, data = Path(folder) / "graph.strop", Path(folder) / "frames.npy"
         graph.save(saved)
         np.save(data, frames)
-        processes = {}
-        for name, checkout in (("here", Path(__file__).parents[1]), ("there", other)):
-            path = os.pathsep.join([str(checkout / "bridge"), str(checkout / "backends"), os.environ["PYTHONPATH"]])
-            command = [sys.executable, __file__, "--serve", str(saved), str(data)]
-            processes[name] = subprocess.Popen(
-                command,
-                env={**os.environ, "PYTHONPATH": path},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        found: dict[str, list[list[float]]] = {name: [] for name in processes}
-        for _ in range(rounds):
-            for name, process in processes.items():
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                found[name].append([float(value) for value in process.stdout.readline().split()])
-        for process in processes.values():
-            process.communicate()
-    if found["here"][0][2] != found["there"][0][2]:
-        raise SystemExit("the two checkouts give different spikes")
-    median = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
-    return {
-        "graph": graph.name,
-        "frames": len(frames),
-        **{f"{name}_cpu_ms": round(values[0], 3) for name, values in median.items()},
-        **{f"{name}_wall_ms": round(values[1], 3) for name, values in median.items()},
-        "cpu_ratio": round(median["there"][0] / median["here"][0], 2),
-        "wall_ratio": round(median["there"][1] / median["here"][1], 2),
-    }
+        found = alternate(__file__, [str(saved), str(data)], ["nengo"], other, rounds)
+    return {"graph": graph.name, "frames": len(frames), **found["nengo"]}
 
 
 def loaded(name: str, encoding: str, frames: Any) -> strop.Graph:
@@ -263,6 +230,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
-        serve(Path(sys.argv[2]), Path(sys.argv[3]))
+        serve(measured(Path(sys.argv[2]), Path(sys.argv[3])))
     else:
         main()

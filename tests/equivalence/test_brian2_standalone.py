@@ -105,7 +105,10 @@ def test_what_does_not_fit_or_is_not_known_is_refused(monkeypatch: pytest.Monkey
     with pytest.raises(BackendError, match=r"does not know the option\(s\) target"):
         strop.build(graph, "brian2-standalone", target="numpy")
     monkeypatch.setenv("STROP_MEMORY_LIMIT", "1e6")
-    with pytest.raises(CapacityError, match=r"a C\+\+ program for 8,192 synapses .* the limit is 1.0 MB"):
+    with pytest.raises(CapacityError, match=r"a C\+\+ program for 1,024 neurons .* is 1.0 MB.*frames_at_once"):
+        get_backend("brian2-standalone").prepare(graph)
+    monkeypatch.setenv("STROP_MEMORY_LIMIT", "1e4")
+    with pytest.raises(CapacityError, match="Brian2 synapses needs about .*convolutions='kernel'"):
         get_backend("brian2-standalone").prepare(graph)
 
 

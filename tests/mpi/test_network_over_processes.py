@@ -141,6 +141,18 @@ def test_an_exception_on_one_rank_ends_all(folder: Path) -> None:
     assert "every spike" not in done.stdout
 
 
+def test_an_exception_in_a_script_of_one_rank_ends_all() -> None:
+    code = (
+        "import strop, ranks; network = strop.build(ranks.two_inputs(), 'pynn-neuron'); "
+        "network.processes.rank == 1 and 1 / 0; end = network.present(ranks.frames_of(network.graph, 3)); "
+        "network.sim.run_until(end); print('ran')"
+    )
+    done = mpirun(2, "-c", code)
+    assert done.returncode == 1
+    assert "ZeroDivisionError: division by zero" in done.stderr
+    assert "ran" not in done.stdout
+
+
 def test_without_mpi4py_no_rank_runs_the_whole_network(folder: Path) -> None:
     code = (
         "import sys, runpy; sys.argv = sys.argv[1:]; sys.modules['mpi4py'] = None; "

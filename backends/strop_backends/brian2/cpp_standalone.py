@@ -1,8 +1,8 @@
 """`StandaloneRunner`: Brian2's C++ standalone mode, a program compiled once for all networks of a size.
 
-The step is that of `network.py`: the threshold is evaluated in `thresholds`, the potential is then reset to the bias,
-and synapses add to it. The stimulus (pulses of height one, or input currents) is a `TimedArray` with a row for each
-step and a column for each stimulated neuron; it is added just before the threshold.
+The step is that of `network.py`: the stimulus is added, the threshold is evaluated in `thresholds`, the potential is
+then reset to the bias, and synapses add to it. The stimulus (pulses of height one, or input currents) is three files:
+how many values enter by the end of each step, the neurons that they enter, and the values.
 
 Read in brian2 2.9.0, `devices/cpp_standalone`:
 
@@ -13,9 +13,11 @@ Read in brian2 2.9.0, `devices/cpp_standalone`:
   writes what the monitors hold to the folder after `--results_dir` (`_write_arrays`). So weights, thresholds and
   frames are files, and a file that is replaced needs no compilation; the program runs by itself, without Brian2,
   and any number of them side by side.
-* The lengths of arrays and the number of steps are compiled in. So neurons, synapses and inputs are padded to powers
-  of two, by neurons that never fire, synapses that start at one of those, and inputs that end at it. Networks of one
-  size class share a program, and a short chunk is padded with silence.
+* The lengths of arrays and the number of steps are compiled in. So neurons and synapses are padded to powers of two, by
+  neurons that never fire and synapses that start at one of those. Networks of one size class share a program, and a
+  short chunk is padded with silence.
+* A synapse costs its entry in the queue, and two indices that are read through it (`templates/synapses.cpp`). A
+  template of our own (`code/segments.cpp`) makes a synapse of Brian2's a run of them, whose targets follow each other.
 * Brian2 compiles with `-ffast-math`, which may flush the smallest numbers to zero and reorder sums: not here. No
   preference of the user's changes the program: see `preferences.EXACT_PROGRAM`.
 """
@@ -32,12 +34,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import brian2
 import numpy as np
 import numpy.typing as npt
+from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+from brian2.groups.group import CodeRunner
 
 from strop.errors import BackendError
 from strop.graph import Graph, Projection, synapses_of
@@ -51,29 +55,36 @@ from strop_backends.brian2.network import layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
 from strop_backends.brian2.rows import BYTES_PER_SYNAPSE
 
+_ADVICE = "Simulate it on the 'brian2' backend with convolutions='kernel', or on 'reference'"
 # The smallest size class: silence costs a fraction of a second, another program some ten seconds.
-_LEAST_NEURONS, _LEAST_SYNAPSES, _LEAST_COLUMNS, _LEAST_STEPS = 1024, 8192, 1024, 64
+_LEAST_NEURONS, _LEAST_RUNS, _LEAST_STEPS = 1024, 8192, 64
 # The program knows its arrays by these parts of their names (`CPPStandaloneDevice.static_array`).
 _ARRAYS = {
     "th": "strop_units_th",
     "bias": "strop_units_bias",
     "v": "strop_units_v",
-    "place": "strop_units_place",
-    "w": "strop_synapses_w",
+    "start": "strop_synapses_start",
+    "length": "strop_synapses_length",
     "delay": "_delay",  # behind "strop_synapses"; since 2.11 with the pathway's name between them
     "pre": "sources",
     "post": "targets",
-    "drive": "strop_drive",
 }
+# Those that our templates read, of any length.
+_FILES: Mapping[str, type] = {"w": np.float64, "ends": np.int64, "places": np.int32, "values": np.float64}
+
+
+class _Code(CPPStandaloneCodeObject):  # type: ignore[misc]  # Brian2 ships no types
+    """Brian2's C++ code, with the templates of the folder `code`."""
+
+    templater: ClassVar[Any] = CPPStandaloneCodeObject.templater.derive("strop_backends.brian2", templates_dir="code")
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Sizes that are compiled into a program: neurons, synapses, inputs (columns) and steps."""
+    """Sizes that are compiled into a program: neurons, runs of synapses, and steps."""
 
     neurons: int
-    synapses: int
-    columns: int
+    runs: int
     steps: int
 
 
@@ -108,31 +119,38 @@ def _folder() -> Path:
 @cache
 def _compiled(size: _Size) -> _Program:
     """Write and compile the program for networks of this size; takes some ten seconds."""
-    folder = _folder() / f"neurons{size.neurons}-synapses{size.synapses}-columns{size.columns}-steps{size.steps}"
+    folder = _folder() / f"neurons{size.neurons}-runs{size.runs}-steps{size.steps}"
     device = CPPStandaloneDevice()
     with _device(device):
         clock = brian2.Clock(dt=1 * brian2.ms, name="strop_clock")
-        drive = brian2.TimedArray(np.zeros((size.steps, size.columns)), dt=1 * brian2.ms, name="strop_drive")
         neurons = brian2.NeuronGroup(
             size.neurons,
-            "v : 1\nth : 1 (constant)\nbias : 1 (constant)\nplace : integer (constant)",
+            "v : 1\nth : 1 (constant)\nbias : 1 (constant)",
             threshold="v >= th",
             reset="",
             clock=clock,
             name="strop_units",
-            namespace={"strop_drive": drive},
         )
-        nothing = np.zeros(size.neurons)
-        neurons.th, neurons.bias, neurons.v, neurons.place = nothing, nothing, nothing, nothing.astype(np.int32)
-        neurons.run_regularly("v += strop_drive(t, place)", when="before_thresholds", name="strop_deliver")
+        neurons.resetter["spike"].active = False
+        neurons.thresholder["spike"].codeobj_class = _Code
+        neurons.th, neurons.bias, neurons.v = np.zeros((3, size.neurons))
+        stimulus = CodeRunner(
+            neurons, "stimulus", clock=clock, when="before_thresholds", name="strop_deliver", codeobj_class=_Code
+        )
+        neurons.contained_objects.append(stimulus)
         neurons.run_regularly("v = bias", when="after_thresholds", name="strop_forget")
         synapses = brian2.Synapses(
-            neurons, neurons, "w : 1 (constant)", on_pre="v_post += w", clock=clock, name="strop_synapses"
+            neurons,
+            neurons,
+            "start : integer (constant)\nlength : integer (constant)",
+            on_pre="v_post += length",  # what our template does instead is in `code/segments.cpp`
+            clock=clock,
+            name="strop_synapses",
         )
-        none = np.zeros(size.synapses, dtype=np.int32)
+        synapses.pre.template, synapses.pre.codeobj_class = "segments", _Code
+        none = np.zeros(size.runs, dtype=np.int32)
         synapses.connect(i=none, j=none)
-        synapses.w = np.zeros(size.synapses)
-        synapses.delay = np.zeros(size.synapses) * brian2.second
+        synapses.start, synapses.length, synapses.delay = none, none, np.zeros(size.runs) * brian2.second
         monitor = brian2.SpikeMonitor(neurons, name="strop_monitor")
         network = brian2.Network(neurons, synapses, monitor)
         network.run(size.steps * brian2.ms, namespace={})
@@ -145,6 +163,7 @@ def _compiled(size: _Size) -> _Program:
         for what, part in _ARRAYS.items():
             (name,) = (name for name in device.static_arrays if part in name)
             inputs[what] = (name, device.static_arrays[name].dtype)
+        inputs |= {what: (f"strop_{what}", np.dtype(dtype)) for what, dtype in _FILES.items()}
     return _Program(folder / "main", inputs, outputs)
 
 
@@ -178,28 +197,27 @@ class StandaloneRunner(Runner):
         driven = current_driven_populations(graph)
         self._stimulated = [name for name, span in self.spans.items() if span.stimulus or name in driven]
         carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].stimulus]
-        # One more of each: the neuron that never fires, and the input that is always 0.
+        count = sum(p.operator.synapse_count for p in carried)
+        require_memory(f"expanding {graph.name!r} into {count:,} Brian2 synapses", count * BYTES_PER_SYNAPSE, _ADVICE)
+        runs = self._lay_out(carried)
+        # One more: the neuron that never fires.
         self.size = _Size(
             _class(1 + max(span.stop for span in self.spans.values()), _LEAST_NEURONS),
-            _class(sum(p.operator.synapse_count for p in carried), _LEAST_SYNAPSES),
-            _class(
-                1 + sum(self.spans[name].stop - self.spans[name].start for name in self._stimulated), _LEAST_COLUMNS
-            ),
+            _class(len(runs["start"]), _LEAST_RUNS),
             _class(wanted + graph.total_depth, _LEAST_STEPS),
         )
         self.count = self.size.steps - graph.total_depth
+        # A spike of every neuron in every step at worst, and the raster made of them.
         require_memory(
-            f"a C++ program for {self.size.synapses:,} synapses and {self.size.steps:,} steps of {self.size.columns:,} "
-            "inputs",
-            self.size.synapses * BYTES_PER_SYNAPSE + 24 * self.size.steps * self.size.columns,
-            "Simulate it on the 'reference' backend, which keeps convolutions as they are, or give frames_at_once",
+            f"a C++ program for {self.size.neurons:,} neurons and {self.size.steps:,} steps",
+            13 * self.size.steps * self.size.neurons,
+            f"{_ADVICE}, or give frames_at_once",
         )
         self.program = _compiled(self.size)
         self.folder = Path(tempfile.mkdtemp(prefix="network-", dir=_folder()))
         (self.folder / "static_arrays").mkdir()
         self._write_neurons()
-        self._places: dict[Pair, IntArray] = {}
-        self._write_synapses(carried)
+        self._write_synapses(runs)
 
     def _write(self, what: str, values: npt.NDArray[Any]) -> None:
         name, dtype = self.program.inputs[what]
@@ -211,10 +229,8 @@ class StandaloneRunner(Runner):
 
     def _write_neurons(self) -> None:
         size = self.size
-        # Padding neurons never fire, and take the last input, which is always 0.
+        # Padding neurons never fire.
         th, bias = np.full(size.neurons, np.finfo(np.float64).max), np.zeros(size.neurons)
-        place = np.full(size.neurons, size.columns - 1)
-        end = 0
         for name, span in self.spans.items():
             part = slice(span.start, span.stop)
             if span.stimulus:
@@ -222,15 +238,11 @@ class StandaloneRunner(Runner):
             else:
                 population = self.graph.population(name)
                 th[part], bias[part] = population.threshold.reshape(-1), population.bias.reshape(-1)
-            if name in self._stimulated:
-                place[part] = np.arange(end, end + span.stop - span.start)
-                end += span.stop - span.start
-        for what, values in (("th", th), ("bias", bias), ("v", bias), ("place", place)):
+        for what, values in (("th", th), ("bias", bias), ("v", bias)):
             self._write(what, values)
 
-    def _write_synapses(self, carried: list[Projection]) -> None:
-        size = self.size
-        last = size.neurons - 1
+    def _lay_out(self, carried: list[Projection]) -> dict[str, npt.NDArray[Any]]:
+        """Return the synapses as runs: same source, same delay, one target behind the other."""
         parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
         pairs = list(dict.fromkeys((p.source, p.target) for p in carried))
         for source, target in pairs:
@@ -243,10 +255,27 @@ class StandaloneRunner(Runner):
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         ends = np.cumsum([len(part[0]) for part in parts])
-        self._places = {pair: place[a:b] for pair, a, b in zip(pairs, ends, ends[1:], strict=False) if b > a}
-        for what, values, rest in (("pre", pre, last), ("post", post, last), ("w", weight, 0), ("delay", delay, 0)):
-            filled = np.full(size.synapses, rest, dtype=values.dtype)
-            filled[: len(order)] = values[order]
+        self._places: dict[Pair, IntArray] = {
+            pair: place[a:b] for pair, a, b in zip(pairs, ends, ends[1:], strict=False) if b > a
+        }
+        pre, post, delay = pre[order], post[order], delay[order]
+        cut = (np.diff(pre) != 0) | (np.diff(post) != 1) | (np.diff(delay) != 0)
+        start = np.flatnonzero(np.concatenate([[True], cut])[: len(pre)])
+        return {
+            "start": start,
+            "length": np.diff(np.concatenate([start, [len(pre)]])),
+            "pre": pre[start],
+            "post": post[start],
+            "delay": delay[start],
+            "w": weight[order],
+        }
+
+    def _write_synapses(self, runs: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._write("w", runs["w"])
+        last = self.size.neurons - 1
+        for what, rest in (("start", 0), ("length", 0), ("pre", last), ("post", last), ("delay", 0)):
+            filled = np.full(self.size.runs, rest, dtype=runs[what].dtype)
+            filled[: len(runs[what])] = runs[what]
             self._write(what, filled)
 
     # Running -----------------------------------------------------------------------------------------------------
@@ -262,7 +291,7 @@ class StandaloneRunner(Runner):
 
     def _run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         count = len(next(iter(signals.values())))
-        self._write("drive", self._input_of(signals, count))
+        self._write_input(signals, count)
         with tempfile.TemporaryDirectory(prefix="strop-brian2-") as results:
             done = subprocess.run(
                 [str(self.program.main), "--results_dir", f"{results}/"],
@@ -285,18 +314,23 @@ class StandaloneRunner(Runner):
             answers[name] = part.reshape(count, *self.graph.population(name).shape)
         return answers
 
-    def _input_of(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> npt.NDArray[np.float64]:
-        """Return the stimulus, shape (steps, columns)."""
+    def _write_input(self, signals: Mapping[str, npt.NDArray[Any]], count: int) -> None:
+        """Write the stimulus: the values of each step, and the neurons that they enter."""
         stimulus = {**signals, **host_spikes(self.graph, signals)}
-        values = {name: stimulus[name].reshape(count, -1) for name in stimulus_nodes(self.graph)}
-        values |= input_currents(self.graph, signals)
-        rows = np.zeros((self.size.steps, self.size.columns))
-        end = 0
+        entering = {name: stimulus[name].reshape(count, -1) for name in stimulus_nodes(self.graph)}
+        entering |= input_currents(self.graph, signals)
+        steps, places, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
         for name in self._stimulated:
-            first, width = self.graph.depth(name), values[name].shape[1]
-            rows[first : first + count, end : end + width] = values[name]
-            end += width
-        return rows
+            frame, neuron = np.nonzero(entering[name])
+            steps.append(frame + self.graph.depth(name))
+            places.append(neuron + self.spans[name].start)
+            values.append(entering[name][frame, neuron].astype(np.float64))
+        step = np.concatenate(steps)
+        order = np.argsort(step, kind="stable")
+        counts = np.bincount(step, minlength=self.size.steps)
+        self._write("ends", np.concatenate([[0], np.cumsum(counts)]))
+        self._write("places", np.concatenate(places)[order])
+        self._write("values", np.concatenate(values)[order])
 
     def reset(self) -> None:
         """Do nothing: every chunk is a run of the program from its beginning."""

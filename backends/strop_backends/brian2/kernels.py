@@ -11,6 +11,7 @@ hold for all strides, paddings, dilations, groups and dimensions, and for transp
 
 from __future__ import annotations
 
+import logging
 import math
 import weakref
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from strop.graph.capacity import memory_limit
 from strop.running.backend import Pair
 from strop_backends.brian2.drive import DELIVER, SLOT, FloatArray, IntArray, Span
 from strop_backends.brian2.rows import BYTES_PER_SYNAPSE, KeptRunner, ranges
+
+logger = logging.getLogger("strop.brian2")
 
 # At once with NumPy, so that the sums of a step stay within some tens of megabytes.
 _EVENTS = 1_048_576
@@ -52,6 +55,11 @@ class Kept:
         return 8 * self.convolution.kernel.size + 8 * places * math.prod(self.convolution.kernel.shape[:-2]) + maps
 
 
+def _index_map(stages: list[Operator]) -> Select | None:
+    """Return the only one of at most one stage, if it is an index map."""
+    return next((stage for stage in stages if isinstance(stage, Select)), None)
+
+
 def kept(operator: Operator) -> Kept | None:
     """Return how an operator can be kept as a kernel, or None if it has to be expanded.
 
@@ -59,8 +67,10 @@ def kept(operator: Operator) -> Kept | None:
     maps: padding, upsampling, cropping, another order of the axes. A map behind may use an output once only.
     """
     stages = [s for s in stages_of(operator) if not (isinstance(s, Select) and s.is_reshape)]
-    before = stages.pop(0) if stages and isinstance(stages[0], Select) else None
-    behind = stages.pop() if stages and isinstance(stages[-1], Select) else None
+    before = _index_map(stages[:1])
+    stages = stages[1:] if before is not None else stages
+    behind = _index_map(stages[-1:])
+    stages = stages[:-1] if behind is not None else stages
     if len(stages) != 1 or (
         behind is not None and len(used := behind.index[behind.index >= 0]) != len(np.unique(used))
     ):
@@ -78,7 +88,8 @@ def kept_pairs(choice: str, carried: Sequence[Projection]) -> dict[Pair, list[tu
     Parameters
     ----------
     choice : {"auto", "kernel", "expanded"}
-        "kernel" keeps what can be kept; "auto" does so where all of it, expanded, would not fit into memory.
+        "kernel" keeps what can be kept, and logs which convolutions cannot; "auto" does so where all of it, expanded,
+        would not fit into memory.
     carried : sequence of Projection
         All projections that are simulated.
     """
@@ -90,6 +101,9 @@ def kept_pairs(choice: str, carried: Sequence[Projection]) -> dict[Pair, list[tu
     pairs: dict[Pair, list[tuple[Projection, Kept | None]]] = {}
     for p in carried:
         pairs.setdefault((p.source, p.target), []).append((p, kept(p.operator)))
+    for (source, target), own in pairs.items():
+        if any(k is None and any(isinstance(s, Convolution) for s in stages_of(p.operator)) for p, k in own):
+            logger.info("brian2: %s -> %s is expanded: it is no plain convolution, or several at once", source, target)
     # The synapses of one pair are in one place.
     return {pair: own for pair, own in pairs.items() if all(k is not None for _, k in own)}  # type: ignore[misc]
 
@@ -125,7 +139,7 @@ class Plan:
         return self.numbers, self.first, self.tap, self.place, self.first_input, self.inputs, self.outputs
 
 
-def _rows(index: IntArray, count: int) -> tuple[Table, IntArray]:
+def _rows(index: IntArray, count: int) -> Table:
     """Return where the rows of sorted `index` begin, shape (count + 1,)."""
     return np.searchsorted(index, np.arange(count + 1)).astype(np.int32)
 
@@ -134,7 +148,7 @@ def plan_of(found: Kept, source: Span, target: Span, offset: int) -> Plan:
     """Return the tables of a kernel that lies at `offset` of `w`."""
     op = found.convolution
     size, (per_group, filters) = op.kernel.shape[:-2], op.kernel.shape[-2:]
-    taps = np.arange(1.0, math.prod(size) + 1).reshape(*size, 1, 1)
+    taps = np.arange(1, math.prod(size) + 1, dtype=np.float64).reshape(*size, 1, 1)
     one = Convolution(
         (*op.shape_in[:-1], 1), taps, op.strides, op.dilation, op.padding, 1, op.transposed, op.output_padding
     )
@@ -182,7 +196,7 @@ def convolve(fired: Table, plan: tuple[npt.NDArray[Any], ...], w: FloatArray, v:
         _convolve(own[part : part + most], plan, w, v)
 
 
-def _convolve(own: IntArray, plan: tuple[npt.NDArray[Any], ...], w: FloatArray, v: FloatArray) -> None:
+def _convolve(own: npt.NDArray[Any], plan: tuple[npt.NDArray[Any], ...], w: FloatArray, v: FloatArray) -> None:
     """Add what a kernel makes of some of its inputs."""
     numbers, first, tap, place, _, _, outputs = plan
     _, _, target, channels, per_group, filters, share, offset = numbers.tolist()
@@ -221,7 +235,7 @@ class Kernels(KeptRunner, Group):  # type: ignore[misc]  # Brian2 ships no types
         self, neurons: Any, plans: Sequence[Plan], weights: FloatArray, delay: float, name: str, code: Any
     ) -> None:
         event = neurons.variables["_spikespace"]
-        KeptRunner.__init__(
+        KeptRunner.__init__(  # type: ignore[call-arg]  # Brian2 ships no types
             self,
             neurons,
             "kernels",

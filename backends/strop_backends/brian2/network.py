@@ -6,15 +6,14 @@ A step of Brian2, from the source of brian2 2.9.0:
   there is a slot of its own (`core/network.py`, `Network.schedule` and `_sort_objects`).
 * A threshold is the condition as written, so `v >= th` fires at equality
   (`codegen/runtime/cython_rt/templates/threshold.pyx`, `numpy_rt/templates/threshold.py_`).
-* A synapse without delay is delivered in the slot `synapses` of the step in which its source fired
-  (`synapses/synapses.py`, `SynapticPathway.push_spikes`; `synapses/cspikequeue.cpp`: `push`, then `peek` at offset 0).
+* A synapse without delay is delivered in the step in which its source fired (`synapses/cspikequeue.cpp`: `push`, then
+  `peek` at offset 0).
 * A delay in steps is `int(delay / dt + 0.5)` (`cspikequeue.cpp`, `prepare`).
 
-So in each step the threshold is evaluated, the potential is reset to the bias, and spikes are added to it: a projection
-that the graph gives a delay of d steps has a Brian2 delay of d - 1 steps, and the input of a neuron in step t decides
-its spike in step t + 1. Every neuron is reset in every step, whether it fired or not: no state survives, and a frame
-can follow in every step. All of that happens in one slot, one after the other (`drive.SLOT`), because users may change
-the order of slots.
+So in each step the threshold is evaluated, the potential is reset to the bias, and spikes are added to it: a delay of
+d steps in the graph is one of d - 1 in Brian2, and the input of a neuron in step t decides its spike in step t + 1.
+Every neuron is reset in every step, whether it fired or not: no state survives, and a frame can follow in every step.
+All of that happens in one slot, one after the other (`drive.SLOT`), because users may change the order of slots.
 """
 
 from __future__ import annotations
@@ -27,9 +26,7 @@ from typing import Any
 import brian2
 import numpy as np
 import numpy.typing as npt
-from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-from brian2.devices.device import auto_target, runtime_device
 from brian2.groups.subgroup import Subgroup
 
 from strop.errors import BackendError
@@ -47,6 +44,7 @@ from strop_backends.brian2.rows import (
     KeptRunner,
     KeptThresholder,
     RowSynapses,
+    code_object_class,
     with_templates,
 )
 
@@ -88,9 +86,9 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     >>> network.run(network.duration(frames))
 
     One `NeuronGroup` holds all neurons (`v`, `th` and `bias`, dimensionless), and one `Synapses` object all synapses of
-    one delay, so that Brian2 compiles four code objects and not a handful for each layer. Populations are its
-    `Subgroup`s. Stimulus spikes (bit planes, binary frames, the first layer's spikes under the host encoding) are added
-    to the potentials as pulses of height one just before the threshold is evaluated, and input currents alike.
+    one delay, so that Brian2 compiles three code objects and not a handful for each layer. Populations are `Subgroup`s.
+    Stimulus spikes (bit planes, binary frames, the first layer's spikes under the host encoding) are added to the
+    potentials as pulses of height one just before the threshold is evaluated, and input currents alike.
 
     Everything is kept and summed in float64, whatever `brian2.prefs` says (see `preferences`). Its objects are in no
     magic network; they may be run in another network: `brian2.Network(network.objects, others.objects)`.
@@ -119,9 +117,9 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         Inputs that spike are among them; `network["dense_1"]` finds them by the graph's name, too. Their Brian2 names
         are the graph's, as far as Brian2 allows.
     synapses : list of brian2.Synapses
-        One for each delay, with the weight `w`, dimensionless, in the graph's units.
-    kernels : dict of (source, target) to Kernels
-        The object that holds the kernel of a projection that is not expanded; its `w` has the kernels, flat.
+        One for each delay, with the weight `w`, dimensionless, in the graph's units (see `rows.RowSynapses`).
+    kernels : dict of (source, target) to (Kernels, slice)
+        The object that holds the kernel of a projection that is not expanded, and where in its `w`, flat.
     projections : dict of (source, target) to (brian2.Synapses, int array)
         Where a projection's synapses are: the object, and their indices in it, in the order of
         `strop.graph.synapses_of`.
@@ -146,13 +144,13 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         if not re.fullmatch(r"([A-Za-z]\w*)?", prefix or "", re.ASCII):
             raise BackendError(f"brian2: prefix must be the beginning of an identifier, got {prefix!r}")
         self.graph, self.step, self._prefix = graph, float(dt), prefix
-        self.code = _code_object_class(target)
+        self.code = code_object_class(target)
         self.strop_clock = brian2.Clock(dt=dt * brian2.second, name=self._name_of("strop_clock"))
         self.spans = layout(graph)
         self.populations: dict[str, Subgroup] = {}
         self.synapses: list[brian2.Synapses] = []
         self.projections: dict[Pair, tuple[brian2.Synapses, IntArray]] = {}
-        self.kernels: dict[Pair, Kernels] = {}
+        self.kernels: dict[Pair, tuple[Kernels, slice]] = {}
         self._kept = kept_pairs(convolutions, self._carried())
         self._require_memory()
         with preferring(EXACT):
@@ -173,7 +171,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         return array
 
     def _carried(self) -> list[Projection]:
-        """Return the projections that become synapses; the others are computed on the host."""
+        """Return the projections that are simulated; the others are computed on the host."""
         return [p for p in self.graph.projections if p.source in self.spans and not self.spans[p.target].stimulus]
 
     def _expanded(self) -> list[Projection]:
@@ -252,7 +250,9 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
                 with_templates(self.code),
             )
             self.add(kernels)
-            self.kernels |= {(p.source, p.target): kernels for p, _ in own}
+            for pair in dict.fromkeys((p.source, p.target) for p, _ in own):
+                place = [n for n, (p, _) in enumerate(own) if (p.source, p.target) == pair]
+                self.kernels[pair] = (kernels, slice(int(ends[place[0]]), int(ends[place[-1] + 1])))
 
     def _add_bundle(self, delay: int, members: Sequence[Projection]) -> None:
         """Add the synapses of all projections with one delay as a single `Synapses` object."""
@@ -398,23 +398,3 @@ def layout(graph: Graph) -> dict[str, Span]:
         spans[name] = Span(end, end + size, name in inputs or name in graph.host_populations)
         end += size
     return spans
-
-
-def _code_object_class(target: str) -> Any:
-    device = brian2.get_device()
-    if device is not runtime_device:
-        raise BackendError(
-            f"brian2: the device {type(device).__name__} is set; strop's network runs in runtime mode only. Call "
-            "brian2.device.reinit() and brian2.set_device('runtime') before building it"
-        )
-    if target == "auto":
-        # The user's preference.
-        target = str(brian2.prefs.codegen.target)
-    if target == "auto":
-        return auto_target()
-    classes = {"cython": CythonCodeObject, "numpy": NumpyCodeObject}
-    if target not in classes:
-        raise BackendError(f"brian2: target must be 'auto', 'cython' or 'numpy', got {target!r}")
-    if target == "cython" and not CythonCodeObject.is_available():
-        raise BackendError("brian2: no working C++ compiler was found for target='cython'; use target='numpy'")
-    return classes[target]

@@ -39,7 +39,7 @@ EXACT_PROGRAM: Mapping[str, Any] = {
     "codegen.loop_invariant_optimisations": True,
     "codegen.generators.cpp.flush_denormals": False,
     "codegen.cpp.extra_compile_args": None,
-    "codegen.cpp.extra_compile_args_gcc": ["-w", "-O2", "-march=native", "-ffp-contract=off", "-std=c++17"],
+    "codegen.cpp.extra_compile_args_gcc": ["-w", "-O3", "-march=native", "-ffp-contract=off", "-std=c++17"],
     "codegen.cpp.extra_link_args": [],
     "codegen.cpp.define_macros": [],
     "codegen.cpp.headers": [],

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.core.variables import ArrayVariable
+from brian2.devices.device import auto_target, runtime_device
 from brian2.groups.group import CodeRunner
 from brian2.groups.neurongroup import Thresholder
 from brian2.synapses.synapses import SynapticPathway
@@ -53,6 +54,27 @@ class NumpyCode(NumpyCodeObject):  # type: ignore[misc]  # as above
     templater: ClassVar[Any] = NumpyCodeObject.templater.derive("strop_backends.brian2", templates_dir="code")
 
 
+def code_object_class(target: str) -> Any:
+    """Return Brian2's code object class for a target, "auto", "cython" or "numpy", or raise `BackendError`."""
+    device = brian2.get_device()
+    if device is not runtime_device:
+        raise BackendError(
+            f"brian2: the device {type(device).__name__} is set; strop's network runs in runtime mode only. Call "
+            "brian2.device.reinit() and brian2.set_device('runtime') before building it"
+        )
+    if target == "auto":
+        # The user's preference.
+        target = str(brian2.prefs.codegen.target)
+    if target == "auto":
+        return auto_target()
+    classes = {"cython": CythonCodeObject, "numpy": NumpyCodeObject}
+    if target not in classes:
+        raise BackendError(f"brian2: target must be 'auto', 'cython' or 'numpy', got {target!r}")
+    if target == "cython" and not CythonCodeObject.is_available():
+        raise BackendError("brian2: no working C++ compiler was found for target='cython'; use target='numpy'")
+    return classes[target]
+
+
 def with_templates(code: Any) -> Any:
     """Return the code object class that has our templates, for one of Brian2's own."""
     return CythonCode if issubclass(code, CythonCodeObject) else NumpyCode
@@ -71,14 +93,15 @@ def _arrays_of(code: Any) -> list[tuple[str, int, int]]:
 class _Kept(CodeRunner):  # type: ignore[misc]  # as above
     """Keeps its code object while statement, target and arrays are those that it was made for."""
 
+    _made_for: Any = None
+
     def _statement(self) -> Any:
         return self.abstract_code
 
     def create_code_objects(self, run_namespace: Any) -> None:
         """Make a code object if there is none that fits; Brian2 calls this before each run."""
         asked = (self._statement(), self.codeobj_class)
-        made = self.__dict__.get("_made_for")
-        if made is not None and self.codeobj is not None and made == (asked, _arrays_of(self.codeobj)):
+        if self._made_for is not None and self._made_for == (asked, _arrays_of(self.codeobj)):
             return
         self._make_code_object(run_namespace)
         self._made_for = (asked, _arrays_of(self.codeobj))
@@ -102,7 +125,8 @@ def ranges(begin: IntArray, count: IntArray) -> IntArray:
     """Return the whole numbers `begin[k]` to `begin[k] + count[k] - 1` for each k, one range behind the other."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(begin - (ends - count), count) + np.arange(total)
+    result: IntArray = np.repeat(begin - (ends - count), count) + np.arange(total)
+    return result
 
 
 def segments_of(source: IntArray, target: IntArray, sources: int) -> tuple[IntArray, IntArray, IntArray, IntArray]:
@@ -157,6 +181,8 @@ class RowPathway(_Kept, SynapticPathway):  # type: ignore[misc]  # as above
         source = self.synapse_sources.get_value() - self.source.start
         segments = segments_of(source, self.synapse_targets.get_value(), self.source.stop - self.source.start)
         self.variables.add_object("_segments", segments)
+        # Since 2.10 Brian2's own code reaches the queue another way.
+        self.variables.add_object("_queue", self.queue)
         self.template, self.needed_variables = "rows", [self.eventspace_name, "_synaptic_pre"]
         self.template_kwds = {"eventspace_variable": self.source.variables[self.eventspace_name]}
         super()._make_code_object(run_namespace)

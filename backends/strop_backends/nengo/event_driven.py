@@ -31,7 +31,7 @@ from nengo.builder.transforms import build_convolution, build_dense, build_spars
 from scipy.sparse import csr_array
 
 from strop.graph import SumPool
-from strop.graph.window import multiply
+from strop.graph.window import BLOCK_VALUES, multiply
 
 FloatArray = npt.NDArray[np.float64]
 # From a signal, flat, to what is added to the target.
@@ -146,53 +146,64 @@ class SpikeConvolution(nengo.Convolution):  # type: ignore[misc]  # Nengo ships 
 
     def product(self, weights: FloatArray) -> Product:
         """Return a function that convolves with a kernel of shape (*kernel_size, channels / groups, filters)."""
-        per_group, filters = weights.shape[-2:]
-        positions, share = math.prod(self.output_shape.spatial_shape), filters // self.groups
-        kernels = np.stack([w.reshape(-1, share) for w in np.split(weights, self.groups, axis=-1)])
-        frame, inside, windows = self._windows(per_group, np.float64)
-        matrix = np.empty(windows.shape)
-        shape = self.input_shape.shape
-        # One matrix product per group; a row for each position.
-        gathered, out = matrix.reshape(self.groups, positions, -1), np.empty((self.groups, positions, share))
-        products = list(zip(gathered, kernels, out, strict=True))
-
-        def convolve(x: FloatArray) -> FloatArray:
-            frame[inside] = x.reshape(shape)
-            np.copyto(matrix, windows)
-            for rows, kernel, to in products:
-                multiply(rows, kernel, to)
-            return (out if len(out) == 1 else out.transpose(1, 0, 2)).reshape(-1)
-
-        if self.groups > 1 or weights.size * positions < 50 * _SMALL:
-            return convolve
+        kernels = [own.reshape(-1, own.shape[-1]) for own in np.split(weights, self.groups, axis=-1)]
+        whole = self._product_of_all(kernels)
+        if self.groups > 1 or weights.size * math.prod(self.output_shape.spatial_shape) < 50 * _SMALL:
+            return whole
         few = self._product_of_few(kernels[0])
         most = int(_FEW_IN_WINDOWS * self.size_in)
 
-        def convolve_fired(x: FloatArray) -> FloatArray:
+        def convolve(x: FloatArray) -> FloatArray:
             fired = x != 0.0
             if np.count_nonzero(fired) > most or not (x[fired] == 1.0).all():
-                return convolve(x)
+                return whole(x)
             return few(fired)
 
-        return convolve_fired
+        return convolve
+
+    def _product_of_all(self, kernels: list[FloatArray]) -> Product:
+        """Return a function that gathers windows, some lines of positions at a time, and a product for each group."""
+        frame, inside, windows = self._windows(len(kernels[0]) // math.prod(self.kernel_size), np.float64)
+        shape, positions = self.input_shape.shape, self.output_shape.spatial_shape
+        kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
+        out = np.empty((len(kernels), *positions, kernels[0].shape[1]))
+        memory = np.empty(windows[0][_lines(windows[0])[0]].shape)
+        products = [
+            (seen[lines], kernel, to[lines].reshape(-1, kernel.shape[1]))
+            for seen, kernel, to in zip(windows, kernels, out, strict=True)
+            for lines in _lines(seen)
+        ]
+
+        def convolve(x: FloatArray) -> FloatArray:
+            frame[inside] = x.reshape(shape)
+            for seen, kernel, to in products:
+                matrix = memory[: len(seen)]
+                np.copyto(matrix, seen)
+                multiply(matrix.reshape(len(to), -1), kernel, to)
+            return (out if len(out) == 1 else np.moveaxis(out, 0, -2)).reshape(-1)
+
+        return convolve
 
     def _product_of_few(self, kernel: FloatArray) -> Callable[[npt.NDArray[np.bool_]], FloatArray]:
         """Return a function of spikes of height one, that adds up the kernel's row for each spike in each window."""
-        frame, inside, windows = self._windows(self.input_shape.n_channels, np.bool_)
-        seen, shape = np.empty(windows.shape, np.bool_), self.input_shape.shape
-        columns = np.tile(np.arange(len(kernel), dtype=np.int32), math.prod(self.output_shape.spatial_shape))
-        ends = np.arange(0, seen.size + 1, len(kernel))
-        ones = np.ones(seen.size)
-        matrix = csr_array((math.prod(self.output_shape.spatial_shape), len(kernel)))
+        frame, inside, (windows,) = self._windows(self.input_shape.n_channels, np.bool_)
+        shape = self.input_shape.shape
+        out = np.empty((*self.output_shape.spatial_shape, kernel.shape[1]))
+        blocks = [(windows[lines], out[lines].reshape(-1, kernel.shape[1])) for lines in _lines(windows)]
+        memory = np.empty(blocks[0][0].shape, np.bool_)
+        columns = np.tile(np.arange(len(kernel), dtype=np.int32), len(blocks[0][1]))
+        ends, ones = np.arange(0, memory.size + 1, len(kernel)), np.ones(memory.size)
+        matrices = [csr_array((len(to), len(kernel))) for _, to in blocks]
 
         def add_up(fired: npt.NDArray[np.bool_]) -> FloatArray:
             frame[inside] = fired.reshape(shape)
-            np.copyto(seen, windows)
-            where = np.flatnonzero(seen)
-            matrix.indices, matrix.data = columns.take(where), ones[: len(where)]
-            matrix.indptr = np.searchsorted(where, ends).astype(np.int32)
-            result: FloatArray = matrix @ kernel
-            return result.reshape(-1)
+            for (seen, to), matrix in zip(blocks, matrices, strict=True):
+                np.copyto(memory[: len(seen)], seen)
+                where = np.flatnonzero(memory[: len(seen)])
+                matrix.indices, matrix.data = columns.take(where), ones[: len(where)]
+                matrix.indptr = np.searchsorted(where, ends[: len(to) + 1]).astype(np.int32)
+                to[...] = matrix @ kernel
+            return out.reshape(-1)
 
         return add_up
 
@@ -215,6 +226,12 @@ class SpikeConvolution(nengo.Convolution):  # type: ignore[misc]  # Nengo ships 
             writeable=False,
         )
         return frame, inside, view
+
+
+def _lines(windows: npt.NDArray[Any]) -> list[slice]:
+    """Return blocks of lines of positions, the first axis of a view of windows, with a cacheful of values in each."""
+    step = max(1, BLOCK_VALUES // math.prod(windows.shape[1:]))
+    return [slice(first, min(first + step, len(windows))) for first in range(0, len(windows), step)]
 
 
 class SpikeInc(Operator):  # type: ignore[misc]  # Nengo ships no types

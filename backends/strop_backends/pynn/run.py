@@ -60,9 +60,7 @@ class PyNNRunner(Runner):
             return
         self._refuse_processes(network.processes.size)
         # Input spikes need no recording.
-        network.dialect.record(
-            {name: network.populations[name] for name in self.graph.population_names if name not in network.played}
-        )
+        network.dialect.record(network.answering)
         if self._changed:
             network.set_weights(self._changed)
         network.dialect.claim(disposable=True)

@@ -62,6 +62,21 @@ def limit_option(function: Command) -> Command:
     return click.option("--limit", type=click.IntRange(min=1), help="Use only the first N frames.")(function)
 
 
+def worker_options(function: Command) -> Command:
+    """Add --workers and --scheduler, which reach the command as one dict, `over`, for the functions that it calls."""
+
+    @wraps(function)
+    def command(*args: Any, workers: int | None, scheduler: str | None, **kwargs: Any) -> Any:
+        if workers is not None and scheduler is not None:
+            raise click.UsageError("give either --workers, to start processes here, or --scheduler")
+        return function(*args, over={"workers": workers, "client": scheduler}, **kwargs)
+
+    text = "Have so many processes on this machine take the frames. [this process does]"
+    wrapped: Command = click.option("--workers", type=click.IntRange(min=1), metavar="N", help=text)(command)
+    text = "Have the workers of the Dask scheduler at this address (tcp://host:8786) take the frames."
+    return click.option("--scheduler", metavar="ADDRESS", help=text)(wrapped)
+
+
 def encoding_options(function: Command) -> Command:
     """Add --encoding, and --bits, --step and --offset, which reach the command as one dict, `planes`."""
 
@@ -101,6 +116,27 @@ def reading_options(function: Command, dt: str = "--dt") -> Command:
     rest = "MODEL is a .nir file: take neurons that keep their potential as if every frame found them at rest."
     wrapped: Command = click.option("--memoryless", is_flag=True, help=rest)(command)
     return click.option(dt, "read_dt", type=float, help=step)(wrapped)
+
+
+class NumberOrFill(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
+    """A number, or "fill"."""
+
+    name = "number"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | str:
+        if value == "fill" or isinstance(value, int):
+            return str(value) if value == "fill" else int(value)
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor fill", parameter, context)
+        return int(value)
+
+
+def copies_option(function: Command) -> Command:
+    """Add --copies, a number, "fill" or None."""
+    text = (
+        "Copies of the network side by side, to which frames are dealt out; fill: as many as a SpiNNaker board takes."
+    )
+    return click.option("--copies", type=NumberOrFill(), metavar="K|fill", help=text)(function)
 
 
 def decision_option(function: Command) -> Command:

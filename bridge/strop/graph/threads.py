@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 # Fewer blocks are not worth a thread.
 _LEAST_BLOCKS = 4
@@ -26,6 +25,8 @@ def in_threads(work: Callable[[range], None], blocks: range) -> None:
     if threads <= 1:
         work(blocks)
         return
+    from concurrent.futures import ThreadPoolExecutor  # not needed to import strop
+
     with ThreadPoolExecutor(threads) as pool:
         # Neighbours in turn: blocks are of equal size.
         for finished in [pool.submit(work, blocks[own::threads]) for own in range(threads)]:

@@ -99,6 +99,9 @@ class Gathering:
             slice(before, before + n) for n, (before, _) in zip(window.spatial, window.padding, strict=True)
         )
         self._matrix = np.empty((0,))
+        # Values side by side in a frame and in a window.
+        run = self.per_group * (window.size[-1] if window.dilation[-1] == 1 else 1)
+        self._wide = window.strides[-1] > 1 or run >= window.outputs[-1]
 
     def convolve(self, x: npt.NDArray[Any], kernel: FloatArray, out: FloatArray) -> None:
         """Write the convolution of `x`, shape `(n, *shape_in)`, with a kernel to `out`, shape `(n, *shape_out)`.
@@ -150,9 +153,15 @@ class Gathering:
         """Return windows as the rows of a matrix, in memory that the next ones will take."""
         if self._matrix.size < windows.size:
             self._matrix = np.empty(windows.size)
-        matrix = self._matrix[: windows.size]
-        np.copyto(matrix.reshape(windows.shape), windows)
-        return matrix.reshape(-1, columns)
+        memory = self._matrix[: windows.size]
+        if self._wide:
+            np.copyto(memory.reshape(windows.shape), windows)
+            return memory.reshape(-1, columns)
+        # A window's runs are short: the runs along a line are longer, tap by tap. BLAS takes the matrix either way.
+        axes = len(self.window.size)
+        taps_first = np.moveaxis(windows, range(axes + 1, 2 * axes + 2), range(axes + 1))
+        np.copyto(memory.reshape(taps_first.shape), taps_first)
+        return memory.reshape(columns, -1).T
 
 
 # OpenBLAS shares a product of about twice as many multiplications among threads (`interface/gemm.c`: 65536 times

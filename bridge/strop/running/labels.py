@@ -181,6 +181,15 @@ class Scores:
                 correct[number] += int((answer == truth).sum())
                 labelled[number] += len(truth)
 
+    def merge(self, other: Scores) -> None:
+        """Add what was counted over other frames of the same graph."""
+        for name, correct in other._correct.items():
+            mine = self._correct.setdefault(name, [0] * len(self.names))
+            labelled = self._labelled.setdefault(name, [0] * len(self.names))
+            for number in range(len(self.names)):
+                mine[number] += correct[number]
+                labelled[number] += other._labelled[name][number]
+
     def accuracies(self, comparison: str) -> dict[str, float | None]:
         """Return the accuracy of every output by its name; None for those without labels, nothing if none has any."""
         if comparison not in self._correct:

@@ -46,7 +46,9 @@ def potential(graph: Graph, name: str, signals: Signals) -> FloatArray:
         part = projection.operator.apply(signals[projection.source])
         result = part if result is None else result + part
     assert result is not None  # a valid graph has no population without a projection
-    return result + graph.population(name).bias
+    bias = graph.population(name).bias
+    # An array that owns its memory is no view of the signals: it need not be copied.
+    return np.add(result, bias, out=result) if result.flags.owndata else result + bias
 
 
 def magnitude(graph: Graph, name: str, signals: Signals) -> FloatArray:

@@ -39,7 +39,8 @@ class _ReferenceRunner(Runner):
                     sent = trace[p.source][max(at.start - p.delay, 0) : max(at.stop - p.delay, 0)]
                     if len(sent):
                         total[-len(sent) :] += p.operator.apply(sent)
-                spikes[at] = fires(population, total + population.bias)
+                total += population.bias
+                spikes[at] = fires(population, total)
         return {
             population.name: trace[population.name][(first := graph.depth(population.name)) : first + count]
             for population in graph.populations

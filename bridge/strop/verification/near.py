@@ -34,12 +34,17 @@ class Near:
         self.graph, self.bound, self.signals, self.count = graph, bound, signals, count
         # No margin is smaller than -1: where a sum is exact, nothing is near.
         self._reach = {name: np.where(error > 0.0, error, -1.0) for name, error in bound.ceilings(signals).items()}
+        # Potentials come in blocks of one size or another; new memory for each costs more than what is done with it.
+        self._memory = np.empty(0)
         # By population: frames, neurons (flat) and margins.
         self._found: dict[str, list[tuple[np.ndarray, np.ndarray, FloatArray]]] = {}
 
     def glance(self, name: str, rows: slice, potentials: FloatArray) -> None:
         """Take a population's potentials in some frames, as `strop.running.oracle.evaluate` shows them."""
-        margin = potentials - self.graph.population(name).threshold
+        if self._memory.size < potentials.size:
+            self._memory = np.empty(potentials.size)
+        margin = self._memory[: potentials.size].reshape(potentials.shape)
+        np.subtract(potentials, self.graph.population(name).threshold, out=margin)
         np.abs(margin, out=margin)
         near = (margin <= self._reach[name]).reshape(-1)
         if near.any():

@@ -7,11 +7,13 @@ Frames are worked through in chunks, so that memory does not grow with their num
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
+from strop.running.cluster import run_job
 from strop.running.encode import Frames
 from strop.running.frame_source import frame_source
 from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
@@ -19,8 +21,9 @@ from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
 from strop.running.simulate import chunk_size
+from strop.verification.job import VerificationJob
 from strop.verification.report import Report
-from strop.verification.session import Verification
+from strop.verification.totals import Totals
 
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
@@ -41,6 +44,8 @@ def verify(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: bool = False,
     strict: bool = False,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
 
@@ -74,6 +79,11 @@ def verify(
         Also keep what a page shows (`strop.display.write_page`): chosen frames spike by spike, and the margins of all.
     strict : bool
         Fail on any tie, and where nothing was compared in some layer.
+    workers : int, optional
+        Have so many processes take the frames, chunk by chunk; by default this one does. The report is the same but
+        for times. Needs the extra `cluster`.
+    client : distributed.Client, or address of a scheduler, optional
+        Have the workers of a Dask scheduler take the frames, on other machines too; see the manual, `cluster`.
 
     Returns
     -------
@@ -88,29 +98,33 @@ def verify(
     probe: KerasProbe | None = None
     lowering: Lowering | None = None
     model = model_or_graph(model, "strop.verify")
+    lowered_as: dict[str, Any] = {
+        "encoding": encoding,
+        "decision": decision,
+        "bits": bits,
+        "step": step,
+        "offset": offset,
+    }
     if isinstance(model, Graph):
         graph = model
     else:
         from strop.lowering import trace
         from strop.lowering.probe import KerasProbe
 
-        lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames)
+        lowering = trace(model, frames=frames, **lowered_as)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     checked, left_out = _checked_backends(graph, backends, options or {})
     source = frame_source(graph, frames, labels, *keys_of(model, graph))
-    verification = Verification(graph, probe, lowering, checked, options or {}, evidence, strict)
-    try:
-        with Progress("verifying", source.count) as progress:
-            for chunk in source.chunks(chunk_size(graph)):
-                verification.take(chunk.frames, chunk.truths, chunk.own)
-                progress.advance(chunk.count)
-    finally:
-        verification.close()
-    if verification.frames != source.given:
-        raise StropError(
-            f"{verification.frames} of {source.given} frames were verified: chunks were lost, or came twice"
-        )
-    report = verification.report()
+    totals = Totals(graph, lowering, checked, evidence, strict)
+    job = VerificationJob(graph, probe, lowering, checked, options or {}, lowered_as)
+    results = run_job(job, source.chunks(chunk_size(graph)), totals.wanted, workers, client)
+    with Progress("verifying", source.count) as progress, closing(results):
+        for partial in results:
+            totals.add(partial)
+            progress.advance(partial.count)
+    if totals.frames != source.given:
+        raise StropError(f"{totals.frames} of {source.given} frames were verified: chunks were lost, or came twice")
+    report = totals.report()
     report.notes = [*graph.assumptions, *source.notes, *left_out]
     return report
 

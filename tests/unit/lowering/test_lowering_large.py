@@ -78,7 +78,18 @@ def test_simulators_refuse_what_does_not_fit_before_they_allocate(
     monkeypatch.setenv("STROP_MEMORY_LIMIT", "1e9")
     assert memory_limit() == 10**9
     with pytest.raises(CapacityError, match=r"Brian2 synapses needs about .* GB, the limit is 1.0 GB"):
-        strop.build(strop.lower(model), "brian2")
+        strop.build(strop.lower(model), "brian2", convolutions="expanded")
+
+
+def test_brian2_keeps_kernels_where_synapses_do_not_fit(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("brian2")
+    monkeypatch.setenv("STROP_MEMORY_LIMIT", "1e9")
+    frames = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+    graph = strop.lower(model)
+    wanted = strop.simulate(graph, frames, "reference").spikes
+    found = strop.simulate(graph, frames, "brian2", target="numpy").spikes
+    for name, spikes in wanted.items():
+        np.testing.assert_array_equal(found[name], spikes)
 
 
 def test_the_oracle_runs_it_unexpanded(model: keras.Model) -> None:

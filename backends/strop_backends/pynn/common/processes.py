@@ -83,7 +83,23 @@ def join(simulator: str, counted: int, advice: str, failure: type[BaseException]
             f"{simulator} runs in {counted} processes, and mpi4py, which gathers spikes, cannot be imported "
             f"({error}): pip install mpi4py"
         ) from error
+    _end_all_where_one_fails(MPI.COMM_WORLD)
     return Processes(MPI.COMM_WORLD, failure)
+
+
+def _end_all_where_one_fails(communicator: Any) -> None:
+    """Let an exception that nobody catches end all processes: the others would wait forever, and so would this one."""
+    shown = sys.excepthook
+    if getattr(shown, "ends_all", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        shown(kind, error, trace)
+        sys.stderr.flush()
+        communicator.Abort(1)
+
+    hook.ends_all = True  # type: ignore[attr-defined]  # a mark on a function
+    sys.excepthook = hook
 
 
 # NEST 3.10 without MPI ends the process in which it is imported, if `mpirun` started it (`nestkernel/mpi_manager.cpp`).
@@ -173,6 +189,8 @@ class Processes:
 
 def own_spikes(population: Any, several: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return neuron and time (ms) of each spike that PyNN has recorded in this process, one of several or the only."""
+    if several and not population._mask_local.any():
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
     data = population.get_data("spikes", gather=False) if several else population.get_data("spikes")
     trains = data.segments[-1].spiketrains
     times = [np.asarray(train.rescale("ms").magnitude, dtype=np.float64) for train in trains]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from strop.cli.arguments import graph_of, open_model
+from strop.cli.arguments import graph_of, open_model, started
 from strop.cli.options import (
     PATH,
     data_option,
@@ -17,6 +17,7 @@ from strop.cli.options import (
     limit_option,
     model_argument,
     reading_options,
+    worker_options,
 )
 from strop.graph import Graph
 
@@ -31,6 +32,7 @@ from strop.graph import Graph
 @encoding_options
 @decision_option
 @reading_options
+@worker_options
 def predict(
     model: Path,
     data: Path,
@@ -42,6 +44,7 @@ def predict(
     planes: dict[str, Any],
     decision: str,
     reading: dict[str, Any],
+    over: dict[str, Any],
 ) -> int:
     """Run frames through a backend and write the spikes of every population and the decoded outputs."""
     from strop.cli.data_files import read_data
@@ -52,8 +55,9 @@ def predict(
     check_writable(out)
     get_backend(backend)
     frames, labels = read_data(data, limit, labels_file)
-    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
-    result = simulate(graph, frames, backend)
+    with started(over, [backend], keras=False) as by:
+        graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
+        result = simulate(graph, frames, backend, **by)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from strop.cli.arguments import check_decision, check_planes, chosen_backends, explain_call, open_model
+from strop.cli.arguments import (
+    GRAPH_FILES,
+    check_decision,
+    check_planes,
+    chosen_backends,
+    explain_call,
+    open_model,
+    started,
+)
 from strop.cli.options import (
     data_option,
     decision_option,
@@ -18,6 +26,7 @@ from strop.cli.options import (
     model_argument,
     reading_options,
     report_option,
+    worker_options,
 )
 from strop.cli.results import write_json, write_report
 
@@ -31,6 +40,7 @@ from strop.cli.results import write_json, write_report
 @encoding_options
 @decision_option
 @reading_options
+@worker_options
 @click.option("--strict", is_flag=True, help="Fail on any tie, and where nothing was compared in some layer.")
 @json_option
 @report_option
@@ -44,6 +54,7 @@ def verify(
     planes: dict[str, Any],
     decision: str,
     reading: dict[str, Any],
+    over: dict[str, Any],
     strict: bool,
     json_file: Path | None,
     report_folder: Path | None,
@@ -54,13 +65,14 @@ def verify(
 
     chosen = chosen_backends(backends)
     frames, labels = read_data(data, limit, labels_file)
-    opened = open_model(model, reading)
-    check_planes(opened, planes)
-    check_decision(opened, decision)
     wanted = report_folder is not None
     options = {"encoding": encoding, "decision": decision, "evidence": wanted, "strict": strict, **planes}
-    # Of all that are installed, those that cannot run this graph are left out, and the report says so.
-    report = run(opened, frames, labels, backends=None if backends is None else chosen, **options)
+    with started(over, chosen, keras=model.suffix not in GRAPH_FILES) as by:
+        opened = open_model(model, reading)
+        check_planes(opened, planes)
+        check_decision(opened, decision)
+        # Of all that are installed, those that cannot run this graph are left out, and the report says so.
+        report = run(opened, frames, labels, backends=None if backends is None else chosen, **options, **by)
     report.model = str(model)
     report.call = explain_call(model, data, encoding, planes, decision)
     write_json(json_file, report.to_dict())

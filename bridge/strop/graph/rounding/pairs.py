@@ -81,8 +81,8 @@ def _picked(stage: Stage, pairs: Pairs, signals: Signals) -> Stage | None:
             return Sum(tuple(part for part in parts if part is not None)) if None not in parts else None
         case Affine():
             inner = _picked(stage.of, pairs, signals)
-            of = {name: pairs.of(np.asarray(getattr(stage, name))) for name in ("scale", "shift", "size")}
-            return None if inner is None else replace(stage, of=inner, **of)
+            scale, shift, size = (pairs.of(values) for values in (stage.scale, stage.shift, stage.size))
+            return None if inner is None else replace(stage, of=inner, scale=scale, shift=shift, size=size)
         case Linear():
             return _picked_sum(stage, pairs, signals)
         case _:
