@@ -66,11 +66,12 @@ def kept(operator: Operator) -> Kept | None:
     maps: padding, upsampling, cropping, another order of the axes. A map behind may use an output once only.
     """
     stages = [s for s in stages_of(operator) if not (isinstance(s, Select) and s.is_reshape)]
-    before = stages.pop(0) if stages and isinstance(stages[0], Select) else None
-    behind = stages.pop() if stages and isinstance(stages[-1], Select) else None
-    if len(stages) != 1 or (
-        behind is not None and len(used := behind.index[behind.index >= 0]) != len(np.unique(used))
-    ):
+    before = _index_map(stages[0]) if stages else None
+    stages = stages[before is not None :]
+    behind = _index_map(stages[-1]) if stages else None
+    stages = stages[: len(stages) - (behind is not None)]
+    used = behind.index[behind.index >= 0] if behind is not None else np.zeros(0, np.int64)
+    if len(stages) != 1 or len(used) != len(np.unique(used)):
         return None
     stage = stages[0]
     if isinstance(stage, Dense) and math.prod(stage.leading) > 1:
