@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import strop
-from strop.cli.npz import read_data
+from strop.cli.data_files import read_data
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend

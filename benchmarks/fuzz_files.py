@@ -44,6 +44,9 @@ SUFFIX = {
     "savedmodel": "",
     "savedmodel-old": "",
     "npz": ".npz",
+    "npy": ".npy",
+    "h5-data": ".h5",
+    "zarr": "",
     "certificate": ".json",
     "folder": "",
 }
@@ -91,12 +94,30 @@ def write_seeds(folder: Path) -> dict[str, list[Path]]:
     np.savez_compressed(folder / "data.npz", x=frames, y=np.arange(5))
     np.savez(folder / "several.npz", x_1=frames / 255.0, x_b=frames, y_1=np.eye(5))
     seeds["npz"] += [folder / "data.npz", folder / "several.npz"]
+    np.save(folder / "data.npy", frames)
+    seeds["npy"].append(folder / "data.npy")
+    _write_rows(folder, seeds, frames)
     whole = strop.quantize(skip_network(rng), "spinnaker")
     strop.certify(whole, "spinnaker").save(folder / "certificate.json")
     seeds["certificate"].append(folder / "certificate.json")
     strop.export(whole, "pynn", folder / "exported")
     seeds["folder"].append(folder / "exported")
     return seeds
+
+
+def _write_rows(folder: Path, seeds: dict[str, list[Path]], frames: np.ndarray) -> None:
+    """Write files of frames whose rows are read in blocks."""
+    import h5py
+    import zarr
+
+    with h5py.File(folder / "data.h5", "w") as file:
+        file.create_dataset("x", data=frames, chunks=(2, *frames.shape[1:]), compression="gzip")
+        file["y"] = np.arange(len(frames))
+    seeds["h5-data"].append(folder / "data.h5")
+    for version in (2, 3):
+        group = zarr.open_group(str(folder / f"{version}.zarr"), mode="w", zarr_format=version)
+        group.create_array("x", shape=frames.shape, chunks=(2, *frames.shape[1:]), dtype=frames.dtype)[:] = frames
+        seeds["zarr"].append(folder / f"{version}.zarr")
 
 
 DAMAGED_IN_FOLDERS = (".pb", ".index", ".data-00000-of-00001", ".npz", ".json")
@@ -111,7 +132,7 @@ def write_damaged(good: Path, out: Path, seed: int, kind: str) -> None:
         out.write_bytes(_changed(good.read_bytes(), good.suffix, rng, damaged))
         return
     shutil.copytree(good, out)
-    names = sorted(p for p in out.rglob("*") if p.is_file() and p.name.endswith(DAMAGED_IN_FOLDERS))
+    names = sorted(p for p in out.rglob("*") if p.is_file() and (kind == "zarr" or p.name.endswith(DAMAGED_IN_FOLDERS)))
     if kind == "folder":
         names = [p for p in names if p.name in ("certificate.json", "network.json", "network.npz")]
     chosen = names[int(rng.integers(len(names)))]
@@ -136,10 +157,12 @@ def open_file(kind: str, path: Path) -> None:
     """Open a file as strop's users do."""
     from strop.errors import StropError
 
-    if kind == "npz":
-        from strop.cli.npz import read_data
+    if kind in ("npz", "npy", "h5-data", "zarr"):
+        from strop.cli.data_files import read_data
 
-        read_data(path)
+        for part in read_data(path):
+            for array in part.values() if isinstance(part, dict) else () if part is None else (part,):
+                np.asarray(array)
     elif kind == "certificate":
         from strop.quantization.certificate import Certificate
 

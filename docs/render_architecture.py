@@ -35,7 +35,6 @@ ABOUT = {
     "keras": "spiking activations, sharpeners, decoder, recipes",
     "graph": "the graph: nodes, operators, rounding, .strop files",
     "errors": "the exceptions",
-    "interruption": "signals; drafts of files",
 }
 
 WIDTH, MARGIN, ROW, BOX = 940, 16, 66, 46

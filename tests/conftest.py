@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="a backend to test (again for more); default: all installed",
     )
+    parser.addoption(
+        "--keras-2",
+        metavar="FOLDER",
+        help="where tf_keras is; it is then `tf.keras` too, as its SpectralNormalization expects",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if folder := config.getoption("--keras-2"):
+        sys.path.insert(0, folder)
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TensorFlow reads it when it is imported.
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ MODULES = (
         "strop.running.simulate",
         "strop.verification.verify",
         "strop.verification.session",
+        "strop.verification.totals",
     ),
     *(
         "strop.verification.outcome",

@@ -11,7 +11,7 @@ Importing strop loads neither TensorFlow nor a simulator; what needs them import
 
 from __future__ import annotations
 
-from strop.interruption import end_on_signals, is_command_line
+from strop.cli.signals import end_on_signals, is_command_line
 
 if is_command_line():
     end_on_signals()
@@ -81,7 +81,7 @@ _MOVED = {
     "backend": ("running.backend", "running.registry"),
     "bounds": ("verification.bounds",),
     "capacity": ("graph.capacity",),
-    "data": ("cli.npz", "graph.files.atomic"),
+    "data": ("cli.data_files", "graph.files.atomic"),
     "decode": ("running.decode", "graph.nodes"),
     "encode": ("running.encode", "running.frame_notes", "graph.planes"),
     "energy": ("costs.energy",),

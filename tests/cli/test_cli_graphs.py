@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import strop
+from command_line import refused, strop
 
 from strop.errors import BackendError, BackendMissingError
 from strop.graph import Dense, Graph, Input, Population, Readout, graphs_equal
@@ -171,3 +171,22 @@ def test_inspect_draws_a_graph_and_refuses_in_one_line_where_it_cannot(
     (line,) = result.stderr.strip().splitlines()
     assert "pip install 'strop[plot]'" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.strop", "net.svg"]
+
+
+def test_a_folder_of_copies_is_written_and_nonsense_refused_in_one_line(tmp_path: Path) -> None:
+    model = tmp_path / "net.strop"
+    graph().save(model)
+    result = strop("export", model, "--target", "pynn", "--out", tmp_path / "out", "--copies", 3)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "out" / "network.json").read_text())["copies"] == 3
+    for target, copies, words in (
+        ("pynn", 0, "neither a number of at least 1 nor fill"),
+        ("pynn", 1.5, "neither a number of at least 1 nor fill"),
+        ("pynn", "fill", 'a number of copies; "fill" is for "spinnaker"'),
+        ("nengo", 2, "--copies is for --target pynn and spinnaker, not for nengo"),
+    ):
+        made = tmp_path / f"{target}-{copies}"
+        refused(strop("export", model, "--target", target, "--out", made, "--copies", copies), 2, words)
+        assert not made.exists()
+    refused(strop("inspect", model, "--copies", 2), 2, 'give target="spinnaker" too')
+    refused(strop("inspect", model, "--copies", 2, "--target", "reference"), 2, "reference maps no network")

@@ -13,9 +13,9 @@ from command_line import refused, strop
 from graphs import skip_network
 from interrupting import duration, interrupt, moments
 
+from strop.cli.signals import is_command_line
 from strop.errors import DataError
 from strop.graph.files.atomic import write_bytes, write_npz, write_text
-from strop.interruption import is_command_line
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts import run_script
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 _LAYER = re.compile(r"^│ +(\S+) +│ +([\d,]+) │ +([\d,]+\.\d) │", re.MULTILINE)
@@ -15,14 +16,9 @@ _LAYER = re.compile(r"^│ +(\S+) +│ +([\d,]+) │ +([\d,]+\.\d) │", re.MULT
 
 def run(folder: Path, name: str, *arguments: object) -> str:
     """Run an example in `folder`; assert that it ended well, that it verified, and that every layer spiked."""
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", EXAMPLES / name, *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    digits = folder.parent / "digits"
+    digits.mkdir(exist_ok=True)
+    result = run_script(EXAMPLES / name, *arguments, folder=folder, digits=digits)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "PASSED: every spike and every output is accounted for" in result.stdout
     layers = _LAYER.findall(result.stdout)

@@ -7,7 +7,7 @@ multiples of 1/8: sums are exact, thresholds are hit, and what is read must answ
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -274,9 +274,15 @@ OPERATIONS: dict[str, Callable[[Library], Any]] = {"arithmetic": arithmetic, "mo
 # Weights and frames ---------------------------------------------------------------------------------------------------
 
 
-def randomise(model: Any, rng: np.random.Generator) -> None:
-    """Give every weight but sharpness and statistics a random multiple of 1/8; either Keras."""
-    for layer in _layers(model):
+def readouts(model: Any) -> list[Any]:
+    """Return the layers that give each output of `branches` and of `merged` by itself; none for other models."""
+    found = [layer for layer in model.layers if layer.name.endswith("_out")]
+    return found if len(found) == len(model.outputs) else []
+
+
+def randomise(model: Any, rng: np.random.Generator, only: Sequence[Any] = ()) -> None:
+    """Make weights, of some layers or all, random multiples of 1/8, but sharpness and statistics; either Keras."""
+    for layer in only or _layers(model):
         if "adapted" in layer.name or "spiking" in type(layer).__name__.lower() or hasattr(layer, "layers"):
             continue
         values = []

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Interrupted:
     """Whether it had come to its end before the signal."""
     after: float
     """Seconds from the start to the signal."""
+    pid: int
+    """Of the command's process."""
 
     def wrong(self, outputs: set[str]) -> str:
         """Say what is wrong, or the empty string; `outputs` are the names that a whole run writes."""
@@ -50,9 +53,20 @@ def duration(words: list[str], folder: Path) -> tuple[float, set[str]]:
     return time.perf_counter() - begin, set(os.listdir(folder))
 
 
-def interrupt(words: list[str], folder: Path, after: float, number: signal.Signals) -> Interrupted:
-    """Run a command in an empty folder, and send it a signal so many seconds after it has begun."""
+def interrupt(
+    words: list[str],
+    folder: Path,
+    after: float,
+    number: signal.Signals,
+    when: Callable[[int], bool] = lambda pid: True,
+) -> Interrupted:
+    """Run a command in an empty folder, and send it a signal so many seconds after it has begun.
+
+    With `when`, so many seconds after that holds for its process.
+    """
     process = _started(words, folder)
+    while process.poll() is None and not when(process.pid):
+        time.sleep(0.05)
     time.sleep(after)
     finished = process.poll() is not None
     process.send_signal(number)
@@ -60,7 +74,7 @@ def interrupt(words: list[str], folder: Path, after: float, number: signal.Signa
     names = tuple(sorted(os.listdir(folder)))
     # It may have come to its end in the very moment.
     finished = finished or process.returncode in (0, 1)
-    return Interrupted(process.returncode, error, names, CODES[number], finished, after)
+    return Interrupted(process.returncode, error, names, CODES[number], finished, after, process.pid)
 
 
 def _started(words: list[str], folder: Path) -> subprocess.Popen[str]:

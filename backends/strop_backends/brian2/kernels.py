@@ -55,8 +55,9 @@ class Kept:
         return 8 * self.convolution.kernel.size + 8 * places * math.prod(self.convolution.kernel.shape[:-2]) + maps
 
 
-def _index_map(stage: Operator) -> Select | None:
-    return stage if isinstance(stage, Select) else None
+def _index_map(stages: list[Operator]) -> Select | None:
+    """Return the only one of at most one stage, if it is an index map."""
+    return next((stage for stage in stages if isinstance(stage, Select)), None)
 
 
 def kept(operator: Operator) -> Kept | None:
@@ -66,12 +67,13 @@ def kept(operator: Operator) -> Kept | None:
     maps: padding, upsampling, cropping, another order of the axes. A map behind may use an output once only.
     """
     stages = [s for s in stages_of(operator) if not (isinstance(s, Select) and s.is_reshape)]
-    before = _index_map(stages[0]) if stages else None
-    stages = stages[before is not None :]
-    behind = _index_map(stages[-1]) if stages else None
-    stages = stages[: len(stages) - (behind is not None)]
-    used = behind.index[behind.index >= 0] if behind is not None else np.zeros(0, np.int64)
-    if len(stages) != 1 or len(used) != len(np.unique(used)):
+    before = _index_map(stages[:1])
+    stages = stages[1:] if before is not None else stages
+    behind = _index_map(stages[-1:])
+    stages = stages[:-1] if behind is not None else stages
+    if len(stages) != 1 or (
+        behind is not None and len(used := behind.index[behind.index >= 0]) != len(np.unique(used))
+    ):
         return None
     stage = stages[0]
     if isinstance(stage, Dense) and math.prod(stage.leading) > 1:

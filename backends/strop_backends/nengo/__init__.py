@@ -41,8 +41,11 @@ class NengoBackend(Backend):
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """float64: each step copies the bias, adds `W x` for every connection, and compares."""
-        source = "nengo 4.1.0, builder/ensemble.py (Copy of the bias, gain 1) and builder/operator.py (DotInc, ConvInc)"
+        """float64: each step copies the bias, adds `W x` for every connection, and compares.
+
+        `W x` is the sum of the weights of neurons that fired, in any order (`strop_backends.nengo.event_driven`).
+        """
+        source = "nengo 4.1.0, builder/ensemble.py (Copy of the bias, gain 1); strop_backends.nengo.event_driven"
         return replace(FLOAT64, name=self.name, source=source)
 
     @classmethod

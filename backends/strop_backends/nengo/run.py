@@ -14,6 +14,7 @@ from nengo.cache import NoDecoderCache
 from strop.graph import Graph
 from strop.running.backend import Pair, Runner
 from strop_backends.nengo.network import SpikingNetwork
+from strop_backends.nengo.pruning import prune
 
 
 class NengoRunner(Runner):
@@ -44,8 +45,12 @@ class NengoRunner(Runner):
         # There are no decoders here, and the file in which Nengo keeps those that it found lets one process in at a
         # time (nengo 4.1.0, utils/lock.py).
         model = Model(dt=float(dt), label=graph.name, decoder_cache=NoDecoderCache())
-        self.simulator = nengo.Simulator(self.network, model=model, progress_bar=False, optimize=optimize)
-        signals, model = self.simulator.signals, self.simulator.model
+        model.build(self.network)
+        prune(model, self.network)
+        # With a seed, for else Nengo takes one from NumPy's global generator.
+        seed = self.network.seed + 1
+        self.simulator = nengo.Simulator(None, seed=seed, model=model, progress_bar=False, optimize=optimize)
+        signals = self.simulator.signals
         self._outputs = {
             name: signals[model.sig[ensemble.neurons]["out"]] for name, ensemble in self.network.populations.items()
         }

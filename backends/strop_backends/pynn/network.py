@@ -1,36 +1,32 @@
-"""`PyNNNetwork`: a graph as PyNN populations and projections. Differences of simulators are in their `Dialect`.
+"""`PyNNNetwork`: a graph as PyNN populations and projections, to present frames to, record, and change weights of.
 
-`SpikeSourceArray`s send the input spikes, and under the host encoding those of the first layer; all other populations
-are cells of the simulator. The host sums up input values (encoding `current`) and injects them, one value per cell and
-step. A projection with a delay of d steps in the graph has one of `d * ticks_per_step - latency` ticks here, so that
-all spikes of a frame arrive at a population together. Where the spikes of a frame are spread over k ticks, neuron j of
-each population answers `j % k` ticks later, and the delays of its synapses are longer by that, less the lateness of
-their sources.
+`strop_backends.pynn.construction` builds it; differences of simulators are in their `Dialect`. The host sums up input
+values (encoding `current`) and injects them, one value per cell and step. Frames are dealt out to the copies of the
+graph (`strop_backends.pynn.copies`), and their answers put back in order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
-from strop.graph import Graph, Projection, synapses_of
+from strop.graph import synapses_of
 from strop.graph.capacity import require_memory
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import host_spikes
-from strop.running.stimulus import analogue_inputs, current_driven_populations, input_currents, stimulus_nodes
-from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, SimulatorInUseError, dialect_for
-from strop_backends.pynn.common.waves import Waves
+from strop.running.stimulus import input_currents
+from strop_backends.pynn.common.dialect import Events, FloatArray, Synapses
+from strop_backends.pynn.common.gathering import all_synapses, is_recorded, recorded_events
+from strop_backends.pynn.construction import STANDING, Construction
+from strop_backends.pynn.copies import deal, of_all_copies, of_the_graph, steps_of
 
-STANDING = "always-on"
 
-
-class PyNNNetwork:
+class PyNNNetwork(Construction):
     """The populations and projections of a graph, to run, record and extend with PyNN.
 
     >>> import pyNN.nest as sim
@@ -51,173 +47,28 @@ class PyNNNetwork:
         For PyNN's `setup`, where strop calls it; see the simulator's dialect.
     disposable : bool
         Whether the network may be lost to the next one that strop sets up.
+    copies : int or "fill"
+        How many copies of the graph stand side by side: frame i goes to copy `i % copies`, and so many frames enter in
+        each step. "fill": as many as a SpiNNaker board of 48 chips holds.
 
     Attributes
     ----------
     sim : module
         The PyNN module.
-    populations : dict of graph name to PyNN Population
-        Labelled as in the graph. Spiking inputs are among them.
+    populations : dict of name to PyNN Population
+        Labelled as in the graph, `NAME@1`, `NAME@2`, ... in the second copy, the third, ... Spiking inputs are among
+        them.
     projections : dict of (source, target) to PyNN Projection
         Projections that have no synapse, or that the host evaluates, are left out.
-    drives : dict of graph name to the devices that inject values into that population
+    drives : dict of name to the devices that inject values into that population
         On NEST a `NodeCollection` of step_current_generators, one for each cell.
     dialect : Dialect
+    copies : int
+    processes : Processes
+        One, or those that `mpirun` started: each has a part of the cells, and makes the same calls as the others.
     start, count : int
         Tick in which the first of the frames last presented enters, and how many they are.
     """
-
-    def __init__(
-        self,
-        graph: Graph,
-        sim: ModuleType | str,
-        timestep: float | None = None,
-        disposable: bool = False,
-        **options: Any,
-    ) -> None:
-        self.graph = graph
-        self.dialect: Dialect = dialect_for(sim)
-        self.sim = self.dialect.sim
-        self.played = stimulus_nodes(graph)
-        values = analogue_inputs(graph)
-        self._carried = [p for p in graph.projections if p.target not in self.played and p.source not in values]
-        self._require_memory()
-        longest = max((p.delay for p in self._carried), default=1)
-        if not isinstance(sim, str):
-            if options or timestep is not None:
-                given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
-                raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
-            self._build(longest)
-            return
-        self._set_up(longest, timestep, disposable, options)
-        try:
-            self._build(longest)
-        except BaseException:
-            # No caller gets a network that is half built.
-            self.dialect.release()
-            raise
-        self.dialect.claim(disposable)
-
-    # Building
-    # -----------------------------------------------------------------------------------------------------
-
-    def _build(self, longest: int) -> None:
-        self.dialect.check_setup(self._ticks(longest))
-        self._require_delays()
-        self.dialect.check_load(self.graph, self._carried)
-        self.kernel_mark: object = self.dialect.kernel_mark
-        self.populations: dict[str, Any] = {}
-        self.projections: dict[tuple[str, str], Any] = {}
-        self.drives: dict[str, Any] = {}
-        self._known: dict[Pair, FloatArray] = {}
-        self._add_populations()
-        for pair in dict.fromkeys((p.source, p.target) for p in self._carried):
-            self._connect([p for p in self._carried if (p.source, p.target) == pair])
-        self._add_standing_input()
-        self.start = self.count = 0
-        self._waves = Waves(self.dialect)
-
-    def _require_memory(self) -> None:
-        largest = max(self._carried, key=lambda p: p.operator.synapse_count, default=None)
-        if largest is None:
-            return
-        count = sum(p.operator.synapse_count for p in self._carried)
-        require_memory(
-            f"expanding {self.graph.name!r} into {count:,} {self.dialect.name} synapses "
-            f"({largest.operator.synapse_count:,} of them {largest.source} -> {largest.target})",
-            count * self.dialect.bytes_per_synapse,
-            "Simulate it on the 'reference' backend, which keeps convolutions as they are",
-        )
-
-    def _set_up(self, longest: int, timestep: float | None, disposable: bool, options: dict[str, Any]) -> None:
-        """Call PyNN's `setup`, unless that would drop a network of the user's."""
-        dialect = self.dialect
-        tick = dialect.timestep if timestep is None else float(timestep)
-        if not 0 < tick < float("inf"):
-            raise BackendError(f"{dialect.name}: timestep must be positive (ms), got {timestep!r}")
-        found = dialect.in_use(disposable)
-        if found is not None:
-            raise SimulatorInUseError(
-                f"{dialect.name}: this script has {found}, and setting up would take that away. Build into it: "
-                f"strop.build(graph, sim), with sim the module {self.sim.__name__} after your sim.setup(); or let go "
-                f"of it first{dialect.how_to_let_go}. (strop.simulate and strop.verify leave it alone: they run in a "
-                "process of their own)"
-            )
-        dialect.setup(tick, longest, **options)
-
-    def _ticks(self, delay: int) -> int:
-        """Return the longest delay in ticks of a projection whose delay in the graph is `delay` steps."""
-        return delay * self.dialect.ticks_per_step - self.dialect.latency + self.dialect.spread - 1
-
-    def _require_delays(self) -> None:
-        """Refuse a graph with delays that are too long for the simulator; before anything is built."""
-        for p in self._carried:
-            longest = self.dialect.longest_delay(self.graph.population(p.target))
-            ticks = self._ticks(p.delay)
-            if longest is not None and ticks > longest:
-                advice = self.dialect.advice_on_delays(max(self._ticks(q.delay) for q in self._carried))
-                raise BackendError(
-                    f"{self.dialect.name}: spikes from {p.source!r} reach {p.target!r} after {ticks:,} ticks, the "
-                    f"longest delay that it holds there is {longest:,}" + (f"; {advice}" if advice else "")
-                )
-
-    def _add_populations(self) -> None:
-        graph = self.graph
-        for node in graph.inputs:
-            if node.spiking:
-                size = int(np.prod(node.signal_shape, dtype=np.int64))
-                self.populations[node.name] = self.dialect.sources(node.name, size)
-        for population in graph.populations:
-            if population.name in self.played:
-                self.populations[population.name] = self.dialect.sources(population.name, population.size)
-            else:
-                self.populations[population.name] = self.dialect.neurons(population)
-        for name in current_driven_populations(graph):
-            self.drives[name] = self.dialect.drive(graph.population(name), self.populations[name])
-
-    def _connect(self, members: list[Projection]) -> None:
-        """Add all projections from one node to another (a graph may have several) as one PyNN projection."""
-        parts = zip(*(p.operator.to_coo() for p in members), strict=True)
-        pre, post, weight = (np.concatenate(column) for column in parts)
-        if len(pre) == 0:
-            return
-        p = members[0]
-        ticks: Any = p.delay * self.dialect.ticks_per_step - self.dialect.latency
-        if self.dialect.spread > 1:
-            # Spikes that leave later travel shorter: all input of a frame arrives at a neuron in the tick in which it
-            # answers.
-            ticks = ticks + post % self.dialect.spread - pre % self.dialect.spread
-        self._known[p.source, p.target] = weight
-        self.projections[p.source, p.target] = self.dialect.project(
-            self.populations[p.source], self.populations[p.target], pre, post, weight, ticks
-        )
-
-    def _add_standing_input(self) -> None:
-        """Connect a source that always spikes to neurons that need an input in every step."""
-        needed: dict[str, FloatArray] = {}
-        for population in self.graph.populations:
-            if population.name in self.played or population.name in self.drives:
-                continue  # the injected values contain the bias
-            weights = self.dialect.standing_weights(population)
-            # Also where bias and lift cancel: either may be changed later.
-            if weights is not None and (weights.any() or population.bias.any()):
-                needed[population.name] = weights
-        if not needed:
-            return
-        self.populations[STANDING] = self.dialect.sources(STANDING, 1)
-        for name, weights in needed.items():
-            post = np.flatnonzero((weights != 0) | (self.graph.population(name).bias.reshape(-1) != 0))
-            # Sent one step ahead, as all other spikes to that population.
-            ticks = self.dialect.ticks_per_step - self.dialect.latency
-            neurons = self.populations[name]
-            projection = self.dialect.project(
-                self.populations[STANDING], neurons, np.zeros_like(post), post, weights[post], ticks
-            )
-            self.dialect.attach_standing(neurons, projection, post)
-            self.projections[STANDING, name] = projection
-
-    # Running
-    # ------------------------------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
@@ -235,15 +86,11 @@ class PyNNNetwork:
     def record(self, *names: str) -> None:
         """Let PyNN record the spikes of these populations, of all cells if none is named; see `spikes`."""
         self._require_alive()
+        answering = self.answering
         for name in names or self.graph.population_names:
-            if name not in self.played and not self._is_recorded(name):
-                self.populations[name].record("spikes")
-
-    def _is_recorded(self, name: str) -> bool:
-        recorded = getattr(getattr(self.populations[name], "recorder", None), "recorded", None)
-        if recorded is None:
-            return False  # sPyNNaker's populations do not say, and take a second `record`
-        return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
+            for own in self.of_each_copy(name):
+                if own in answering and not is_recorded(answering[own]):
+                    answering[own].record("spikes")
 
     def present(self, frames: Any, start: int | None = None) -> float:
         """Present frames, one per step, after those presented before.
@@ -254,8 +101,10 @@ class PyNNNetwork:
             As for `strop.simulate`.
         start : int, optional
             Tick in which the first frame enters; by default the first that is possible, after the frames that are
-            still to enter. Population P answers frame n at tick `start + (n + depth(P)) * ticks_per_step`, neuron j of
-            it `j % spread` ticks later. After PyNN's `reset` time begins anew, and nothing is left to enter.
+            still to enter. Population P answers frame n at tick
+            `start + n // copies * ticks_per_step + depth(P) * layer_ticks` (both of `dialect`), in copy `n % copies`,
+            neuron j of it `j % spread` ticks later. After PyNN's `reset` time begins anew, and
+            nothing is left to enter.
 
         Returns
         -------
@@ -273,50 +122,76 @@ class PyNNNetwork:
 
     def play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None = None) -> int:
         """Present encoded frames; return the tick after the last answer."""
+        with self.processes.agreed():
+            return self._play(signals, start)
+
+    def _play(self, signals: Mapping[str, npt.NDArray[Any]], start: int | None) -> int:
         self._require_alive()
         dialect, graph = self.dialect, self.graph
         dialect.check_surroundings()
         count = len(next(iter(signals.values())))
-        end = (count - 1 + graph.total_depth) * dialect.ticks_per_step + dialect.spread
-        self.start, self.count = self._waves.reserve(start, count, end), count
+        steps = steps_of(count, self.copies)
+        across = graph.total_depth * dialect.layer_ticks
+        end = (steps - 1) * dialect.ticks_per_step + across + dialect.spread
+        self.start, self.count = self._waves.reserve(start, steps, end), count
         played = {**signals, **host_spikes(graph, signals)}
         for name in self.played:
             raster = np.asarray(played[name], dtype=np.bool_).reshape(count, -1)
-            neurons, frames = np.nonzero(raster.T)
-            ticks = self.start + (frames + graph.depth(name)) * dialect.ticks_per_step + neurons % dialect.spread
-            dialect.play(self.populations[name], *self._waves.spikes(name, neurons, ticks))
+            for own, part in zip(self.of_each_copy(name), deal(raster, self.copies), strict=True):
+                neurons, frames = np.nonzero(part.T)
+                ticks = self._answer_tick(frames, graph.depth(name)) + neurons % dialect.spread
+                dialect.play(self.populations[own], *self._waves.spikes(own, neurons, ticks))
         for name, values in input_currents(graph, signals).items():
             require_memory(
                 f"driving the {values.shape[1]:,} neurons of {name!r} through {count:,} frames",
                 values.size * dialect.bytes_per_value,
                 "Run fewer frames at a time",
             )
-            ticks = self.start + (np.arange(count, dtype=np.int64) + graph.depth(name)) * dialect.ticks_per_step
-            dialect.inject(self.drives[name], *self._waves.values(name, values, ticks))
+            for own, part in zip(self.of_each_copy(name), deal(values, self.copies), strict=True):
+                ticks = self._answer_tick(np.arange(len(part), dtype=np.int64), graph.depth(name))
+                due = self._waves.values(own, part, ticks)
+                # A copy that gets no frame stays silent, as it is after its last one.
+                if len(due[1]):
+                    dialect.inject(self.drives[own], *due)
         if STANDING in self.populations:
-            ticks = self.start + np.arange(count + graph.total_depth, dtype=np.int64) * dialect.ticks_per_step
+            ticks = self.start + np.arange(0, end, dialect.ticks_per_step, dtype=np.int64)
             dialect.play(self.populations[STANDING], *self._waves.spikes(STANDING, np.zeros_like(ticks), ticks))
         return self.start + end
+
+    def _answer_tick(self, steps: npt.NDArray[np.int64], depth: int) -> npt.NDArray[np.int64]:
+        """Return when a population answers the frames that enter at these steps."""
+        return self.start + steps * self.dialect.ticks_per_step + depth * self.dialect.layer_ticks
 
     def reset(self) -> None:
         """Set PyNN's time back to 0, as `sim.reset()` does; no spike is under way then, and weights, thresholds and
         biases keep their values."""
         self._require_alive()
-        weights = self.weights() if self.dialect.reset_restores else {}
+        weights = self._read_weights() if self.dialect.reset_restores else {}
         self.dialect.reset(self._ticks(self.graph.total_depth + 1) + self._waves.remaining())
-        self.set_weights(weights)
+        self._write_weights(weights)
 
     # Weights
     # ------------------------------------------------------------------------------------------------------
 
+    def _synapses(self, pair: Pair) -> Synapses:
+        return all_synapses(self.dialect.read_weights(self.projections[pair]), self.processes)
+
     def weights(self) -> dict[Pair, FloatArray]:
-        """Return the weights that the simulator has now, in the graph's units of measure; see
+        """Return the weights that the simulator has now, in the graph's units of measure, the same in all copies; see
         `strop.running.backend.Runner.weights`."""
         self._require_alive()
+        return of_the_graph(self._read_weights(), self._pairs, self.copies, self.dialect.name)
+
+    @property
+    def _pairs(self) -> list[Pair]:
+        """The graph's projections that have synapses here: those of the first copy."""
+        return list(self._known)[: len(self._known) // self.copies]
+
+    def _read_weights(self) -> dict[Pair, FloatArray]:
         found: dict[Pair, FloatArray] = {}
         for pair, known in self._known.items():
-            pre, post, _ = synapses_of(self.graph, *pair)
-            now = self.dialect.read_weights(self.projections[pair])
+            pre, post, _ = synapses_of(self._tiled, *pair)
+            now = self._synapses(pair)
             weights = np.empty(len(known))
             # Several synapses between two cells are told apart by their weights, as read or written last.
             weights[np.lexsort((known, post, pre))] = now.weights[np.lexsort((now.weights, now.post, now.pre))]
@@ -324,12 +199,15 @@ class PyNNNetwork:
         return found
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
-        """Change weights in the simulator; see `strop.running.backend.Runner.set_weights`."""
+        """Change weights in the simulator, in all copies; see `strop.running.backend.Runner.set_weights`."""
         self._require_alive()
-        checked = checked_weights(weights, self._known, self.dialect.name)
-        for pair, values in checked.items():
-            pre, post, _ = synapses_of(self.graph, *pair)
-            now = self.dialect.read_weights(self.projections[pair])
+        present = {pair: self._known[pair] for pair in self._pairs}
+        self._write_weights(of_all_copies(checked_weights(weights, present, self.dialect.name), self.copies))
+
+    def _write_weights(self, weights: Mapping[Pair, FloatArray]) -> None:
+        for pair, values in weights.items():
+            pre, post, _ = synapses_of(self._tiled, *pair)
+            now = self._synapses(pair)
             ordered = np.empty(len(values))
             order = np.lexsort((self._known[pair], post, pre))
             ordered[np.lexsort((now.weights, now.post, now.pre))] = values[order]
@@ -337,7 +215,7 @@ class PyNNNetwork:
             self._known[pair] = values
 
     def spikes(self, count: int | None = None, start: int | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the answers to each frame of the populations that PyNN records.
+        """Return the answers to each frame of the populations that PyNN records; in several processes, in each of them.
 
         >>> network.record()
         >>> sim.run_until(network.present(frames))
@@ -353,15 +231,7 @@ class PyNNNetwork:
         dict of population name to bool array, shape (count, *shape)
         """
         self._require_alive()
-        events = {}
-        for name in self.graph.population_names:
-            asked = hasattr(self.populations[name], "recorder")
-            if name in self.played or (asked and not self._is_recorded(name)):
-                continue
-            trains = self.populations[name].get_data("spikes").segments[-1].spiketrains
-            times = [np.asarray(train.rescale("ms").magnitude) for train in trains]
-            neurons = np.repeat(np.arange(len(times), dtype=np.int64), [len(part) for part in times])
-            events[name] = (neurons, np.rint(np.concatenate(times) / self.dialect.dt).astype(np.int64))
+        events = recorded_events(self.answering, self.dialect.dt, self.processes)
         return self.answers(events, self.count if count is None else count, start)
 
     def answers(
@@ -372,18 +242,25 @@ class PyNNNetwork:
         Returns
         -------
         dict of population name to bool array, shape (count, *shape)
+            Of the populations whose copies all have events.
         """
-        graph, dialect = self.graph, self.dialect
         result = {}
-        for name, (neurons, ticks) in events.items():
-            population = graph.population(name)
-            raster = np.zeros((count, population.size), dtype=np.bool_)
-            step, late = np.divmod(ticks - (self.start if start is None else start), dialect.ticks_per_step)
-            frame = step - graph.depth(name)
-            ours = (frame >= 0) & (frame < count) & (late == neurons % dialect.spread)
-            raster[frame[ours], neurons[ours]] = True
-            result[name] = raster.reshape(count, *population.shape)
+        for population in self.graph.populations:
+            own = self.of_each_copy(population.name)
+            if all(name in events for name in own):
+                raster = np.zeros((count, population.size), dtype=np.bool_)
+                for name, part in zip(own, deal(raster, self.copies), strict=True):
+                    self._mark(part, events[name], self.graph.depth(population.name), start)
+                result[population.name] = raster.reshape(count, *population.shape)
         return result
+
+    def _mark(self, raster: npt.NDArray[np.bool_], events: Events, depth: int, start: int | None) -> None:
+        """Set the spikes of one population of one copy in `raster`, shape (frames of that copy, neurons)."""
+        (neurons, ticks), dialect = events, self.dialect
+        since = ticks - (self.start if start is None else start) - depth * dialect.layer_ticks
+        frame, late = np.divmod(since, dialect.ticks_per_step)
+        ours = (frame >= 0) & (frame < len(raster)) & (late == neurons % dialect.spread)
+        raster[frame[ours], neurons[ours]] = True
 
     def close(self) -> None:
         """Drop the network and let go of the simulator, so that others can be built in this process."""

@@ -13,6 +13,7 @@ from strop.graph import Graph
 from strop.running.backend import Pair, Runner
 from strop.running.oracle import host_spikes
 from strop_backends.pynn.common.dialect import SimulatorInUseError
+from strop_backends.pynn.common.processes import launched
 from strop_backends.pynn.network import PyNNNetwork
 from strop_backends.pynn.other_process import RemoteRunner
 
@@ -30,6 +31,7 @@ class PyNNRunner(Runner):
         self._changed: dict[Pair, npt.NDArray[np.float64]] = {}
         self._remote: RemoteRunner | None = None
         self._network: PyNNNetwork | None = None
+        self._refuse_processes(launched())
         self._build()
 
     @property
@@ -39,6 +41,15 @@ class PyNNRunner(Runner):
             raise BackendError(f"{self.name}: this network is in a process of its own, or has been closed")
         return self._network
 
+    def _refuse_processes(self, count: int) -> None:
+        """Frames are streamed, read and compared by one process."""
+        if count > 1:
+            raise BackendError(
+                f"{self.name}: mpirun started {count} processes; verify, predict and simulate run in one. A network "
+                "over processes: strop export --target pynn, then mpirun -n N python run.py neuron in that folder; or "
+                "strop.build in a script of your own. (STROP_MPI=0: each rank runs a whole network, by itself)"
+            )
+
     def _build(self) -> None:
         try:
             network = PyNNNetwork(self.graph, self.module, disposable=True, **self.options)
@@ -47,10 +58,9 @@ class PyNNRunner(Runner):
             if self._changed:
                 self._remote.set_weights(self._changed)
             return
+        self._refuse_processes(network.processes.size)
         # Input spikes need no recording.
-        network.dialect.record(
-            {name: network.populations[name] for name in self.graph.population_names if name not in network.played}
-        )
+        network.dialect.record(network.answering)
         if self._changed:
             network.set_weights(self._changed)
         network.dialect.claim(disposable=True)

@@ -1,77 +1,11 @@
 """The command line: `strop demo | train | inspect | verify | predict | export | backends`.
 
-Exit codes: 0 passed, 1 faults found, 2 bad input or a refused model (one line on standard error), 3 a backend is
-missing.
+This module imports nothing: `strop` imports `strop.cli.signals` before all else, and with it this package.
 """
-
-from __future__ import annotations
-
-import atexit
-import os
-import sys
-from contextlib import suppress
-from typing import NoReturn
-
-import click
-
-from strop.errors import StropError
-from strop.interruption import LOCK, takes_signals
-
-_LONGEST_LINE = 2000
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code."""
-    from strop.cli.app import app
+    """Run the command line and end the process with its exit code; see `strop.cli.process`."""
+    from strop.cli.process import run
 
-    try:
-        code = app(args=arguments, standalone_mode=False, prog_name="strop")
-    except StropError as error:
-        _say(str(error))
-        code = error.exit_code
-    except click.exceptions.Abort:
-        _say("interrupted")
-        code = 130
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        code = 2
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        _say(error.format_message() + (f" (see '{context.command_path} --help')" if context else ""))
-        code = 2
-    except BrokenPipeError:
-        # The reader of our output went away (`strop inspect ... | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:
-        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        code = 2
-    _leave(int(code or 0))
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process; at once, where it is the command line's own.
-
-    While Python takes itself apart, which TensorFlow and the simulators make last for seconds, it has given signals
-    back to the system: an interrupt would end it with another exit code, and destructors may print what they like.
-    """
-    if not takes_signals():
-        sys.exit(code)
-    with LOCK:
-        pass
-    with suppress(Exception):
-        atexit._run_exitfuncs()
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _say(message: str) -> None:
-    line = " ".join(message.split())
-    # A damaged file can put a text of any length into a message.
-    line = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
-    with LOCK:  # what fails because the process is being ended is not said
-        print(f"strop: {line}", file=sys.stderr)
+    run(arguments)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from strop.errors import DataError
 from strop.graph import Graph
+
+# Endings of files that hold a graph, and no Keras model.
+GRAPH_FILES = (".strop", ".nir")
 
 
 def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
@@ -26,6 +31,34 @@ def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
     import_keras_quietly()
     with quiet_stderr():
         return load_model(path)
+
+
+@contextmanager
+def started(over: dict[str, Any], backends: list[str], keras: bool) -> Iterator[dict[str, Any]]:
+    """Start the processes of `--workers` at once: they import what they need while this one opens the model.
+
+    Yields what the functions take in the place of `over`.
+
+    Parameters
+    ----------
+    over : dict
+        See `strop.cli.options.worker_options`.
+    backends : list of str
+        Backends that will run.
+    keras : bool
+        Whether the workers will ask Keras.
+    """
+    if over["workers"] is None:
+        yield over
+        return
+    from strop.running.cluster import local_workers
+    from strop.running.registry import get_backend
+
+    imports = ["strop.lowering.probe"] if keras else []
+    # Where strop's own backends have what imports their simulator.
+    imports += [f"{type(get_backend(name)).__module__}.run" for name in backends]
+    with local_workers(over["workers"], imports) as client:
+        yield {"workers": None, "client": client}
 
 
 def graph_of(model: Any, encoding: str, planes: dict[str, Any], decision: str, frames: Any = None) -> Graph:

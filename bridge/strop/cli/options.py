@@ -47,12 +47,34 @@ def model_argument(function: Command) -> Command:
 
 def data_option(function: Command) -> Command:
     """Add --data, required."""
-    return click.option("--data", type=PATH, required=True, help=".npz with x (and y), or Keras's mnist.npz.")(function)
+    text = "Frames: .npz, HDF5 or Zarr with x (and y), .npy, or Keras's mnist.npz."
+    return click.option("--data", type=PATH, required=True, help=text)(function)
+
+
+def labels_option(function: Command) -> Command:
+    """Add --labels."""
+    text = "Labels: .npy, or y of any file that --data takes; by default y of --data."
+    return click.option("--labels", "labels_file", type=PATH, help=text)(function)
 
 
 def limit_option(function: Command) -> Command:
     """Add --limit."""
     return click.option("--limit", type=click.IntRange(min=1), help="Use only the first N frames.")(function)
+
+
+def worker_options(function: Command) -> Command:
+    """Add --workers and --scheduler, which reach the command as one dict, `over`, for the functions that it calls."""
+
+    @wraps(function)
+    def command(*args: Any, workers: int | None, scheduler: str | None, **kwargs: Any) -> Any:
+        if workers is not None and scheduler is not None:
+            raise click.UsageError("give either --workers, to start processes here, or --scheduler")
+        return function(*args, over={"workers": workers, "client": scheduler}, **kwargs)
+
+    text = "Have so many processes on this machine take the frames. [this process does]"
+    wrapped: Command = click.option("--workers", type=click.IntRange(min=1), metavar="N", help=text)(command)
+    text = "Have the workers of the Dask scheduler at this address (tcp://host:8786) take the frames."
+    return click.option("--scheduler", metavar="ADDRESS", help=text)(wrapped)
 
 
 def encoding_options(function: Command) -> Command:
@@ -94,6 +116,27 @@ def reading_options(function: Command, dt: str = "--dt") -> Command:
     rest = "MODEL is a .nir file: take neurons that keep their potential as if every frame found them at rest."
     wrapped: Command = click.option("--memoryless", is_flag=True, help=rest)(command)
     return click.option(dt, "read_dt", type=float, help=step)(wrapped)
+
+
+class NumberOrFill(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
+    """A number, or "fill"."""
+
+    name = "number"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | str:
+        if value == "fill" or isinstance(value, int):
+            return str(value) if value == "fill" else int(value)
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor fill", parameter, context)
+        return int(value)
+
+
+def copies_option(function: Command) -> Command:
+    """Add --copies, a number, "fill" or None."""
+    text = (
+        "Copies of the network side by side, to which frames are dealt out; fill: as many as a SpiNNaker board takes."
+    )
+    return click.option("--copies", type=NumberOrFill(), metavar="K|fill", help=text)(function)
 
 
 def decision_option(function: Command) -> Command:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from strop.cli.arguments import open_model
-from strop.cli.npz import Data, read_training_data
+from strop.cli.data_files import Data, read_training_data
 from strop.cli.recipe_runs import check_out, epoch_bar, save_model
 from strop.cli.results import write_report
 from strop.errors import DataError, UnsupportedLayerError
 from strop.graph import Graph
+from strop.running.frames import as_array
 from strop.running.progress import Progress
 
 # Frames of the test that are verified, and that dead neurons are counted on.
@@ -39,7 +39,9 @@ class Options:
     limit: int | None
 
 
-def sharpen_and_save(path: Path, data: Path, out: Path, options: Options, report_folder: Path | None) -> int:
+def sharpen_and_save(
+    path: Path, data: Path, out: Path, options: Options, report_folder: Path | None, labels_file: Path | None = None
+) -> int:
     """Convert, fine-tune, sharpen, save, verify; print what the network is worth at each step.
 
     Returns
@@ -50,12 +52,12 @@ def sharpen_and_save(path: Path, data: Path, out: Path, options: Options, report
     check_out(out)
     if out.exists() and path.exists() and out.samefile(path):
         raise DataError(f"--out {out} is the model itself: give another name, so that it is kept")
-    frames, labels, test = read_training_data(data, options.limit)
+    frames, labels, test = read_training_data(data, options.limit, labels_file)
     model = open_model(path)
     if isinstance(model, Graph):
         raise UnsupportedLayerError(f"{path} is a graph, whose activations are thresholds already: give a Keras model")
     folder = out.with_name(f"{out.name}.training")
-    resumed = _claim(folder, path, data, options)
+    resumed = _claim(folder, path, [data, *([] if labels_file is None else [labels_file])], options)
     click.echo(f"{'resuming' if resumed else 'converting'} {path.name}; interrupted, the same command goes on")
     try:
         result = _sharpened(model, (frames, labels, test), folder, options)
@@ -127,7 +129,8 @@ def _frames(model: Any, frames: Data) -> list[Any]:
                 f"input {name!r} has the shape {shape}, with extents left open: rebuild the model with a fixed input "
                 "shape"
             )
-        ready = frames_of_input(Input(name, shape, "host", **fields[name]), np.asarray(array))
+        own = as_array(array, f"frames for input {name!r}")
+        ready = frames_of_input(Input(name, shape, "host", **fields[name]), own)
         arrays.append(ready.astype(tensor.dtype) if "int" in tensor.dtype else ready)
     return arrays
 
@@ -136,14 +139,14 @@ def _one(labels: Data | None) -> Any:
     if isinstance(labels, dict):
         if len(labels) != 1:
             raise DataError(f"labels are given for {', '.join(labels)}: give those of one output, as 'y'")
-        return next(iter(labels.values()))
-    return labels
+        labels = next(iter(labels.values()))
+    return None if labels is None else as_array(labels, "labels")
 
 
 # Resuming -------------------------------------------------------------------------------------------------------------
 
 
-def _claim(folder: Path, model: Path, data: Path, options: Options) -> bool:
+def _claim(folder: Path, model: Path, data: list[Path], options: Options) -> bool:
     """Make the folder of the training, or recognise it as the one of this very run; return whether it was there.
 
     Raises
@@ -154,7 +157,8 @@ def _claim(folder: Path, model: Path, data: Path, options: Options) -> bool:
     from strop import __version__
     from strop.graph.files.atomic import write_text
 
-    run = {"strop": __version__, "model": _digest(model), "data": _digest(data), **dataclasses.asdict(options)}
+    given = {"model": _digest(model), "data": " ".join(map(_digest, data))}
+    run = {"strop": __version__, **given, **dataclasses.asdict(options)}
     record = folder / _RUN
     if folder.exists():
         try:

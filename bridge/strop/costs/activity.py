@@ -7,18 +7,38 @@ before they are divided by the number of frames.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import StropError
 from strop.graph import Graph, Operator, Projection, fan_out
-from strop.running.encode import Frames, as_frames, encode
+from strop.running.cluster import run_job
+from strop.running.encode import Frames, encode
+from strop.running.frame_source import Chunk, FrameSource, frame_source
+from strop.running.jobs import Job, Session, ready_frames
 from strop.running.oracle import evaluate
 from strop.running.progress import Progress
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
 
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Spike counts over some frames, apart from their graph.
+
+    Attributes
+    ----------
+    frames : int
+    spikes : dict of name to array of whole numbers, shape `graph.signal_shape(name)`
+    """
+
+    frames: int
+    spikes: dict[str, npt.NDArray[Any]]
 
 
 class Activity:
@@ -51,6 +71,18 @@ class Activity:
         for name, counts in self.spikes.items():
             counts += np.asarray(spikes[name] if name in spikes else signals[name]).sum(axis=0, dtype=np.int64)
         self.frames += len(next(iter(spikes.values())))
+
+    def counts(self) -> Counts:
+        """Return what was counted, without the graph: small enough to be sent, for `merge`."""
+        # No count is larger than the number of frames.
+        kind = np.min_scalar_type(self.frames)
+        return Counts(self.frames, {name: counts.astype(kind) for name, counts in self.spikes.items()})
+
+    def merge(self, other: Counts) -> None:
+        """Add what was counted over other frames of the same graph."""
+        for name, counts in self.spikes.items():
+            counts += other.spikes[name]
+        self.frames += other.frames
 
     def spikes_per_frame(self, name: str) -> float:
         """Spikes that a population, or an input, sends per frame."""
@@ -97,19 +129,51 @@ class Activity:
         return count / self.frames if self.frames else 0.0
 
 
-def count_activity(graph: Graph, frames: Frames) -> Activity:
+@dataclass
+class CountingJob(Job):
+    """Counting spikes of the oracle."""
+
+    graph: Graph
+
+    def start(self) -> Session:
+        return _Counting(self.graph)
+
+
+@dataclass(frozen=True)
+class _Counting(Session):
+    graph: Graph
+
+    def take(self, chunk: Chunk, wanted: None) -> Counts:
+        activity = Activity(self.graph)
+        signals = encode(self.graph, ready_frames(self.graph, chunk))
+        activity.add(evaluate(self.graph, signals), signals)
+        return activity.counts()
+
+
+def count_activity(
+    graph: Graph, frames: Frames | FrameSource, workers: int | None = None, client: Any = None
+) -> Activity:
     """Run `frames` through the oracle and count; a chunk at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    workers, client : optional
+        See `strop.verify`.
 
     Raises
     ------
     DataError
         If the frames do not fit (see `strop.running.encode.as_frames`).
+    StropError
+        If frames are lost on workers.
     """
-    ready = as_frames(graph, frames)
+    source = frame_source(graph, frames)
     activity = Activity(graph)
-    with Progress("counting spikes", len(next(iter(ready.values())))) as progress:
-        for part in chunks(ready, chunk_size(graph)):
-            signals = encode(graph, part)
-            activity.add(evaluate(graph, signals), signals)
-            progress.advance(len(next(iter(part.values()))))
+    results = run_job(CountingJob(graph), source.chunks(chunk_size(graph)), lambda chunk: None, workers, client)
+    with Progress("counting spikes", source.count) as progress, closing(results):
+        for counts in results:
+            activity.merge(counts)
+            progress.advance(counts.frames)
+    if activity.frames != source.given:
+        raise StropError(f"{activity.frames} of {source.given} frames were counted: chunks were lost, or came twice")
     return activity

@@ -13,9 +13,11 @@ from strop.costs.energy import FLOAT32_ADD, FLOAT32_MAC, NEUROMORPHIC, STATEMENT
 from strop.costs.macs import LayerMacs, graph_arithmetic, host_arithmetic, readout_arithmetic, total
 from strop.costs.records import Costs, PopulationCost
 from strop.costs.target import target_facts
+from strop.errors import DataError
 from strop.graph import Graph, Operator, counts_are_exact, fan_in, fan_out
 from strop.graph.html_table import html_table
-from strop.running.encode import Frames, frame_notes
+from strop.running.encode import Frames
+from strop.running.frame_source import FrameSource, frame_source
 from strop.running.frames import frames_and_labels
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.stimulus import analogue_inputs
@@ -66,6 +68,9 @@ def inspect(
     step: float | Mapping[str, float] | None = None,
     offset: float | Mapping[str, float] | None = None,
     target: str | None = None,
+    copies: int | str | None = None,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Inspection:
     """Return what a network costs: neurons, synapses, memory; with frames, synaptic events and energy estimates.
 
@@ -83,6 +88,10 @@ def inspect(
         For a Keras model; see `strop.lower`.
     target : str, optional
         Name of a backend whose fidelity and mapping are reported for each population.
+    copies : int or "fill", optional
+        For a target that maps (`spinnaker`): how many copies of the network stand side by side.
+    workers, client : optional
+        Processes, here or of a Dask scheduler, that count the spikes of the frames; see `strop.verify`.
 
     Raises
     ------
@@ -91,18 +100,25 @@ def inspect(
     """
     model = model_or_graph(model, "strop.inspect")
     if isinstance(model, Graph):
-        return inspect_graph(model, target, frames)
+        return inspect_graph(model, target, frames, copies=copies, workers=workers, client=client)
     from strop.costs.keras_macs import model_arithmetic
     from strop.lowering import lower
 
     graph = lower(model, encoding, decision=decision, bits=bits, step=step, offset=offset, frames=frames)
     if frames is not None:
-        frames = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0]).frames
-    return inspect_graph(graph, target, frames, model_arithmetic(model))
+        frames = _frames(graph, frames, target, keys_of(model, graph)[0])
+    return inspect_graph(graph, target, frames, model_arithmetic(model), copies, workers=workers, client=client)
 
 
 def inspect_graph(
-    graph: Graph, target: str | None = None, frames: Frames | None = None, dense: list[LayerMacs] | None = None
+    graph: Graph,
+    target: str | None = None,
+    frames: Frames | FrameSource | None = None,
+    dense: list[LayerMacs] | None = None,
+    copies: int | str | None = None,
+    *,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Inspection:
     """Return the costs of `graph`; no operator is expanded for it.
 
@@ -115,6 +131,10 @@ def inspect_graph(
         which spikes would differ.
     dense : list of LayerMacs, optional
         The arithmetic of the Keras model, layer by layer; by default that of the graph's operators.
+    copies : int or "fill", optional
+        As for `inspect`.
+    workers, client : optional
+        See `inspect`.
 
     Raises
     ------
@@ -123,8 +143,10 @@ def inspect_graph(
     DataError
         If the frames do not fit.
     """
-    if frames is not None:
-        frames = frames_and_labels(graph, frames).frames
+    if copies is not None and target is None:
+        raise DataError('copies are for a target that maps the network: give target="spinnaker" too')
+    frames = None if frames is None else _frames(graph, frames, target)
+    source = None if frames is None else frame_source(graph, frames)
     rows = [_population_cost(graph, name) for name in graph.population_names]
     synapses = sum(row.synapses for row in rows)
     totals = {
@@ -147,7 +169,7 @@ def inspect_graph(
         }
         for name in graph.outputs
     ]
-    activity = None if frames is None else count_activity(graph, frames)
+    activity = None if source is None else count_activity(graph, source, workers, client)
     arithmetic = _arithmetic(graph, dense)
     return Inspection(
         graph.name,
@@ -155,13 +177,22 @@ def inspect_graph(
         totals,
         inputs,
         outputs,
-        None if target is None else target_facts(graph, target, frames),
+        None if target is None else target_facts(graph, target, frames, copies),
         arithmetic=arithmetic,
         decision=_decision(graph, rows, activity),
         activity=None if activity is None else _activity(graph, activity),
         energy=None if activity is None else _energy(activity, arithmetic),
-        notes=[*graph.assumptions, *_notes(graph), *([] if frames is None else frame_notes(graph, frames))],
+        notes=[*graph.assumptions, *_notes(graph), *([] if source is None else source.frame_notes)],
     )
+
+
+def _frames(
+    graph: Graph, frames: Frames | FrameSource, target: str | None, keys: Mapping[str, str] | None = None
+) -> dict[str, npt.NDArray[Any]] | FrameSource:
+    """Return frames chunk by chunk; for a target, which runs them several times, as arrays in memory."""
+    if target is None or isinstance(frames, FrameSource):
+        return frame_source(graph, frames, inputs=keys)
+    return frames_and_labels(graph, frames, keys=keys).frames
 
 
 def _notes(graph: Graph) -> list[str]:

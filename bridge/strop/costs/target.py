@@ -14,8 +14,14 @@ from strop.running.encode import Frames
 from strop.running.registry import backend_names, get_backend
 
 
-def target_facts(graph: Graph, name: str, frames: Frames | None) -> dict[str, Any]:
-    """Return what a backend says of the graph, and what its arithmetic allows; of an arithmetic alone, the latter."""
+def target_facts(graph: Graph, name: str, frames: Frames | None, copies: int | str | None = None) -> dict[str, Any]:
+    """Return what a backend says of the graph, and what its arithmetic allows; of an arithmetic alone, the latter.
+
+    Raises
+    ------
+    BackendError
+        For `copies` of a network that the target does not map.
+    """
     # Targets of `strop export` have shorter names.
     backend_name = {"spinnaker": "pynn-spinnaker"}.get(name, name)
     found: dict[str, Any] = {"name": name, "version": "", "problem": ""}
@@ -38,8 +44,10 @@ def target_facts(graph: Graph, name: str, frames: Frames | None) -> dict[str, An
     if fidelity is not None:
         found["fidelity"] = [list(row) for row in fidelity(graph)]
     mapping = getattr(backend, "inspect_mapping", None)
+    if mapping is None and copies is not None:
+        raise BackendError(f"{name} maps no network, so copies say nothing here; --copies is for --target spinnaker")
     if mapping is not None and not found["problem"]:
-        found["mapping"] = mapping(graph) if frames is None else mapping(graph, frames)
+        found["mapping"] = mapping(graph, frames, **({} if copies is None else {"copies": copies}))
     return {**found, "quantization": _quantization(graph, arithmetic, frames)}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from strop.errors import BackendError, BackendMissingError, DataError, did_you_mean
 from strop.export.arrays import ARITHMETICS
 from strop.graph.files.atomic import naming
-from strop.interruption import LOCK, forget_draft, note_draft
+from strop.graph.files.drafts import LOCK, forget_draft, note_draft
 from strop.quantization.quantize import quantize_report
 from strop.quantization.records import Quantization
 from strop.running.encode import FrameDict, Frames, as_frames

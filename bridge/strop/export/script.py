@@ -26,6 +26,7 @@ def write_folder(
     template: Path,
     readme: str,
     encodings: Sequence[str] = ("host", "bitplane", "binary"),
+    others: Iterable[Path] = (),
 ) -> None:
     """Write the network as plain arrays, the script for one simulator, and a README.
 
@@ -33,13 +34,13 @@ def write_folder(
     ----------
     graph, folder, frames, labels, target, encodings
         As for `strop.export.arrays.write_portable`.
-    template : path
+    template, others
         As for `write_script`.
     readme : str
         A format string for the values of `strop.export.arrays.describe`.
     """
     network = write_portable(graph, folder, frames, labels, target, encodings)
-    write_script(folder, template)
+    write_script(folder, template, *others)
     (folder / "README.md").write_text(readme.format(**describe(network, frames)), encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ The flow is Keras -> `strop.lowering` -> `Graph` -> a backend. Nothing here know
 """
 
 from strop.graph.compose import compose
-from strop.graph.convolution import Convolution, SumPool, Window
+from strop.graph.convolution import Convolution, SumPool
 from strop.graph.degrees import counts_are_exact, fan_in, fan_out, structure
 from strop.graph.equality import difference, graphs_equal
 from strop.graph.network import Graph
@@ -21,6 +21,7 @@ from strop.graph.nodes import (
 from strop.graph.operator import Operator
 from strop.graph.operators import Composed, Dense, Scale, Select, Sparse, stages_of
 from strop.graph.weights import pairs_of, synapses_of, weights_of, with_weights
+from strop.graph.window import Window
 
 __all__ = [
     "ELEMENTWISE_KINDS",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,65 +12,8 @@ import numpy.typing as npt
 
 from strop.errors import GraphError
 from strop.graph.operator import FloatArray, IntArray, Operator, Shape, as_float64, as_shape
-
-Padding = tuple[tuple[int, int], ...]
-
-# Batches are cut so that the gathered windows of one product stay below this many values (16 MiB of float64).
-_WINDOW_VALUES = 2_097_152
-
-
-def _axis_span(size: int, offset: int, stride: int, before: int, outputs: int) -> tuple[slice, slice]:
-    """Return which outputs a kernel tap reaches inside the frame, and the inputs it reads there, as slices."""
-    shift = offset - before
-    first = max(0, -(shift // stride)) if shift < 0 else 0
-    last = min(outputs - 1, (size - 1 - shift) // stride) if size - 1 - shift >= 0 else -1
-    if last < first:
-        return slice(0, 0), slice(0, 0)
-    start = first * stride + shift
-    return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Geometry of a sliding window over the spatial axes of a frame.
-
-    Parameters
-    ----------
-    spatial : tuple of int
-        Spatial extents of the frame that the window slides over.
-    size, strides, dilation : tuple of int
-        One entry per spatial axis.
-    padding : tuple of (int, int)
-        Zeros before and after each axis; may be asymmetric.
-    """
-
-    spatial: Shape
-    size: Shape
-    strides: Shape
-    dilation: Shape
-    padding: Padding
-
-    @property
-    def outputs(self) -> Shape:
-        """Number of window positions along each axis."""
-        return tuple(
-            (n + before + after - d * (k - 1) - 1) // s + 1
-            for n, k, s, d, (before, after) in zip(
-                self.spatial, self.size, self.strides, self.dilation, self.padding, strict=True
-            )
-        )
-
-    def taps(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
-        """Yield each kernel tap with the positions where it falls inside the frame and the values it reads there."""
-        for tap in itertools.product(*(range(k) for k in self.size)):
-            spans = [
-                _axis_span(n, t * d, s, before, out)
-                for n, t, d, s, (before, _), out in zip(
-                    self.spatial, tap, self.dilation, self.strides, self.padding, self.outputs, strict=True
-                )
-            ]
-            if all(at.stop > at.start for at, _ in spans):
-                yield tap, tuple(at for at, _ in spans), tuple(read for _, read in spans)
+from strop.graph.threads import in_threads
+from strop.graph.window import BLOCK_VALUES, Gathering, Padding, Window, axis_span
 
 
 def _check_window(what: str, window: Window) -> None:
@@ -134,10 +76,10 @@ class Convolution(Operator):
             )
         if not self.transposed and self.output_padding is not None:
             raise GraphError("Convolution.output_padding is for transposed convolutions")
-        _check_window("Convolution", self._window)
+        _check_window("Convolution", self.window)
 
     @property
-    def _window(self) -> Window:
+    def window(self) -> Window:
         """The window of the convolution itself, or of the one that a transposed convolution is the adjoint of."""
         spatial, size = self.shape_in_[:-1], self.kernel.shape[:-2]
         if self.transposed:
@@ -156,7 +98,7 @@ class Convolution(Operator):
 
     @property
     def shape_out(self) -> Shape:
-        window = self._window
+        window = self.window
         return (*(window.spatial if self.transposed else window.outputs), self.kernel.shape[-1])
 
     def with_kernel(self, kernel: FloatArray) -> Convolution:
@@ -169,7 +111,7 @@ class Convolution(Operator):
     def _taps(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
         """Yield (tap, output positions, input positions)."""
         inner = self.shape_in_[:-1]
-        for tap, at, read in self._window.taps():
+        for tap, at, read in self.window.taps():
             if not self.transposed:
                 yield tap, at, read
             elif all(a.start < n for a, n in zip(at, inner, strict=True)):
@@ -183,38 +125,23 @@ class Convolution(Operator):
 
     def apply(self, x: npt.NDArray[Any]) -> FloatArray:
         x = self._check(x)
-        out = np.zeros((len(x), *self.shape_out))
-        per_frame = max(1, math.prod(self._window.outputs) * self.kernel[..., 0].size * self.groups)
-        step = max(1, _WINDOW_VALUES // per_frame)
-        for start in range(0, len(x), step):
-            part = x[start : start + step].astype(np.float64, copy=False)
-            if self.transposed:
-                self._scatter(part, out[start : start + step])
-            else:
-                self._gather(part, out[start : start + step])
+        out = np.zeros((len(x), *self.shape_out)) if self.transposed else np.empty((len(x), *self.shape_out))
+        per_frame = math.prod(self.window.outputs) * self.kernel[..., 0].size
+        # Of a wide layer, a single frame may have more windows than that; `Gathering` then takes some lines at a time.
+        step = max(1, BLOCK_VALUES // max(per_frame, 1))
+        starts = range(0, len(x), step)
+
+        def convolve(own: range) -> None:
+            gathering = None if self.transposed else Gathering(self.window, self.shape_in_[-1], self.groups, step)
+            for start in own:
+                part, to = x[start : start + step], out[start : start + step]
+                if gathering is None:
+                    self._scatter(part.astype(np.float64, copy=False), to)
+                else:
+                    gathering.convolve(part, self.kernel, to)
+
+        in_threads(convolve, starts)
         return out
-
-    def _gather(self, x: FloatArray, out: FloatArray) -> None:
-        """Convolve by gathering all windows into one matrix per group, then one matrix product.
-
-        The matrix holds a row for each tap and channel and a column for each window, so that a tap is copied in runs
-        along the frame's rows.
-        """
-        positions, size = self._window.outputs, self.kernel.shape[:-2]
-        per_group, filters = self.kernel.shape[-2:]
-        share = filters // self.groups
-        planes = np.ascontiguousarray(np.moveaxis(x, -1, 0))
-        for group in range(self.groups):
-            channels = slice(group * per_group, (group + 1) * per_group)
-            windows = np.zeros((*size, per_group, len(x), *positions))
-            for tap, at, read in self._taps():
-                place: Any = (*tap, slice(None), slice(None), *at)
-                windows[place] = planes[(channels, slice(None), *read)]
-            kernel = self.kernel[..., group * share : (group + 1) * share].reshape(-1, share)
-            product = kernel.T @ windows.reshape(len(kernel), -1)
-            out[..., group * share : (group + 1) * share] = np.moveaxis(
-                product.reshape(share, len(x), *positions), 0, -1
-            )
 
     def _scatter(self, x: FloatArray, out: FloatArray) -> None:
         """Convolve transposed: every tap adds its product to the outputs it reaches."""
@@ -282,10 +209,10 @@ class SumPool(Operator):
         for name in ("shape_in_", "size", "strides"):
             object.__setattr__(self, name, as_shape(f"SumPool.{name}", getattr(self, name)))
         object.__setattr__(self, "padding", tuple((int(a), int(b)) for a, b in self.padding))
-        _check_window("SumPool", self._window)
+        _check_window("SumPool", self.window)
 
     @property
-    def _window(self) -> Window:
+    def window(self) -> Window:
         spatial = self.shape_in_[:-1]
         return Window(spatial, self.size, self.strides, (1,) * len(spatial), self.padding)
 
@@ -295,14 +222,28 @@ class SumPool(Operator):
 
     @property
     def shape_out(self) -> Shape:
-        return (*self._window.outputs, self.shape_in_[-1])
+        return (*self.window.outputs, self.shape_in_[-1])
 
     def apply(self, x: npt.NDArray[Any]) -> FloatArray:
         x = self._check(x)
+        if x.dtype == np.bool_ and self.terms < 256:
+            return self._count(x.view(np.uint8)).astype(np.float64)
         out = np.zeros((len(x), *self.shape_out))
-        for _, at, read in self._window.taps():
+        for _, at, read in self.window.taps():
             out[(slice(None), *at)] += x[(slice(None), *read)]
         return out
+
+    def _count(self, bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return how many bits are set in each window: axis by axis, in bytes, an eighth of the memory traffic."""
+        window = self.window
+        for axis, outputs in enumerate(window.outputs):
+            before = (slice(None),) * (axis + 1)
+            counts = np.zeros((*bits.shape[: axis + 1], outputs, *bits.shape[axis + 2 :]), dtype=np.uint8)
+            for tap in range(window.size[axis]):
+                at, read = axis_span(window.spatial[axis], tap, window.strides[axis], window.padding[axis][0], outputs)
+                counts[(*before, at)] += bits[(*before, read)]
+            bits = counts
+        return bits
 
     def absolute(self) -> SumPool:
         return self
@@ -310,7 +251,7 @@ class SumPool(Operator):
     def _coo(self) -> tuple[IntArray, IntArray, FloatArray]:
         inputs = np.arange(self.size_in, dtype=np.int64).reshape(self.shape_in)
         outputs = np.arange(self.size_out, dtype=np.int64).reshape(self.shape_out)
-        pairs = [(inputs[read].reshape(-1), outputs[at].reshape(-1)) for _, at, read in self._window.taps()]
+        pairs = [(inputs[read].reshape(-1), outputs[at].reshape(-1)) for _, at, read in self.window.taps()]
         # Windows may all lie on the padding.
         pre = np.concatenate([np.empty(0, np.int64), *(pre for pre, _ in pairs)])
         post = np.concatenate([np.empty(0, np.int64), *(post for _, post in pairs)])
@@ -318,7 +259,7 @@ class SumPool(Operator):
 
     @property
     def synapse_count(self) -> int:
-        reached: int = sum(math.prod(a.stop - a.start for a in at) for _, at, _ in self._window.taps())
+        reached: int = sum(math.prod(a.stop - a.start for a in at) for _, at, _ in self.window.taps())
         return reached * self.shape_in_[-1]
 
     @property

@@ -68,7 +68,7 @@ def paths_back(operator: Operator, values: FloatArray) -> FloatArray:
             return reduce(lambda behind, stage: paths_back(stage, behind), reversed(operator.stages), values)
         case SumPool():
             sums = np.zeros(operator.shape_in)
-            for _, at, read in operator._window.taps():
+            for _, at, read in operator.window.taps():
                 sums[read] += values[at]
             return sums
         case Convolution():

@@ -307,7 +307,7 @@ def _picked_all(stage: Select, sums: Sequence[npt.NDArray[Any]]) -> tuple[Any, .
 
 def _windows_added(stage: SumPool, values: IntArray) -> IntArray:
     total = np.zeros(stage.shape_out, np.int64)
-    for _, at, read in stage._window.taps():
+    for _, at, read in stage.window.taps():
         total[at] += values[read]
     return total
 
@@ -318,11 +318,11 @@ def _pooled(stage: Operator, sums: Sequence[npt.NDArray[Any]]) -> tuple[Any, ...
     exponent, positive, negative, heaviest, wide = sums
     finest = np.full(stage.shape_out, NO_GRID, np.int64)
     touched = np.zeros(stage.shape_out, bool)
-    for _, at, read in stage._window.taps():
+    for _, at, read in stage.window.taps():
         finest[at] = np.minimum(finest[at], exponent[read])
         touched[at] |= wide[read]
     plus, minus, heavy = (np.zeros(stage.shape_out, np.int64) for _ in range(3))
-    for _, at, read in stage._window.taps():
+    for _, at, read in stage.window.taps():
         shift = np.where(exponent[read] == NO_GRID, 0, exponent[read] - finest[at])
         length = _bit_length(np.maximum(positive[read], negative[read]))
         # 2^20 places in a window at most: their sum stays within 62 bits.

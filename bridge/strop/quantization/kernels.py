@@ -163,7 +163,7 @@ def scale_groups(kernels: Sequence[Kernel], size: int) -> tuple[IntArray, list[I
 def _in_windows(stage: SumPool, labels: FloatArray) -> list[FloatArray]:
     """Return the labels that each window adds up: one array where all in it are the same, else one for each tap."""
     parts = []
-    for _, at, read in stage._window.taps():
+    for _, at, read in stage.window.taps():
         part = np.zeros((1, *stage.shape_out))
         part[(slice(None), *at)] = labels[(slice(None), *read)]
         parts.append(part)

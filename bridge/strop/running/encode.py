@@ -47,25 +47,44 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
     return result
 
 
-def frames_of_input(node: Input, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return the frames of one input, as `as_frames` does."""
+def check_form(node: Input, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse frames of a shape or type that an input does not take; no value is looked at.
+
+    Raises
+    ------
+    DataError
+    """
     where = f"frames for input {node.name!r}"
-    if array.ndim == 0 or len(array) == 0:
+    if not shape or shape[0] == 0:
         raise DataError(f"{where} are empty; give an array of shape (n, {_extents(node.shape)})")
-    if not fits(node, array.shape[1:]):
-        raise DataError(f"{where} have the shape {array.shape}, the network takes (n, {_extents(node.shape)})")
+    if not fits(node, shape[1:]):
+        raise DataError(f"{where} have the shape {shape}, the network takes (n, {_extents(node.shape)})")
+    # Not np.integer: NumPy counts lengths of time among those.
+    if dtype.kind not in "iubf" and dtype.name != "bfloat16":
+        raise DataError(f"{where} have dtype {dtype}; give whole numbers, bool or floats")
+
+
+def values_matter(node: Input, dtype: np.dtype[Any]) -> bool:
+    """Whether frames of a type can hold values that an input does not take, so that each must be looked at."""
+    small = dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize <= 2)
+    scaled = dtype == np.uint8 and not node.whole_numbers
+    return not scaled and not (small and node.dtype == "float32")
+
+
+def frames_of_input(node: Input, array: npt.NDArray[Any], which: str = "") -> npt.NDArray[np.float32]:
+    """Return the frames of one input, as `as_frames` does; `which` of them they are, for messages."""
+    check_form(node, array.shape, array.dtype)
+    where = f"frames for input {node.name!r}{which}"
     array = array.reshape(len(array), *node.shape)
     if array.dtype == np.uint8 and not node.whole_numbers:
         return array.astype(np.float32) / np.float32(255)
-    if array.dtype.kind in "iub":  # not np.integer: NumPy counts lengths of time among those
+    if array.dtype.kind in "iub":
         result = _of_integers(array, where)
-    elif array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+    else:
         with np.errstate(over="ignore"):  # what is too large for float32 is refused below
             result = array.astype(np.float32, copy=False)
         if not np.isfinite(result).all():
             raise DataError(f"{where} hold values that are not finite in float32 (NaN, infinity, or beyond 3.4e38)")
-    else:
-        raise DataError(f"{where} have dtype {array.dtype}; give whole numbers, bool or floats")
     _refuse_what_the_input_cannot_hold(node, result, where)
     return result
 

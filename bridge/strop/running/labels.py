@@ -19,7 +19,9 @@ IntArray = npt.NDArray[np.int64]
 Truths = tuple[IntArray | None, ...]
 
 
-def as_labels(labels: Any, count: int, classes: int | None = None, where: str = "labels") -> IntArray | None:
+def as_labels(
+    labels: Any, count: int, classes: int | None = None, where: str = "labels", first: int = 0
+) -> IntArray | None:
     """Return labels as class numbers, shape `(count,)`.
 
     Parameters
@@ -32,6 +34,8 @@ def as_labels(labels: Any, count: int, classes: int | None = None, where: str = 
         Number of classes, where it is known.
     where : str
         What to call them in messages.
+    first : int
+        The place of the first of them, for messages.
 
     Raises
     ------
@@ -49,18 +53,18 @@ def as_labels(labels: Any, count: int, classes: int | None = None, where: str = 
             "classes from 0, in the order of the model's outputs"
         )
     if array.ndim == 2 and array.shape[1] != 1:
-        array = _of_one_hot(array, classes, where)
+        array = _of_one_hot(array, classes, where, first)
     array = array.reshape(-1)
     whole = np.isfinite(array) & (array == np.floor(array)) if array.dtype.kind not in "biu" else np.full(count, True)
     right = whole & (array >= 0) & (array < (classes or 2**31))
     if not right.all():
         index = int(np.flatnonzero(~right)[0])
         among = "a class number from 0" if classes is None else f"one of the {classes} classes, 0 to {classes - 1}"
-        raise DataError(f"{where}: {array[index].item()!r} at index {index} is not {among}")
+        raise DataError(f"{where}: {array[index].item()!r} at index {first + index} is not {among}")
     return array.astype(np.int64)
 
 
-def _of_one_hot(rows: npt.NDArray[Any], classes: int | None, where: str) -> IntArray:
+def _of_one_hot(rows: npt.NDArray[Any], classes: int | None, where: str, first: int) -> IntArray:
     if classes is not None and rows.shape[1] != classes:
         raise DataError(
             f"{where} have rows of {rows.shape[1]} numbers, and there are {classes} classes: give class numbers, one "
@@ -70,15 +74,15 @@ def _of_one_hot(rows: npt.NDArray[Any], classes: int | None, where: str) -> IntA
     if not right.all():
         index = int(np.flatnonzero(~right)[0])
         raise DataError(
-            f"{where}: row {index} is not one-hot ({np.array2string(rows[index], threshold=8)}): one number must be 1, "
-            "the others 0; or give class numbers, one per frame"
+            f"{where}: row {first + index} is not one-hot ({np.array2string(rows[index], threshold=8)}): one number "
+            "must be 1, the others 0; or give class numbers, one per frame"
         )
     numbers: IntArray = rows.argmax(axis=1).astype(np.int64)
     return numbers
 
 
 def labels_by_output(
-    graph: Graph, labels: Any, count: int, keys: Mapping[str, str] | None = None
+    graph: Graph, labels: Any, count: int, keys: Mapping[str, str] | None = None, first: int = 0
 ) -> tuple[Truths | None, list[str]]:
     """Return class numbers for every output that decides between classes, None for the others, and notes.
 
@@ -91,6 +95,8 @@ def labels_by_output(
         Number of frames.
     keys : mapping of str to output name, optional
         Keras's keys of the outputs, where they are not the layers' names.
+    first : int
+        The place of the first of these labels among all, for messages.
 
     Returns
     -------
@@ -109,7 +115,7 @@ def labels_by_output(
     per_output: list[Any] = [None] * len(names)
     if isinstance(labels, Mapping):
         per_output = by_name(names, labels, "labels", "outputs", keys)
-    elif _one_per_output(labels, len(names), count):
+    elif one_per_output(labels, len(names), count):
         per_output = list(labels)
     else:
         deciding = [number for number, found in enumerate(classes) if found]
@@ -121,7 +127,7 @@ def labels_by_output(
         if own is not None and not found:
             notes.append(f"{where} give no accuracy: output {name!r} does not decide between classes")
             own = _of_no_decision(own, count, where)
-        truths.append(as_labels(own, count, found, where))
+        truths.append(as_labels(own, count, found, where, first))
     return (tuple(truths) if any(own is not None for own in truths) else None), notes
 
 
@@ -136,11 +142,11 @@ def _of_no_decision(labels: Any, count: int, where: str) -> IntArray | None:
         return None
 
 
-def _one_per_output(labels: Any, outputs: int, count: int) -> bool:
-    """Whether a sequence holds labels for each output, and not one label for each frame."""
+def one_per_output(labels: Any, outputs: int, count: int | None) -> bool:
+    """Whether a sequence holds labels for each output, and not one label for each frame (None: not known how many)."""
     if outputs == 1 or not isinstance(labels, (tuple, list)) or len(labels) != outputs:
         return False
-    return outputs != count or any(part is None or np.ndim(part) > 0 for part in labels)
+    return count not in (None, outputs) or any(part is None or np.ndim(part) > 0 for part in labels)
 
 
 def part_of(truths: Truths | None, start: int, stop: int) -> Truths | None:
@@ -174,6 +180,15 @@ class Scores:
             if answer is not None and truth is not None:
                 correct[number] += int((answer == truth).sum())
                 labelled[number] += len(truth)
+
+    def merge(self, other: Scores) -> None:
+        """Add what was counted over other frames of the same graph."""
+        for name, correct in other._correct.items():
+            mine = self._correct.setdefault(name, [0] * len(self.names))
+            labelled = self._labelled.setdefault(name, [0] * len(self.names))
+            for number in range(len(self.names)):
+                mine[number] += correct[number]
+                labelled[number] += other._labelled[name][number]
 
     def accuracies(self, comparison: str) -> dict[str, float | None]:
         """Return the accuracy of every output by its name; None for those without labels, nothing if none has any."""

@@ -7,13 +7,14 @@ Algorithms" (2002), section 3.1: a sum of n terms, in any order, is off by at mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.graph import Graph, Population, structure
+from strop.graph.window import BLOCK_VALUES
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -45,7 +46,9 @@ def potential(graph: Graph, name: str, signals: Signals) -> FloatArray:
         part = projection.operator.apply(signals[projection.source])
         result = part if result is None else result + part
     assert result is not None  # a valid graph has no population without a projection
-    return result + graph.population(name).bias
+    bias = graph.population(name).bias
+    # An array that owns its memory is no view of the signals: it need not be copied.
+    return np.add(result, bias, out=result) if result.flags.owndata else result + bias
 
 
 def magnitude(graph: Graph, name: str, signals: Signals) -> FloatArray:
@@ -76,24 +79,60 @@ def fires(population: Population, potentials: FloatArray) -> BoolArray:
 
 
 def evaluate(
-    graph: Graph, signals: Signals, watch: Callable[[str, FloatArray], None] | None = None
+    graph: Graph,
+    signals: Signals,
+    watch: Callable[[str, FloatArray], None] | None = None,
+    glance: Callable[[str, slice, FloatArray], None] | None = None,
 ) -> dict[str, BoolArray]:
     """Return the spikes of every population, shape `(n, *shape)`.
+
+    Potentials are worked out for some frames at a time, as many as stay in a core's cache.
 
     Parameters
     ----------
     signals : mapping of input name to array, shape (n, *signal_shape)
         Encoded frames (see `strop.running.encode.encode`).
     watch : callable, optional
-        Called with the name of each population and its potentials, shape `(n, *shape)`.
+        Called once for each population, with its name and all its potentials, shape `(n, *shape)`.
+    glance : callable, optional
+        Called with the name of a population, the rows of some frames, and its potentials there, until all were shown.
     """
     known: dict[str, npt.NDArray[Any]] = dict(signals)
     for population in graph.populations:
-        potentials = potential(graph, population.name, known)
-        if watch is not None:
-            watch(population.name, potentials)
-        known[population.name] = fires(population, potentials)
+        known[population.name] = spikes_of(graph, population, known, watch, glance)
     return {population.name: known[population.name] for population in graph.populations}
+
+
+def spikes_of(
+    graph: Graph,
+    population: Population,
+    signals: Signals,
+    watch: Callable[[str, FloatArray], None] | None = None,
+    glance: Callable[[str, slice, FloatArray], None] | None = None,
+) -> BoolArray:
+    """Return the spikes of one population, shape `(n, *shape)`, given the signals of its sources; see `evaluate`."""
+    name = population.name
+    sources = {projection.source: signals[projection.source] for projection in graph.incoming(name)}
+    count = len(next(iter(sources.values())))
+    spikes = np.empty((count, *population.shape), dtype=np.bool_)
+    potentials = None if watch is None else np.empty(spikes.shape)
+    for rows in blocks_of(count, population.size):
+        part = potential(graph, name, {source: values[rows] for source, values in sources.items()})
+        np.greater_equal(part, population.threshold, out=spikes[rows])
+        if glance is not None:
+            glance(name, rows, part)
+        if potentials is not None:
+            potentials[rows] = part
+    if watch is not None and potentials is not None:
+        watch(name, potentials)
+    return spikes
+
+
+def blocks_of(count: int, size: int) -> Iterator[slice]:
+    """Yield the rows of `count` frames of so many values each, in blocks that stay in a core's cache."""
+    step = max(1, BLOCK_VALUES // size)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def host_spikes(graph: Graph, signals: Signals) -> dict[str, BoolArray]:
@@ -102,7 +141,5 @@ def host_spikes(graph: Graph, signals: Signals) -> dict[str, BoolArray]:
     found: dict[str, BoolArray] = {}
     for population in graph.populations:
         if population.name in graph.host_populations:
-            known[population.name] = found[population.name] = fires(
-                population, potential(graph, population.name, known)
-            )
+            known[population.name] = found[population.name] = spikes_of(graph, population, known)
     return found

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from strop.graph import ENCODINGS, Graph
 from strop.running.arithmetic import FLOAT64, Arithmetic
 from strop.running.backend import Backend, Runner
-from strop.running.oracle import BoolArray, Signals, fires
+from strop.running.oracle import BoolArray, Signals, blocks_of, fires
 
 
 class _ReferenceRunner(Runner):
@@ -31,10 +31,16 @@ class _ReferenceRunner(Runner):
             for name, values in signals.items()
         }
         for population in graph.populations:
-            total = np.zeros((steps, *population.shape))
-            for p in graph.incoming(population.name):
-                total[p.delay :] += p.operator.apply(trace[p.source][: steps - p.delay])
-            trace[population.name] = fires(population, total + population.bias)
+            spikes = trace[population.name] = np.empty((steps, *population.shape), dtype=np.bool_)
+            for at in blocks_of(steps, population.size):
+                total = np.zeros((at.stop - at.start, *population.shape))
+                for p in graph.incoming(population.name):
+                    # Before step `delay`, nothing has arrived.
+                    sent = trace[p.source][max(at.start - p.delay, 0) : max(at.stop - p.delay, 0)]
+                    if len(sent):
+                        total[-len(sent) :] += p.operator.apply(sent)
+                total += population.bias
+                spikes[at] = fires(population, total)
         return {
             population.name: trace[population.name][(first := graph.depth(population.name)) : first + count]
             for population in graph.populations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.graph.html_table import html_table
-from strop.running.backend import Backend
+from strop.running.backend import Backend, Runner
+from strop.running.cluster import run_job
 from strop.running.decode import classes, decode
-from strop.running.encode import FrameDict, Frames, as_frames, encode, frame_notes
-from strop.running.frames import frames_and_labels
+from strop.running.encode import FrameDict, Frames, encode
+from strop.running.frame_source import Chunk, FrameSource, frame_source
+from strop.running.jobs import Job, Session, ready_frames
 from strop.running.model_argument import ModelOrGraph, as_graph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend
@@ -107,7 +111,56 @@ def chunks(frames: FrameDict, size: int) -> Iterator[FrameDict]:
         yield {name: array[start : start + size] for name, array in frames.items()}
 
 
-def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **options: Any) -> Result:
+@dataclass
+class SimulationJob(Job):
+    """A simulation of a graph on a backend."""
+
+    graph: Graph
+    backend: Backend
+    options: dict[str, Any]
+
+    def start(self) -> Session:
+        return _Simulation(self.graph, self.backend.prepare(self.graph, **self.options), self.backend.version())
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """What came of a chunk: spikes, eight to a byte."""
+
+    start: int
+    count: int
+    version: str
+    spikes: dict[str, npt.NDArray[np.uint8]]
+
+
+class _Simulation(Session):
+    def __init__(self, graph: Graph, runner: Runner, version: str) -> None:
+        self.graph, self.runner, self.version = graph, runner, version
+
+    def take(self, chunk: Chunk, wanted: None) -> _Simulated:
+        spikes = self.runner.run(encode(self.graph, ready_frames(self.graph, chunk)))
+        packed = {}
+        for population in self.graph.populations:
+            own, shape = spikes.get(population.name), (chunk.count, *population.shape)
+            if own is None or own.shape != shape:
+                got = "none" if own is None else f"{own.dtype} {own.shape}"
+                raise BackendError(f"the backend should give spikes of {population.name!r} as bool {shape}; got {got}")
+            packed[population.name] = np.packbits(own.reshape(chunk.count, -1), axis=1)
+        return _Simulated(chunk.start, chunk.count, self.version, packed)
+
+    def close(self) -> None:
+        self.runner.close()
+
+
+def simulate(
+    graph: ModelOrGraph,
+    frames: Frames,
+    backend: str | Backend,
+    *,
+    workers: int | None = None,
+    client: Any = None,
+    **options: Any,
+) -> Result:
     """Stream `frames` through `graph` on `backend`, one frame per time step.
 
     >>> result = strop.simulate(graph, frames, "brian2")
@@ -121,6 +174,10 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
         Or several, or a stream of them, as for `strop.verify`; see `strop.running.encode.as_frames`.
     backend : str or Backend
         For example "reference", "brian2"; see `strop backends`. Or one of your own that is not registered.
+    workers : int, optional
+        Have so many processes take the frames, chunk by chunk; by default this one does. Needs the extra `cluster`.
+    client : distributed.Client, or address of a scheduler, optional
+        Have the workers of a Dask scheduler take the frames, on other machines too; see the manual, `cluster`.
     options
         Passed on to the backend.
 
@@ -133,21 +190,40 @@ def simulate(graph: ModelOrGraph, frames: Frames, backend: str | Backend, **opti
     model = model_or_graph(graph, "strop.simulate")
     graph = as_graph(model, "strop.simulate", frames)
     found.check(graph)
-    data = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0])
-    ready = as_frames(graph, data.frames)
-    size = chunk_size(graph)
-    parts: list[dict[str, npt.NDArray[np.bool_]]] = []
-    count = len(next(iter(ready.values())))
-    runner = found.prepare(graph, **options)
-    try:
-        with Progress(f"simulating on {name}", count) as progress:
-            for part in chunks(ready, size):
-                parts.append(runner.run(encode(graph, part)))
-                progress.advance(len(next(iter(part.values()))))
-    finally:
-        runner.close()
-    spikes = {name: np.concatenate([part[name] for part in parts]) for name in graph.population_names}
+    source = frame_source(graph, frames, inputs=keys_of(model, graph)[0])
+    spikes = _spikes(graph, found, name, options, source, workers, client)
     answers = decode(graph, spikes)
     output = answers[0] if len(answers) == 1 else answers
-    notes = (*graph.assumptions, *frame_notes(graph, data.frames))
+    notes = (*graph.assumptions, *source.frame_notes)
     return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)
+
+
+def _spikes(
+    graph: Graph,
+    backend: Backend,
+    name: str,
+    options: dict[str, Any],
+    source: FrameSource,
+    workers: int | None,
+    client: Any,
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the spikes of every population, of all frames."""
+    job = SimulationJob(graph, backend, options)
+    parts: list[_Simulated] = []
+    results = run_job(job, source.chunks(chunk_size(graph)), lambda chunk: None, workers, client)
+    with Progress(f"simulating on {name}", source.count) as progress, closing(results):
+        for part in results:
+            if part.version != backend.version():
+                raise BackendError(f"{name} is {backend.version()} here, and {part.version} on a worker")
+            if part.start != sum(own.count for own in parts):
+                raise StropError(f"frames from {part.start:,} on came out of turn: a chunk was lost, or came twice")
+            parts.append(part)
+            progress.advance(part.count)
+    spikes = {}
+    for population in graph.populations:
+        rows = np.concatenate([part.spikes.pop(population.name) for part in parts])
+        flat = np.unpackbits(rows, axis=1, count=population.size).view(np.bool_)
+        if len(flat) != source.given:
+            raise BackendError(f"{name} gave spikes of {len(flat):,} frames for {source.given:,}")
+        spikes[population.name] = flat.reshape(len(flat), *population.shape)
+    return spikes

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import StropError
+
 # A verification fails where more of a layer's comparisons are ties than this share. Rounding alone leaves less than
 # one in a thousand undecided unless sums lie on their thresholds by construction: then nothing was verified there.
 MOST_TIES = 1e-3
@@ -43,6 +45,22 @@ class LayerReport:
     ties: int = 0
     compared: int = 0
     undecided: int = 0
+
+    def merge(self, other: LayerReport) -> None:
+        """Add the counts of other frames of the same population.
+
+        Raises
+        ------
+        StropError
+            If it is another population.
+        """
+        if (self.name, self.units) != (other.name, other.units):
+            raise StropError(f"counts of {other.name!r} cannot be added to those of {self.name!r}")
+        self.spikes += other.spikes
+        self.faults += other.faults
+        self.ties += other.ties
+        self.compared += other.compared
+        self.undecided += other.undecided
 
     @property
     def tie_share(self) -> float:
@@ -107,6 +125,23 @@ class OutputReport:
         self.frames_with_faults += int(faults.reshape(len(faults), -1).any(axis=1).sum())
         # A NaN is larger than everything.
         self.largest_difference = float(np.maximum(self.largest_difference, difference))
+
+    def merge(self, other: OutputReport) -> None:
+        """Add the counts of other frames of the same output.
+
+        Raises
+        ------
+        StropError
+            If it is another output.
+        """
+        if self.name != other.name:
+            raise StropError(f"counts of output {other.name!r} cannot be added to those of {self.name!r}")
+        self.values += other.values
+        self.frames += other.frames
+        self.faults += other.faults
+        self.ties += other.ties
+        self.frames_with_faults += other.frames_with_faults
+        self.largest_difference = float(np.maximum(self.largest_difference, other.largest_difference))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

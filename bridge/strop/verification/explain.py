@@ -15,8 +15,8 @@ from strop.errors import BackendError, DataError
 from strop.graph import Graph
 from strop.lowering.keras_frames import keras_frames
 from strop.running.backend import Backend
-from strop.running.encode import FrameDict, Frames, as_frames, encode
-from strop.running.frames import frames_and_labels
+from strop.running.encode import FrameDict, Frames, encode
+from strop.running.frame_source import frame_source
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
@@ -106,21 +106,16 @@ def explain(
     if backend != KERAS:
         backend = get_backend(backend)
         backend.check(graph)
-    data = frames_and_labels(graph, frames, keys=keys_of(model, graph)[0])
-    if not 0 <= frame < data.count:
-        raise DataError(f"there is no frame {frame}: the data hold {data.count:,} frames, 0 to {data.count - 1:,}")
-    ready = as_frames(graph, data.frames)
-    size = chunk_size(graph)
-    start = frame // size * size
-    part = {name: values[start : start + size] for name, values in ready.items()}
+    source = frame_source(graph, frames, inputs=keys_of(model, graph)[0])
+    chunk = source.chunk_with(frame, chunk_size(graph))
+    place = (chunk.start, frame)
     if isinstance(backend, Backend):
         bound: Bound = SimulatorBound(graph, backend.resolution)
-        observed = _run(graph, backend, part, options or {})
-        return _shown(graph, bound, backend.name, observed, part, (start, frame), layer)
+        observed = _run(graph, backend, chunk.frames, options or {})
+        return _shown(graph, bound, backend.name, observed, chunk.frames, place, layer)
     assert lowering is not None
-    own = {name: values[start : start + size] for name, values in data.frames.items()}
     bound = RoundingBound(graph, lowering.computed)
-    return _shown(graph, bound, "Keras", _keras_spikes(model, lowering, own), part, (start, frame), layer)
+    return _shown(graph, bound, "Keras", _keras_spikes(model, lowering, chunk.own), chunk.frames, place, layer)
 
 
 def _run(graph: Graph, backend: Backend, part: FrameDict, options: Mapping[str, Any]) -> dict[str, Array]:

@@ -1,48 +1,59 @@
-"""One verification, chunk by chunk: Keras and the backends compared with the oracle, and the report."""
+"""The comparing side of a verification: Keras and the backends compared with the oracle, a chunk of frames at a time.
+
+Each chunk yields a `Partial` of its own, whatever was compared before it; `strop.verification.totals` adds them up.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from strop.costs.activity import Activity
-from strop.errors import BackendError
+from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.lowering.keras_frames import keras_frames
 from strop.running.backend import Backend, Runner
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
-from strop.running.encode import FrameDict, encode
-from strop.running.labels import Scores, Truths
-from strop.running.oracle import BoolArray, FloatArray, Signals, evaluate
-from strop.verification.bounds import RoundingBound, SimulatorBound, graph_stages, undecided
+from strop.running.encode import encode
+from strop.running.frame_source import Chunk
+from strop.running.jobs import Session, ready_frames
+from strop.running.labels import Scores
+from strop.running.oracle import BoolArray, evaluate
+from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
 from strop.verification.comparison import Comparison, Found
-from strop.verification.evidence import Collector
-from strop.verification.explanation.clues import Clues
+from strop.verification.counts import OutputReport
+from strop.verification.evidence import Gathering
+from strop.verification.explanation.clues import Notes, notes_on
 from strop.verification.judge import Judgement
-from strop.verification.outcome import BackendReport, KerasReport, OutputReport
+from strop.verification.near import Near
 from strop.verification.outputs import AnswerVerdict, compare_answers, differing_frames, joined
-from strop.verification.proof import prove_for
-from strop.verification.report import Report
-from strop.verification.selfcheck import blind, check_outputs, check_spikes
+from strop.verification.partial import KERAS, Built, Compared, Partial, Room
+from strop.verification.selfcheck import check_outputs, check_spikes
 
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
     from strop.lowering.probe import KerasProbe
-    from strop.verification.explanation.explained import Explanation
-
-# Keras's own name among the comparisons; a backend cannot be registered under it.
-KERAS = "keras"
 
 # Winning classes, one entry per output: shape (n,), or None where it decides nothing.
 Answers = list[npt.NDArray[np.int64] | None]
 
 
-class Verification:
-    """The running totals of one verification."""
+class Verification(Session):
+    """Compares chunks of frames; the backends are built once.
+
+    Parameters
+    ----------
+    graph : Graph
+    probe : KerasProbe or None
+        None for a saved graph.
+    lowering : Lowering or None
+        Of the model.
+    backends, options : mapping by backend name
+    """
 
     def __init__(
         self,
@@ -51,32 +62,17 @@ class Verification:
         lowering: Lowering | None,
         backends: Mapping[str, Backend],
         options: Mapping[str, Mapping[str, Any]],
-        evidence: bool = False,
-        strict: bool = False,
     ) -> None:
-        self.graph, self.probe, self.strict = graph, probe, strict
-        self.activity = Activity(graph)
+        self.graph, self.probe = graph, probe
         self.keras_bound = RoundingBound(graph, graph_stages(graph) if lowering is None else lowering.computed)
-        self.collector = Collector(graph, self.keras_bound.error, probe is not None) if evidence else None
-        self.keras = None if probe is None else KerasReport()
-        self.outputs: dict[str, OutputReport] = {}
-        self.comparisons = {
-            name: Comparison(graph, name, SimulatorBound(graph, backends[name].resolution)) for name in backends
-        }
-        if probe is not None:
-            self.comparisons[KERAS] = Comparison(graph, KERAS, self.keras_bound)
-        self.clues = {name: Clues(graph, name) for name in self.comparisons}
-        self.scores = Scores(graph)
-        self.frames = 0
-        self.reports: dict[str, BackendReport] = {}
+        self.bounds: dict[str, Bound] = {name: SimulatorBound(graph, backends[name].resolution) for name in backends}
         self.runners: dict[str, Runner] = {}
-        proofs = prove_for(graph, backends)
+        self.built: dict[str, Built] = {}
         try:
             for name, backend in backends.items():
                 begin = time.perf_counter()
                 self.runners[name] = backend.prepare(graph, **options.get(name, {}))
-                seconds = time.perf_counter() - begin
-                self.reports[name] = BackendReport(backend.version(), build_seconds=seconds, proof=proofs[name])
+                self.built[name] = Built(backend.version(), time.perf_counter() - begin)
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name
@@ -87,61 +83,84 @@ class Verification:
         for runner in self.runners.values():
             runner.close()
 
-    def take(self, frames: FrameDict, truths: Truths | None, own: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Verify one chunk of frames; `own` holds the user's unscaled frames, for Keras."""
-        truth = None if truths is None else truths[0]
-        signals = encode(self.graph, frames)
-        count = len(next(iter(frames.values())))
-        if self.collector is not None:
-            self.collector.expect(count)
-        near = _Near(self.graph, self.keras_bound, signals, count) if self.probe is not None else None
-        oracle = evaluate(self.graph, signals, self._watch(near))
-        self.activity.add(oracle, signals)
-        if self.collector is not None:
-            self.collector.begin(signals, oracle, truth)
+    def take(self, chunk: Chunk, wanted: Room) -> Partial:
+        """Verify one chunk of frames."""
+        return _Comparing(self, chunk, wanted).partial()
+
+
+class _Comparing:
+    """The comparison of one chunk."""
+
+    def __init__(self, session: Verification, chunk: Chunk, wanted: Room) -> None:
+        self.session, self.graph, self.chunk, self.wanted = session, session.graph, chunk, wanted
+        self.frames = ready_frames(self.graph, chunk)
+        given = {len(values) for values in (*self.frames.values(), *chunk.own.values())}
+        if given != {chunk.count}:
+            raise StropError(f"chunk {chunk.number} is said to hold {chunk.count} frames, and holds {given}")
+        self.signals = encode(self.graph, self.frames)
+        self.compared: dict[str, Compared] = {}
+        self.outputs: dict[str, OutputReport] = {}
+        self.planted_outputs: list[OutputReport] | None = None
+        self.scores = Scores(self.graph)
+        self.gathering: Gathering | None = None
+        if wanted.choice is not None:
+            error = session.keras_bound.error
+            self.gathering = Gathering(self.graph, error, wanted.choice, chunk.start, chunk.count, wanted.sampled)
+
+    def partial(self) -> Partial:
+        """Compare, and return what was found."""
+        chunk, session = self.chunk, self.session
+        truth = None if chunk.truths is None else chunk.truths[0]
+        near = None if session.probe is None else Near(self.graph, session.keras_bound, self.signals, chunk.count)
+        seen = None if self.gathering is None else self.gathering.watch
+        oracle = evaluate(self.graph, self.signals, seen, None if near is None else near.glance)
+        activity = Activity(self.graph)
+        activity.add(oracle, self.signals)
+        if self.gathering is not None:
+            self.gathering.begin(self.signals, oracle, truth)
         decided: Answers = [None] * len(self.graph.outputs)
-        accounted = np.zeros(count, dtype=bool)
-        if self.probe is not None and near is not None:
-            decided, accounted = self._take_keras(self.probe, own, signals, oracle, near.frames)
-            self._score(KERAS, decided, truths)
+        accounted = np.zeros(chunk.count, dtype=bool)
+        if session.probe is not None and near is not None:
+            decided, accounted = self._take_keras(session.probe, oracle, near.frames(oracle))
+            self._score(KERAS, decided)
         expected = decode(self.graph, oracle)
-        for name in self.runners:
-            self._score(name, self._take_backend(name, signals, oracle, expected, decided, accounted), truths)
-        if self.collector is not None:
-            self.collector.end(frames, oracle, truth)
-        self.frames += count
-
-    def _watch(self, near: _Near | None) -> Callable[[str, FloatArray], None]:
-        def watch(name: str, potentials: FloatArray) -> None:
-            if near is not None:
-                near.watch(name, potentials)
-            if self.collector is not None:
-                self.collector.watch(name, potentials)
-
-        return watch
+        for name in session.runners:
+            self._score(name, self._take_backend(name, oracle, expected, decided, accounted))
+        evidence = None if self.gathering is None else self.gathering.end(self.frames, oracle, truth)
+        return Partial(
+            chunk.number,
+            chunk.start,
+            chunk.count,
+            activity.counts(),
+            self.scores,
+            self.compared,
+            self.outputs,
+            self.planted_outputs,
+            evidence,
+            session.built,
+        )
 
     def _take_keras(
-        self,
-        probe: KerasProbe,
-        own: Mapping[str, npt.NDArray[Any]],
-        signals: Signals,
-        oracle: Mapping[str, BoolArray],
-        near: BoolArray,
+        self, probe: KerasProbe, oracle: Mapping[str, BoolArray], near: BoolArray
     ) -> tuple[Answers, BoolArray]:
         """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
-        assert self.keras is not None
         begin = time.perf_counter()
-        spikes, outputs = probe.run(keras_frames(self.graph, own, probe.lowering.encoded))
-        self.keras.seconds += time.perf_counter() - begin
-        found = self._compare(KERAS, spikes, oracle, signals, near)
-        if self.frames == 0:
-            self._check_itself(spikes, outputs, oracle, signals, near)
+        spikes, outputs = probe.run(keras_frames(self.graph, self.chunk.own, probe.lowering.encoded))
+        seconds = time.perf_counter() - begin
+        found, compared = self._compare(KERAS, self.session.keras_bound, spikes, oracle, near)
+        compared.seconds = seconds
+        if self.wanted.check:
+            planted = check_spikes(self.graph, KERAS, self.session.keras_bound, spikes, oracle, self.signals, near)
+            compared.planted = list(planted.layers.values())
+            wrong_outputs = check_outputs(lambda values: self._compare_outputs(found, oracle, values), outputs)
+            self.planted_outputs = list(wrong_outputs.values())
         tied = found.tied | found.faulty
-        verdicts = self._compare_outputs(found, oracle, signals, outputs)
+        verdicts = self._compare_outputs(found, oracle, outputs)
         wrong = {name: verdict.faulty for name, verdict in verdicts.items()}
-        self.clues[KERAS].take(found, spikes, oracle, signals, outputs, wrong)
+        self._note(KERAS, found, spikes, oracle, outputs, wrong)
         for name, verdict in verdicts.items():
-            self.outputs.setdefault(name, OutputReport(name)).add(verdict.faults, verdict.ties, verdict.difference)
+            self.outputs[name] = OutputReport(name)
+            self.outputs[name].add(verdict.faults, verdict.ties, verdict.difference)
             tied |= verdict.ties
         readouts = [readout_of(self.graph, name) for name in self.graph.outputs]
         decided: Answers = [
@@ -150,31 +169,8 @@ class Verification:
         ]
         return decided, tied
 
-    def _check_itself(
-        self,
-        spikes: Mapping[str, BoolArray],
-        outputs: list[npt.NDArray[Any]],
-        oracle: Mapping[str, BoolArray],
-        signals: Signals,
-        near: BoolArray,
-    ) -> None:
-        """Check that wrong spikes and outputs would fail this verification; see `strop.verification.selfcheck`."""
-        planted = check_spikes(self.graph, KERAS, self.keras_bound, spikes, oracle, signals, near)
-        if any(layer.faults for layer in planted.layers.values()):
-            _must_fail(KERAS, self._assembled(KerasReport(layers=list(planted.layers.values()))))
-        comparison = Comparison(self.graph, KERAS, self.keras_bound)
-        found = comparison.compare(spikes, oracle, signals, near)
-
-        wrong = check_outputs(lambda values: self._compare_outputs(found, oracle, signals, values), outputs)
-        if wrong:
-            _must_fail(KERAS, self._assembled(KerasReport(outputs=list(wrong.values()))))
-
     def _compare_outputs(
-        self,
-        found: Found,
-        oracle: Mapping[str, BoolArray],
-        signals: Signals,
-        outputs: list[npt.NDArray[Any]],
+        self, found: Found, oracle: Mapping[str, BoolArray], outputs: list[npt.NDArray[Any]]
     ) -> dict[str, AnswerVerdict]:
         """Compare Keras's outputs with the read-outs of its own last spikes, in all frames of a chunk."""
         rest = np.ones(len(outputs[0]), dtype=bool)
@@ -182,14 +178,14 @@ class Verification:
             rest[rows] = False
         # In all other frames Keras's spikes are the oracle's.
         others = np.flatnonzero(rest)
-        known = {name: values[others] for name, values in (*signals.items(), *oracle.items())}
+        known = {name: values[others] for name, values in (*self.signals.items(), *oracle.items())}
         parts = [(rows, j) for rows, j in (*found.judged, (others, Judgement({}, known, {}))) if len(rows)]
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         verdicts = [
             compare_answers(
                 self.graph,
                 judgement,
-                self.keras_bound,
+                self.session.keras_bound,
                 [values[rows] for values in outputs],
                 decode(self.graph, judgement.known),
             )
@@ -200,7 +196,6 @@ class Verification:
     def _take_backend(
         self,
         name: str,
-        signals: Signals,
         oracle: Mapping[str, BoolArray],
         expected: list[npt.NDArray[Any]],
         decided: Answers,
@@ -217,113 +212,64 @@ class Verification:
         accounted : bool array, shape (n,)
             Frames in which Keras itself differs from the oracle.
         """
-        report, bound = self.reports[name], self.comparisons[name].bound
+        bound = self.session.bounds[name]
         begin = time.perf_counter()
-        spikes = self.runners[name].run(signals)
-        report.run_seconds += time.perf_counter() - begin
+        spikes = self.session.runners[name].run(self.signals)
+        seconds = time.perf_counter() - begin
         missing = sorted(set(self.graph.population_names) - set(spikes))
         if missing:
             raise BackendError(f"{name} gave no spikes of {', '.join(missing)}")
-        found = self._compare(name, spikes, oracle, signals)
-        if self.frames == 0:
-            planted = check_spikes(self.graph, name, bound, spikes, oracle, signals)
+        found, compared = self._compare(name, bound, spikes, oracle)
+        compared.seconds = seconds
+        if self.wanted.check:
+            planted = check_spikes(self.graph, name, bound, spikes, oracle, self.signals)
+            compared.planted = list(planted.layers.values())
             # A layer that is wrong already has its faults.
-            report.unproved = [own for own in planted.unproved if not self.comparisons[name].layers[own].faults]
-            layers = list(planted.layers.values())
-            if any(layer.faults for layer in layers):
-                _must_fail(name, self._assembled(None, {name: BackendReport(report.version, layers=layers)}))
+            compared.unproved = [own for own in planted.unproved if not compared.layers[own].faults]
         answers = decode(self.graph, spikes)
         other = differing_frames(self.graph, answers, expected)
-        report.decoded_equal &= not other.any()
+        compared.decoded_equal = not other.any()
         chosen: Answers = [classes(self.graph, spikes, output) for output in self.graph.outputs]
         for ours, keras in zip(chosen, decided, strict=True):
             if ours is not None and keras is not None:
                 other |= (ours != keras) & ~accounted
         unexplained = other & ~found.tied & ~found.faulty
-        report.unexplained += int(np.count_nonzero(unexplained))
-        self.clues[name].take(found, spikes, oracle, signals, wrong_outputs={"answers": unexplained})
+        compared.unexplained = int(np.count_nonzero(unexplained))
+        self._note(name, found, spikes, oracle, (), {"answers": unexplained})
         return chosen
 
-    def _score(self, comparison: str, chosen: Answers, truths: Truths | None) -> None:
-        if self.collector is not None:
-            self.collector.decide(comparison, chosen[0])
-        self.scores.add(comparison, chosen, truths)
+    def _score(self, comparison: str, chosen: Answers) -> None:
+        if self.gathering is not None:
+            self.gathering.decide(comparison, chosen[0])
+        self.scores.add(comparison, chosen, self.chunk.truths)
 
     def _compare(
         self,
         comparison: str,
+        bound: Bound,
         observed: Mapping[str, BoolArray],
         oracle: Mapping[str, BoolArray],
-        signals: Signals,
         near: BoolArray | None = None,
-    ) -> Found:
-        found = self.comparisons[comparison].compare(observed, oracle, signals, near)
-        if self.collector is not None:
+    ) -> tuple[Found, Compared]:
+        totals = Comparison(self.graph, comparison, bound)
+        found = totals.compare(observed, oracle, self.signals, near)
+        if self.gathering is not None:
             for rows, judgement in found.judged:
-                self.collector.differ(comparison, rows, judgement.verdicts)
-        return found
+                self.gathering.differ(comparison, rows, judgement.verdicts)
+        compared = Compared(totals.layers, totals.frames, totals.frames_with_faults, Notes(0, 0))
+        self.compared[comparison] = compared
+        return found, compared
 
-    def report(self) -> Report:
-        """Return the finished report."""
-        for name, report in (*((KERAS, self.keras),) * (self.keras is not None), *self.reports.items()):
-            assert report is not None
-            comparison = self.comparisons[name]
-            report.layers = list(comparison.layers.values())
-            if isinstance(report, BackendReport):
-                report.frames, report.frames_with_faults = comparison.frames, comparison.frames_with_faults
-            else:
-                report.outputs = list(self.outputs.values())
-            report.explanation = self._explanation(name)
-            report.accuracy = self.scores.accuracy(name)
-            report.accuracies = self.scores.accuracies(name)
-        whole = self._assembled(self.keras, self.reports)
-        whole.evidence = None if self.collector is None else self.collector.finish(self.activity)
-        whole.graph["synaptic_events_per_frame"] = self.activity.events_per_frame()
-        return whole
-
-    def _explanation(self, name: str) -> Explanation | None:
-        """Return why a comparison has faults; None where it has none."""
-        if not self.clues[name].found_any:
-            return None
-        from strop.verification.explanation.diagnose import explain  # only where something is wrong
-
-        shown = "Keras" if name == KERAS else name
-        return explain(self.graph, self.comparisons[name].bound, self.clues[name], self.frames, shown)
-
-    def _assembled(self, keras: KerasReport | None, backends: dict[str, BackendReport] | None = None) -> Report:
-        graph, counts = self.graph, self.activity.spikes
-        populations = [(p.name, int(counts[p.name].sum()), p.size * self.activity.frames) for p in graph.populations]
-        return Report(
-            model=graph.name,
-            frames=self.activity.frames,
-            keras=keras,
-            backends=backends or {},
-            graph={
-                "populations": len(graph.populations),
-                "neurons": graph.neurons,
-                "synapses": graph.synapses,
-                "depth": graph.total_depth,
-            },
-            strict=self.strict,
-            silent=[name for name, spikes, _ in populations if spikes == 0],
-            saturated=[name for name, spikes, most in populations if spikes == most],
+    def _note(
+        self,
+        comparison: str,
+        found: Found,
+        observed: Mapping[str, BoolArray],
+        oracle: Mapping[str, BoolArray],
+        outputs: Iterable[npt.NDArray[Any]],
+        wrong: Mapping[str, BoolArray],
+    ) -> None:
+        room = self.wanted.clues[comparison]
+        self.compared[comparison].notes = notes_on(
+            room, self.chunk.start, found, observed, oracle, self.signals, outputs, wrong
         )
-
-
-class _Near:
-    """The frames in which some potential is so close to its threshold that float32 may matter."""
-
-    def __init__(self, graph: Graph, bound: RoundingBound, signals: Signals, count: int) -> None:
-        self.graph, self.ceilings = graph, bound.ceilings(signals)
-        self.frames = np.zeros(count, dtype=bool)
-
-    def watch(self, name: str, potentials: FloatArray) -> None:
-        """Take a population's potentials, shape `(n, *shape)`, as `strop.running.oracle.evaluate` has them."""
-        margin = np.abs(potentials - self.graph.population(name).threshold)
-        self.frames |= undecided(margin, self.ceilings[name]).reshape(len(margin), -1).any(axis=1)
-
-
-def _must_fail(comparison: str, report: Report) -> None:
-    """Raise where a report that holds planted faults passes."""
-    if report.passed or report.verdict != "failed" or report.to_dict()["passed"]:
-        raise blind(comparison, "planted faults in its verdict")

@@ -7,21 +7,23 @@ Frames are worked through in chunks, so that memory does not grow with their num
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
-from strop.running.encode import Frames, as_frames, frame_notes
-from strop.running.frames import frames_and_labels
+from strop.running.cluster import run_job
+from strop.running.encode import Frames
+from strop.running.frame_source import frame_source
 from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
-from strop.running.labels import labels_by_output, part_of
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
+from strop.verification.job import VerificationJob
 from strop.verification.report import Report
-from strop.verification.session import Verification
+from strop.verification.totals import Totals
 
 if TYPE_CHECKING:
     from strop.lowering.context import Lowering
@@ -42,6 +44,8 @@ def verify(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: bool = False,
     strict: bool = False,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
 
@@ -55,9 +59,10 @@ def verify(
     model : keras.Model, Graph or path
         A sharpened model, or a saved graph (then there is no Keras to compare with).
     frames : array, shape (n, *input_shape)
-        Or a list or dict of arrays for several inputs, a pair (x, y), or a stream of batches: see
-        `strop.running.frames.frames_and_labels`. uint8 is divided by 255 where the model does not take whole numbers
-        itself, everything else is used as it is (`strop.running.encode.as_frames`); see `report.notes`.
+        Or a list or dict of arrays for several inputs, a pair (x, y), or a stream of batches. What is memory-mapped or
+        lazy (h5py, Zarr, Dask) and streams are taken a chunk at a time: see `strop.running.frame_source`. uint8 is
+        divided by 255 where the model does not take whole numbers itself, everything else is used as it is
+        (`strop.running.encode.as_frames`); see `report.notes`.
     labels : array of class numbers, shape (n,), or one-hot rows, optional
         True classes, for the accuracies; for several outputs a list or dict of them (`strop.running.labels`).
     backends : str, Backend, or several of them
@@ -74,6 +79,11 @@ def verify(
         Also keep what a page shows (`strop.display.write_page`): chosen frames spike by spike, and the margins of all.
     strict : bool
         Fail on any tie, and where nothing was compared in some layer.
+    workers : int, optional
+        Have so many processes take the frames, chunk by chunk; by default this one does. The report is the same but
+        for times. Needs the extra `cluster`.
+    client : distributed.Client, or address of a scheduler, optional
+        Have the workers of a Dask scheduler take the frames, on other machines too; see the manual, `cluster`.
 
     Returns
     -------
@@ -88,37 +98,34 @@ def verify(
     probe: KerasProbe | None = None
     lowering: Lowering | None = None
     model = model_or_graph(model, "strop.verify")
+    lowered_as: dict[str, Any] = {
+        "encoding": encoding,
+        "decision": decision,
+        "bits": bits,
+        "step": step,
+        "offset": offset,
+    }
     if isinstance(model, Graph):
         graph = model
     else:
         from strop.lowering import trace
         from strop.lowering.probe import KerasProbe
 
-        lowering = trace(model, encoding, decision, bits=bits, step=step, offset=offset, frames=frames)
+        lowering = trace(model, frames=frames, **lowered_as)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     checked, left_out = _checked_backends(graph, backends, options or {})
-    inputs, outputs = keys_of(model, graph)
-    data = frames_and_labels(graph, frames, labels, inputs)
-    ready = as_frames(graph, data.frames)
-    count = data.count
-    truths, about_labels = labels_by_output(graph, data.labels, count, outputs)
-
-    verification = Verification(graph, probe, lowering, checked, options or {}, evidence, strict)
-    try:
-        with Progress("verifying", count) as progress:
-            start = 0
-            for part in chunks(ready, chunk_size(graph)):
-                stop = start + len(next(iter(part.values())))
-                own = {name: array[start:stop] for name, array in data.frames.items()}
-                verification.take(part, part_of(truths, start, stop), own)
-                progress.advance(stop - start)
-                start = stop
-    finally:
-        verification.close()
-    if verification.frames != count:
-        raise StropError(f"{verification.frames} of {count} frames were verified: chunks were lost, or came twice")
-    report = verification.report()
-    report.notes = [*graph.assumptions, *frame_notes(graph, data.frames), *data.notes, *about_labels, *left_out]
+    source = frame_source(graph, frames, labels, *keys_of(model, graph))
+    totals = Totals(graph, lowering, checked, evidence, strict)
+    job = VerificationJob(graph, probe, lowering, checked, options or {}, lowered_as)
+    results = run_job(job, source.chunks(chunk_size(graph)), totals.wanted, workers, client)
+    with Progress("verifying", source.count) as progress, closing(results):
+        for partial in results:
+            totals.add(partial)
+            progress.advance(partial.count)
+    if totals.frames != source.given:
+        raise StropError(f"{totals.frames} of {source.given} frames were verified: chunks were lost, or came twice")
+    report = totals.report()
+    report.notes = [*graph.assumptions, *source.notes, *left_out]
     return report
 
 

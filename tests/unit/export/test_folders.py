@@ -30,7 +30,9 @@ RUNS = [
     pytest.param("brian2", [], "brian2", id="brian2"),
     pytest.param("pynn", ["nest"], "pynn-nest", id="pynn-nest"),
     pytest.param("pynn", ["nest", "--spread", "3"], "pynn-nest", id="pynn-nest-spread"),
+    pytest.param("pynn", ["nest", "--copies", "2"], "pynn-nest", id="pynn-nest-copies"),
     pytest.param("pynn", ["brian2"], "pynn-brian2", id="pynn-brian2"),
+    pytest.param("pynn", ["neuron"], "pynn-neuron", id="pynn-neuron"),
 ]
 
 
@@ -66,6 +68,32 @@ def driven_graph() -> Graph:
         [("x", "a", Dense(weights[0])), ("a", "b", Dense(weights[1])), ("x", "b", Dense(weights[2]))],
         outputs=["b"],
     )
+
+
+def test_a_folder_of_copies_deals_the_frames_out_and_finds_a_planted_fault(tmp_path: Path) -> None:
+    require("pynn-nest")
+    frames = np.random.default_rng(0).random((9, 6)).astype(np.float32)
+    folder = strop.export(deciding_graph(), "spinnaker", tmp_path / "out", frames=frames, copies=4)
+    assert json.loads((folder / "network.json").read_text())["copies"] == 4
+    done = run_script(folder, "nest")
+    assert done.returncode == 0, done.stderr
+    assert "every spike is as expected" in done.stdout
+    with np.load(folder / "frames.npz") as arrays:
+        changed = dict(arrays)
+    # Frames 2 and 3 are of two copies.
+    changed["expected:b"][[2, 3]] = changed["expected:b"][[3, 2]]
+    assert (changed["expected:b"][2] != changed["expected:b"][3]).any()
+    np.savez(folder / "frames.npz", **changed)
+    done = run_script(folder, "nest", "--copies", "2")
+    assert done.returncode == 1
+    assert "DIFFER" in done.stdout
+
+
+@pytest.mark.parametrize("copies", [0, 1.5, "fill"])
+def test_copies_that_a_folder_cannot_have_are_refused(copies: object, tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="copies"):
+        strop.export(deciding_graph(), "pynn", tmp_path / "out", copies=copies)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("target", "arguments", "backend"), RUNS)
@@ -206,8 +234,8 @@ def test_a_folder_holds_plain_arrays_of_the_whole_network(tmp_path: Path) -> Non
     graph = branched_graph(3)
     folder = strop.export(graph, "pynn", tmp_path / "deep" / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "certificate.json", "check_certificate.py", "frames.npz", "network.json", "network.npz", "run.py",
-        "standalone.py",
+        "README.md", "certificate.json", "check_certificate.py", "frames.npz", "network.json", "network.npz",
+        "on_neuron.py", "on_spinnaker.py", "processes.py", "run.py", "standalone.py",
     ]  # fmt: skip
     network = json.loads((folder / "network.json").read_text())
     assert [entry["name"] for entry in network["populations"]] == ["x", "a", "b", "c"]

@@ -13,7 +13,7 @@ from proof import sequential  # noqa: E402
 from random_networks import random_frames, random_network, randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.cli.npz import read_data  # noqa: E402
+from strop.cli.data_files import read_data  # noqa: E402
 from strop.costs.keras_macs import model_arithmetic  # noqa: E402
 from strop.costs.macs import graph_arithmetic  # noqa: E402
 from strop.keras import SoftmaxDecode, SpikingBReLU, key_generator  # noqa: E402

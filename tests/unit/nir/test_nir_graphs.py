@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,7 @@ from random_graphs import random_frames, random_graph
 
 import strop
 from strop.conformance import golden_case, golden_names
-from strop.errors import BackendError, CapacityError, ModelFileError, UnsupportedLayerError
-from strop.export.script import write_script
+from strop.errors import BackendError, CapacityError, UnsupportedLayerError
 from strop.graph import (
     Convolution,
     Dense,
@@ -31,66 +27,14 @@ from strop.graph import (
     SumPool,
     difference,
 )
-from strop.running.encode import as_frames, encode
-from strop.running.oracle import evaluate
 
 nir = pytest.importorskip("nir")
 
+from nir_networks import EQUATIONS, assert_same_spikes, chain, threshold  # noqa: E402
+
 from strop_backends.nir import read, write  # noqa: E402
-from strop_backends.nir.emit import natural  # noqa: E402
 from strop_backends.nir.neurons import strictly_below  # noqa: E402
 from strop_backends.nir.writing import to_nir  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[3]
-SCRIPT = ROOT / "backends" / "strop_backends" / "nir" / "templates" / "run.py"
-
-
-def equations() -> Any:
-    """The evaluator that goes into standalone folders: NIR's published equations, without any code of strop's."""
-    assert "strop" not in SCRIPT.read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        write_script(Path(folder), SCRIPT)
-        spec = importlib.util.spec_from_file_location("nir_equations", Path(folder) / "run.py")
-        assert spec is not None
-        module = importlib.util.module_from_spec(spec)
-        assert spec.loader is not None
-        spec.loader.exec_module(module)
-        sys.path.remove(str(Path(folder).resolve()))
-    return module
-
-
-EQUATIONS = equations()
-
-
-def spikes_by_nirs_equations(graph: Graph, written: Any, frames: Any, dtype: Any = np.float64) -> dict[str, Any]:
-    """Evaluate a written graph and return its spikes in strop's order, frame by frame."""
-    signals = encode(graph, as_frames(graph, frames))
-    count = len(next(iter(signals.values())))
-    late = graph.total_depth
-    inputs = {}
-    names = {json.loads(node.metadata["strop"])["name"]: name for name, node in written.inputs.items()}
-    for title, values in signals.items():
-        flat = values.reshape(count, -1)[:, natural(values.shape[1:])].astype(dtype)
-        inputs[names[title]] = np.concatenate([flat, np.zeros((late, *flat.shape[1:]), dtype)])
-    values, times = EQUATIONS.evaluate(written, inputs)
-    answers = {}
-    for name, node in written.nodes.items():
-        if isinstance(node, nir.Threshold):
-            about = json.loads(node.metadata["strop"])
-            found = values[name][times[name] : times[name] + count] > 0.5
-            shape = tuple(about["shape"])
-            answers[about["name"]] = (np.moveaxis(found, 1, -1) if found.ndim > 2 else found).reshape(count, *shape)
-    return answers
-
-
-def assert_same_spikes(graph: Graph, written: Any, frames: Any, dtype: Any = np.float64) -> int:
-    wanted = evaluate(graph, encode(graph, as_frames(graph, frames)))
-    found = spikes_by_nirs_equations(graph, written, frames, dtype)
-    assert set(found) == set(wanted)
-    for name, values in wanted.items():
-        assert np.array_equal(found[name], values), name
-    return sum(int(values.sum()) for values in wanted.values())
-
 
 # Written and evaluated -----------------------------------------------------------------------------------
 
@@ -251,175 +195,6 @@ def test_hint_that_does_not_fit_the_weights_does_not_count() -> None:
     operator = read(written).projections[1].operator
     assert operator.groups == 1
     assert operator.kernel[0, 0, 3, 0] == 1.0
-
-
-# Written by others ---------------------------------------------------------------------------------------
-
-
-def chain(*nodes: Any, shape: Any, type_check: bool = True) -> Any:
-    named = {f"n{n}": node for n, node in enumerate(nodes)}
-    names = ["input", *named, "output"]
-    ends = {
-        "input": nir.Input(input_type={"input": np.array(shape)}),
-        "output": nir.Output(output_type={"output": np.array(nodes[-1].output_type["output"])}),
-    }
-    return nir.NIRGraph({**ends, **named}, list(pairwise(names)), type_check=type_check)
-
-
-def test_strict_threshold_of_another_tool_does_not_fire_at_equality() -> None:
-    graph = read(chain(nir.Affine(np.array([[1.0, 1.0]]), np.array([-1.0])), nir.Threshold(np.array([1.0])), shape=[2]))
-    assert graph.populations[0].threshold.tolist() == [np.nextafter(1.0, 2.0)]
-    frames = np.array([[1, 1], [1, np.nextafter(np.float32(1), np.float32(2))], [0, 1]], np.float32)
-    assert strop.simulate(graph, frames, "reference").spikes["n1"][:, 0].tolist() == [False, True, False]
-
-
-def test_convolutional_network_of_another_tool_is_read_channels_last() -> None:
-    rng = np.random.default_rng(0)
-    weight, dense = rng.normal(size=(3, 2, 3, 3)), rng.normal(size=(4, 3 * 2 * 2))
-    convolve = nir.Conv2d((4, 4), weight, 1, "same", 1, 1, rng.normal(size=3))
-    nodes = [
-        convolve,
-        nir.Threshold(np.full((3, 4, 4), 0.5)),
-        nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
-        nir.Threshold(np.full((3, 2, 2), 0.5)),
-        nir.Flatten({"input": np.array([3, 2, 2])}, 0, -1),
-        nir.Affine(dense, rng.normal(size=4)),
-        nir.Threshold(np.zeros(4)),
-    ]
-    written = chain(*nodes, shape=[2, 4, 4])
-    # "same" means numbers to the equations' evaluator.
-    plain = nir.Conv2d((4, 4), weight, 1, 1, 1, 1, convolve.bias)
-    values, _ = EQUATIONS.evaluate(
-        chain(plain, *nodes[1:], shape=[2, 4, 4]), {"input": (x := rng.normal(size=(20, 2, 4, 4)).astype(np.float32))}
-    )
-    graph = read(written)
-    assert graph.inputs[0].shape == (4, 4, 2)
-    assert [population.shape for population in graph.populations] == [(4, 4, 3), (2, 2, 3), (4,)]
-    spikes = strop.simulate(graph, np.moveaxis(x, 1, -1), "reference").spikes
-    for name in ("n1", "n3"):
-        assert np.array_equal(np.moveaxis(spikes[name], -1, 1), values[name] > 0.5)
-    assert 0 < spikes["n6"].sum() < 80
-    assert np.array_equal(spikes["n6"], values["n6"] > 0.5)
-
-
-def test_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
-    fire = nir.IF(r=np.array([0.1, 3.0]), v_threshold=np.array([0.05, 1.0]))
-    network = chain(nir.Linear(np.eye(2)), fire, shape=[2])
-    with pytest.raises(UnsupportedLayerError, match=r"'n1' \(IF\) keeps its charge.*memoryless=True \(--memoryless\)"):
-        read(network, dt=2.0)
-    graph = read(network, dt=2.0, memoryless=True)
-    assert "assumed: every frame finds n1 at rest" in graph.assumptions[0]
-    # v = R I dt > v_thr: I > 0.05 / (0.1 * 2) and I > 1 / (3 * 2), in exact arithmetic of these float64.
-    assert graph.populations[0].threshold == pytest.approx([0.25, 1 / 6])
-    from fractions import Fraction
-
-    for threshold, r, level in zip(graph.populations[0].threshold, fire.r, fire.v_threshold, strict=True):
-        gain = Fraction(float(r)) * 2
-        assert Fraction(float(threshold)) * gain > Fraction(float(level))
-        assert Fraction(float(np.nextafter(threshold, 0))) * gain <= Fraction(float(level))
-
-
-def test_leaky_integrate_and_fire_counts_as_a_threshold_for_one_step() -> None:
-    leaky = nir.LIF(tau=np.array([0.02]), r=np.array([20.0]), v_leak=np.zeros(1), v_threshold=np.array([0.5]))
-    network = chain(nir.Linear(np.ones((1, 2))), leaky, shape=[2])
-    with pytest.raises(
-        UnsupportedLayerError, match=r"'n1' \(LIF\) keeps 0.95 of its potential .* .tau = 0.02, dt = 0.001"
-    ):
-        read(network, dt=1e-3)
-    graph = read(network, dt=1e-3, memoryless=True)
-    assert graph.populations[0].threshold == pytest.approx([0.5])
-    assert "keeps 0.95 of its potential" in graph.assumptions[0]
-    with pytest.raises(UnsupportedLayerError, match=r"'n1' \(LIF\).*shorter than the step dt=1; pass the dt"):
-        read(network)
-    forgetful = nir.LIF(tau=np.array([0.02]), r=np.array([1.0]), v_leak=np.zeros(1), v_threshold=np.array([0.5]))
-    graph = read(chain(nir.Linear(np.ones((1, 2))), forgetful, shape=[2]), dt=0.02)
-    assert graph.populations[0].threshold == [np.nextafter(0.5, 1)]
-    assert graph.assumptions == ()
-
-
-def test_read_out_becomes_a_readout_and_its_winner_a_class() -> None:
-    nodes = [
-        nir.Affine(np.eye(2), np.zeros(2)),
-        nir.Threshold(np.array([0.5, 0.5])),
-        nir.Affine(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([0.0, 0.5, -1.0])),
-    ]
-    graph = read(chain(*nodes, shape=[2]))
-    (readout,) = graph.readouts
-    assert readout.kind == "linear"
-    result = strop.simulate(graph, np.array([[1, 0], [0, 1], [0, 0]], np.float32), "reference")
-    assert result.output.tolist() == [[1.0, 0.5, 0.0], [0.0, 1.5, 0.0], [0.0, 0.5, -1.0]]
-    assert result.classes.tolist() == [0, 1, 1]
-
-
-def threshold(n: int = 2) -> Any:
-    return nir.Threshold(np.ones(n))
-
-
-@pytest.mark.parametrize(
-    ("nodes", "says"),
-    [
-        ([nir.LI(np.ones(2), np.ones(2), np.zeros(2))], r"'n0' \(LI\): it integrates over time"),
-        (
-            [nir.CubaLIF(np.ones(2), np.ones(2), np.ones(2), np.zeros(2), np.ones(2))],
-            r"'n0' \(CubaLIF\): its synaptic current outlasts",
-        ),
-        (
-            [nir.LIF(np.ones(2), np.ones(2), np.full(2, 0.1), np.ones(2))],
-            r"'n0' \(LIF\) has v_leak other than 0",
-        ),
-        ([nir.IF(np.ones(2), np.ones(2), np.ones(2))], r"'n0' \(IF\) has v_reset other than 0"),
-        ([nir.IF(-np.ones(2), np.ones(2))], "resistance that is not positive"),
-        (
-            [
-                nir.Affine(np.full((2, 2), 0.1), np.full(2, 0.1)),
-                nir.Affine(np.full((2, 2), 0.1), np.ones(2)),
-                threshold(),
-            ],
-            r"'n1' \(Affine\): a bias in front of this linear map",
-        ),
-        ([nir.Delay(np.array([1.0, 2.0])), threshold()], r"'n0' \(Delay\) delays its values by different times"),
-        ([nir.Linear(np.eye(2))], r"'output' \(Output\) reads input, which is no population"),
-    ],
-)
-def test_what_is_no_network_of_thresholds_is_refused_by_name(nodes: list[Any], says: str) -> None:
-    with pytest.raises(UnsupportedLayerError, match=says):
-        read(chain(*nodes, shape=[2]))
-
-
-def test_loop_is_refused_by_name() -> None:
-    nodes = {
-        "input": nir.Input(input_type={"input": np.array([2])}),
-        "hidden": threshold(),
-        "back": nir.Linear(np.eye(2)),
-        "output": nir.Output(output_type={"output": np.array([2])}),
-    }
-    edges = [("input", "hidden"), ("hidden", "back"), ("back", "hidden"), ("hidden", "output")]
-    with pytest.raises(UnsupportedLayerError, match="back, hidden, output are part of a loop"):
-        read(nir.NIRGraph(nodes, edges))
-
-
-def test_paths_of_different_delay_are_refused_by_name() -> None:
-    nodes = {
-        "input": nir.Input(input_type={"input": np.array([2])}),
-        "late": nir.Delay(np.full(2, 1.0)),
-        "first": threshold(),
-        "sum": threshold(),
-        "output": nir.Output(output_type={"output": np.array([2])}),
-    }
-    edges = [("input", "first"), ("first", "sum"), ("input", "late"), ("late", "sum"), ("sum", "output")]
-    with pytest.raises(UnsupportedLayerError, match=r"'sum' \(Threshold\) is reached after [01] and after [01]"):
-        read(nir.NIRGraph(nodes, edges))
-
-
-def test_file_that_is_no_nir_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="does not exist"):
-        read(tmp_path / "nothing.nir")
-    (tmp_path / "text.nir").write_text("hello")
-    with pytest.raises(ModelFileError, match="is no NIR graph"):
-        read(tmp_path / "text.nir")
-    golden_case("dense").graph.save(tmp_path / "net.strop")
-    with pytest.raises(ModelFileError, match="is no NIR graph"):
-        read(tmp_path / "net.strop")
 
 
 # What NIR cannot say -------------------------------------------------------------------------------------

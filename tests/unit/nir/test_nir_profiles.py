@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import strop
 from strop.conformance import golden_case
 from strop.conformance.nir.cases import FOLDER, case_names, load_case, profiles
 from strop.conformance.nir.test_nir_reader import test_every_spike_of_a_nir_file as hold_to
-from strop.errors import BackendError, UnsupportedLayerError
+from strop.errors import BackendError
 from strop.graph import Composed, Dense, Graph, Input, Population, Readout, Scale, SumPool, difference
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
@@ -336,54 +335,7 @@ def test_spikes_that_rounding_changes_are_counted_in_the_folder(tmp_path: Path) 
     assert "nothing is known of the spikes that" in text
 
 
-# What others write -------------------------------------------------------------------------------------------
-
-
-def chained(*nodes: Any, shape: int = 2) -> Any:
-    names = ["input", *(f"n{n}" for n in range(len(nodes))), "output"]
-    ends = [nir.Input(np.array([shape])), *nodes, nir.Output(np.array([shape]))]
-    return nir.NIRGraph(dict(zip(names, ends, strict=True)), list(pairwise(names)), type_check=False)
-
-
-def leaky(tau: Any, n: int = 2, r: float = 1.0) -> Any:
-    tau = np.full(n, tau, dtype=np.asarray(tau).dtype)
-    ones = np.ones(n, tau.dtype)
-    return nir.LIF(tau=tau, r=ones * tau.dtype.type(r), v_leak=0 * ones, v_threshold=ones / 2, v_reset=0 * ones)
-
-
-def test_a_tau_in_float32_is_the_step_that_it_rounds() -> None:
-    tau = np.float32(1e-4)
-    assert float(tau) < 1e-4
-    network = chained(nir.Linear(np.eye(2)), leaky(tau))
-    graph = read(network, dt=1e-4)
-    assert graph.assumptions == ()
-    assert np.array_equal(graph.populations[0].threshold, np.full(2, np.nextafter(0.5, 1)))
-    with pytest.raises(UnsupportedLayerError, match="shorter than the step dt=0.000101"):
-        read(network, dt=1.01e-4)
-
-
-def test_all_that_is_not_carried_is_named_at_once() -> None:
-    network = chained(nir.Linear(np.eye(2)), leaky(1.0), nir.LI(*np.ones((3, 2))), nir.IF(np.ones(2), np.ones(2)))
-    with pytest.raises(UnsupportedLayerError, match=r"'n1' \(LIF\) keeps 0.5") as caught:
-        read(network, dt=0.5)
-    assert [line.split(" ")[0] for line in caught.value.refused] == ["n1", "n2", "n3"]
-    loop = chained(nir.Linear(np.eye(2)), nir.Threshold(np.ones(2)))
-    loop.edges.append(("n1", "n0"))
-    with pytest.raises(UnsupportedLayerError) as caught:
-        read(loop)
-    assert caught.value.refused == ("n0, n1: part of a loop; strop carries feed-forward networks only",)
-
-
-def test_what_was_assumed_is_in_the_verdict_and_in_every_report() -> None:
-    graph = read(chained(nir.Linear(np.eye(2)), leaky(2.0)), dt=1.0, memoryless=True)
-    frames = np.array([[1, 0], [0, 2], [2, 2]], np.float32)
-    report = strop.verify(graph, frames, backends=("reference",))
-    says = "in the file each keeps 0.5 of its potential for the next step (tau = 2, dt = 1)"
-    assert says in report.notes[0]
-    assert report.to_dict()["notes"] == report.notes
-    assert says in " ".join(str(report).split())
-    assert says in strop.inspect(graph).notes[0]
-    assert says in strop.simulate(graph, frames, "reference").notes[0]
+# What tools are given --------------------------------------------------------------------------------------
 
 
 def test_scales_and_pools_become_convolutions_for_tools() -> None:

@@ -132,7 +132,7 @@ def test_a_spread_without_a_scaling_is_refused() -> None:
 
 def test_nest_refuses_a_delay_beyond_what_the_user_set_up_and_builds_nothing() -> None:
     require("pynn-nest")
-    from strop_backends.pynn.nest.dialect import load
+    from strop_backends.pynn.nest.kernel import load
     from strop_backends.pynn.nest.warning_filter import quiet_nest
 
     sim = load()

@@ -12,6 +12,8 @@ import strop
 from strop.errors import BackendError, CapacityError
 from strop.graph import Convolution, Graph, Input, Population
 from strop.running.oracle import evaluate
+from strop.running.registry import get_backend
+from strop_backends.pynn.run import PyNNRunner
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +23,7 @@ def _nest() -> None:
 
 @pytest.fixture
 def sim() -> Any:
-    from strop_backends.pynn.nest.dialect import load
+    from strop_backends.pynn.nest.kernel import load
 
     return load()
 
@@ -152,3 +154,45 @@ def test_synapses_beyond_the_memory_are_refused_with_the_figure(monkeypatch: pyt
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     strop.simulate(branched_graph(1), np.ones((2, *branched_graph(1).inputs[0].shape)), "pynn-nest")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("ticks", [2, 7, 16])
+def test_layers_further_apart_change_no_spike_and_a_frame_enters_in_every_tick(ticks: int) -> None:
+    graph = branched_graph(1)
+    frames = np.random.default_rng(1).random((23, *graph.inputs[0].shape))
+    expected = evaluate(graph, {"x": frames >= 0.5})
+    runner = get_backend("pynn-nest").prepare(graph, layer_ticks=ticks, timestep=0.7)
+    assert isinstance(runner, PyNNRunner)
+    try:
+        # The second chunk starts at a tick that is no multiple of them.
+        for part in (frames[:10], frames[10:]):
+            found = runner.run({"x": part >= 0.5})
+            start = 0 if len(part) == 10 else 10
+            for name, spikes in expected.items():
+                np.testing.assert_array_equal(found[name], spikes[start : start + len(part)], err_msg=name)
+        network = runner.network
+        assert network.dialect.layer_ticks == ticks
+        assert network.dialect.ticks_per_step == 1
+        delays = [row[2] for row in network.projections["a", "c"].get("delay", format="list")]
+        np.testing.assert_allclose(delays, 2 * ticks * 0.7)
+    finally:
+        runner.close()
+
+
+def test_layers_are_a_tick_apart_for_a_script_and_further_where_strop_runs_frames() -> None:
+    graph = branched_graph(1)
+    network = strop.build(graph, "pynn-nest")
+    assert network.dialect.layer_ticks == 1
+    network.close()
+    options: dict[str, Any]
+    for options, ticks in (({}, 16), ({"spread": 2}, 2), ({"layer_ticks": 3}, 3)):
+        runner = get_backend("pynn-nest").prepare(graph, **options)
+        assert isinstance(runner, PyNNRunner)
+        assert runner.network.dialect.layer_ticks == ticks
+        runner.close()
+
+
+@pytest.mark.parametrize("options", [{"layer_ticks": 0}, {"layer_ticks": 1.5}, {"layer_ticks": 2, "spread": 2}])
+def test_layer_ticks_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(BackendError, match="layer_ticks"):
+        strop.simulate(branched_graph(1), np.zeros((1, 7)), "pynn-nest", **options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +26,10 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _spynnaker() -> None:
+def _spynnaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("pynn-spinnaker")
+    # It writes its reports to the folder that it is in.
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_mapping_reports_cores_load_and_shifts() -> None:
@@ -56,6 +60,102 @@ def test_a_scaling_reaches_the_ring_buffers_and_neurons_spread() -> None:
     assert mapping.scaling == scaling
     for p in mapping.populations[1:]:
         assert p.cores == -(-p.units // 4)
+
+
+def test_two_copies_take_twice_the_cores_and_deal_the_packets_out() -> None:
+    graph = branched_graph(3)
+    frames = np.random.default_rng(3).random((20, *graph.inputs[0].shape))
+    engine = get_backend("pynn-spinnaker")
+    assert isinstance(engine, PyNNSpinnakerBackend)
+    # Cores of two neurons, so that the network needs more than a chip.
+    one, two = (engine.map(graph, frames, neurons_per_core=2, copies=copies) for copies in (1, 2))
+    assert two.copies == 2
+    assert (two.cores, two.sdram) == (2 * one.cores, 2 * one.sdram)
+    assert two.populations == one.populations
+    assert two.scaling == one.scaling
+    assert two.router_entries > 0
+    assert one.tick_us is not None
+    assert one.tick_us >= max(p.cycles_per_tick or 0.0 for p in one.populations) / 200 > 0
+    assert one.tick_limit.startswith(("a core of ", "a link"))
+    for tick in (1000, 100):
+        a, b = one.throughput(tick), two.throughput(tick)
+        assert b["frames_per_second"] == 2 * a["frames_per_second"] == 2e6 / tick / a["time_scale_factor"]
+
+
+def test_packets_of_a_link_are_counted_where_a_network_is_on_two_chips() -> None:
+    # Sixteen cores of one neuron and one of sources: two chips. All but the sources of a core stay on theirs.
+    graph = Graph.from_nodes(
+        [Input("x", (3,), "binary")],
+        [Population("a", (24,), 0.5, 0.0)],
+        [("x", "a", Dense(np.ones((3, 24))))],
+        outputs=["a"],
+    )
+    engine = get_backend("pynn-spinnaker")
+    assert isinstance(engine, PyNNSpinnakerBackend)
+    frames = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    mapping = engine.map(graph, frames, neurons_per_core=1)
+    assert mapping.chips == 2
+    assert mapping.link_packets_per_tick == 3
+    (a,) = (p for p in mapping.populations if p.name == "a")
+    # Three packets, each with a row of one synapse, and a neuron.
+    assert (a.spikes_per_tick, a.events_per_tick) == (3, 3)
+    assert a.cycles_per_tick == 3 * (100 + 350 + 30) + 220
+
+
+def test_more_packets_than_can_wait_for_a_core_are_told_of() -> None:
+    graph = Graph.from_nodes(
+        [Input("x", (300,), "binary")],
+        [Population("a", (2,), 0.5, 0.0)],
+        [("x", "a", Dense(np.ones((300, 2))))],
+        outputs=["a"],
+    )
+    engine = get_backend("pynn-spinnaker")
+    assert isinstance(engine, PyNNSpinnakerBackend)
+    frames = np.ones((2, 300))
+    assert any("300 packets reach a core of 'a'" in warning for warning in engine.map(graph, frames).warnings)
+    frames[:, 256:] = 0.0
+    assert not any("packets" in warning for warning in engine.map(graph, frames).warnings)
+
+
+def test_a_board_is_filled_until_its_cores_are_used_up() -> None:
+    graph = branched_graph(3)
+    frames = np.random.default_rng(3).random((5, *graph.inputs[0].shape))
+    engine = get_backend("pynn-spinnaker")
+    assert isinstance(engine, PyNNSpinnakerBackend)
+    full = engine.map(graph, frames, board=3, copies="fill")
+    free = full.board_cores - full.system_cores
+    assert full.boards == 1
+    assert full.copies == free // 4 > 10
+    assert full.limit == f"cores: {free} of the board are free, a copy takes 4"
+    # strop's own set-up finds the same number.
+    network = strop.build(graph, "pynn-spinnaker", board=3, virtual=True, copies="fill")
+    assert network.copies == full.copies
+    network.sim.end()
+
+
+def test_an_inspection_says_how_many_copies_a_board_holds_and_why_no_more() -> None:
+    graph = branched_graph(3)
+    frames = np.random.default_rng(3).random((5, *graph.inputs[0].shape))
+    found = inspect_graph(graph, "spinnaker", frames, copies=2)
+    assert found.target is not None
+    assert found.target["mapping"]["copies"] == 2
+    text = str(found)
+    assert "copies 2, copies limited by -, board cores 808" in text.replace("\n", " ")
+    assert "time scale factor ┃ frames per second" in text
+    assert re.search(r"1,000 +│ +1 │ +2,000 │", text)
+    assert "{" not in text
+
+
+def test_filling_needs_a_set_up_of_strops_own() -> None:
+    import pyNN.spiNNaker as sim
+
+    from strop_backends.pynn.spinnaker.dialect import available_configuration
+
+    with available_configuration():
+        sim.setup(timestep=1.0, min_delay=1.0)
+    with pytest.raises(BackendError, match='copies="fill" maps the network first'):
+        strop.build(branched_graph(3), sim, copies="fill")
+    sim.end()
 
 
 def test_a_spread_wave_reaches_a_core_in_parts() -> None:

@@ -65,7 +65,7 @@ PASSED = {"OwnSign": OwnSign, "own_step": own_step}
 
 @pytest.fixture(autouse=True)
 def fresh_names() -> None:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # names alone; collecting garbage takes longer than a test
 
 
 def network() -> keras.Model:

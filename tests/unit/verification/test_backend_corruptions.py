@@ -17,10 +17,10 @@ from spoilt_networks import CHUNK, FRAMES, Spikes, Spoil, noticed, small_chunks,
 
 import strop  # noqa: E402
 from strop.running.backend import Runner  # noqa: E402
+from strop.running.frame_source import Chunk, FrameSource  # noqa: E402
 from strop.running.reference import ReferenceBackend  # noqa: E402
 from strop.verification.bounds import SimulatorBound  # noqa: E402
 
-verify_module = import_module("strop.verification.verify")  # the attribute strop.verify is the function
 comparison_module = import_module("strop.verification.comparison")
 
 
@@ -169,21 +169,22 @@ def test_a_bound_that_excuses_everything_does_not_pass_plainly(
     assert not strop.verify(model, frames, backends=["reference"], strict=True).passed
 
 
-def _frames_lost_between_chunks(patch: pytest.MonkeyPatch) -> None:
-    def chunks(frames: Any, size: int) -> Iterator[Any]:
-        for start in range(0, FRAMES, size):
-            yield {name: array[start : start + size - 1] for name, array in frames.items()}
+def _with_chunks(patch: pytest.MonkeyPatch, changed: Callable[[list[Chunk]], list[Chunk]]) -> None:
+    honest = FrameSource.chunks
+    patch.setattr(FrameSource, "chunks", lambda self, size: iter(changed(list(honest(self, size)))))
 
-    patch.setattr(verify_module, "chunks", chunks)
+
+def _frames_lost_between_chunks(patch: pytest.MonkeyPatch) -> None:
+    def shortened(chunk: Chunk) -> Chunk:
+        parts = ({name: array[:-1] for name, array in given.items()} for given in (chunk.frames, chunk.own))
+        frames, own = parts
+        return replace(chunk, frames=frames, own=own)
+
+    _with_chunks(patch, lambda chunks: [shortened(chunk) for chunk in chunks])
 
 
 def _first_chunk_again_and_again(patch: pytest.MonkeyPatch) -> None:
-    def chunks(frames: Any, size: int) -> Iterator[Any]:
-        for start in range(0, FRAMES, size):
-            count = min(size, FRAMES - start)
-            yield {name: array[:count] for name, array in frames.items()}
-
-    patch.setattr(verify_module, "chunks", chunks)
+    _with_chunks(patch, lambda chunks: [chunks[0]] * len(chunks))
 
 
 @pytest.mark.parametrize("spoil", [_blind, _blind_for_last_frames, _everything_a_tie])

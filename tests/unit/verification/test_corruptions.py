@@ -25,7 +25,7 @@ from strop.lowering.context import Context  # noqa: E402
 from strop.lowering.layers import convolutional, merging, operations  # noqa: E402
 from strop.lowering.signal import Signal, rearrange  # noqa: E402
 
-verify_module = import_module("strop.verification.verify")  # the attribute strop.verify is the function
+source_module = import_module("strop.running.frame_source")
 encode_module = import_module("strop.running.encode")
 decode_module = import_module("strop.running.decode")
 
@@ -241,12 +241,8 @@ def _frames_late(patch: pytest.MonkeyPatch) -> None:
 
 def _frames_scaled_before_all(patch: pytest.MonkeyPatch) -> None:
     """Keras is given the spoilt frames too, so that nothing differs: but they are not what the user gave."""
-    honest = verify_module.as_frames
-    patch.setattr(
-        verify_module,
-        "as_frames",
-        lambda graph, frames, *more: {name: values / np.float32(255) for name, values in honest(graph, frames).items()},
-    )
+    honest = source_module.frames_of_input
+    patch.setattr(source_module, "frames_of_input", lambda *given: honest(*given) / np.float32(255))
 
 
 @pytest.mark.parametrize(

@@ -329,8 +329,8 @@ def test_chunks_do_not_change_the_explanation(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_kept_does_not_grow_with_the_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Clues] = []
-    session = import_module("strop.verification.session")
-    monkeypatch.setattr(session, "Clues", lambda *given: kept.append(Clues(*given)) or kept[-1])
+    totals = import_module("strop.verification.totals")
+    monkeypatch.setattr(totals, "Clues", lambda *given: kept.append(Clues(*given)) or kept[-1])
     for repeats in (5, 50):
         frames = np.concatenate([FRAMES] * repeats)
         found = explained(vectors(), frames, Broken(CHANGED["all thresholds"][0]))

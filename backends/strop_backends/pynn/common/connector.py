@@ -57,6 +57,8 @@ class SynapseArrays(Connector):  # type: ignore[misc]  # PyNN ships no types
         if way is not None:
             way(projection, self)
             return
+        # Of several processes each has the synapses that end at its cells.
+        ours = projection.post._mask_local[self.post] if projection._simulator.state.num_processes > 1 else slice(None)
         delay = np.broadcast_to(self.delay, self.pre.shape)
-        table = np.column_stack([self.pre, self.post, self.weight, delay])
+        table = np.column_stack([self.pre[ours], self.post[ours], self.weight[ours], delay[ours]])
         FromListConnector(table, column_names=("weight", "delay"), safe=False).connect(projection)

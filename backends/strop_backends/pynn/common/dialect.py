@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
+from strop_backends.pynn.common.processes import ON_PURPOSE, Processes, join
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -91,6 +92,8 @@ class Dialect(ABC):
     ----------
     ticks_per_step : int
         Ticks from one frame to the next.
+    layer_ticks : int
+        Ticks from a population's answer to that of the population behind it: `ticks_per_step`, or more.
     latency : int
         Ticks from the arrival of a spike to the spike that it causes.
     spread : int
@@ -108,6 +111,8 @@ class Dialect(ABC):
     reset_restores: ClassVar[bool] = False
     timestep: ClassVar[float] = 1.0
     ticks_per_step: int = 1
+    # Layers further apart than frames; 0 where they are not.
+    stretched: int = 0
     latency: int = 0
     spread: int = 1
     bytes_per_synapse: ClassVar[int] = 120
@@ -115,6 +120,24 @@ class Dialect(ABC):
 
     def __init__(self, sim: ModuleType) -> None:
         self.sim = sim
+        self.processes = Processes(None)
+
+    # Processes
+    # ---------------------------------------------------------------------------------------------------
+
+    def join(self) -> Processes:
+        """Return the processes that simulate together; `BackendError` if `mpirun` started some that do not."""
+        self.processes = join(self.name, *self.process_count(), BackendError)
+        return self.processes
+
+    def process_count(self) -> tuple[int, str]:
+        """Return how many processes the simulator counts, and why it could be one where `mpirun` started several."""
+        return 1, f"It knows nothing of MPI: start it once; {ON_PURPOSE}"
+
+    @property
+    def layer_ticks(self) -> int:
+        """Ticks from one population to the next."""
+        return self.stretched or self.ticks_per_step
 
     # Setting up
     # ---------------------------------------------------------------------------------------------------
@@ -157,6 +180,20 @@ class Dialect(ABC):
 
         Nothing is expanded to find out. `strop.graph.capacity` checks the memory of this machine.
         """
+        return None
+
+    def copies_that_fill(self, graph: Graph, options: Mapping[str, Any] | None) -> int:
+        """Return how many copies of `graph` fill the machine, for `copies="fill"`.
+
+        Parameters
+        ----------
+        options : mapping, optional
+            Those for `setup`; None where the user has set the simulator up.
+        """
+        raise BackendError(f'{self.name}: copies="fill" fills a board of SpiNNaker; give a number of copies here')
+
+    def tile(self, copies: int) -> None:
+        """Get ready for so many copies of each population; see `strop_backends.pynn.copies`."""
         return None
 
     @property

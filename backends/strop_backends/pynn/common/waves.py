@@ -83,10 +83,11 @@ class Waves:
         if name in self._spikes:
             old_neurons, old_ticks = self._spikes[name]
             waiting = old_ticks >= self._unplayed
-            neurons = np.concatenate([old_neurons[waiting], neurons])
-            ticks = np.concatenate([old_ticks[waiting], ticks])
-            # Series of frames overlap in the spikes of the source that always spikes; those are the same.
-            neurons, ticks = np.unique(np.stack([neurons, ticks]), axis=1)
+            if waiting.any():
+                neurons = np.concatenate([old_neurons[waiting], neurons])
+                ticks = np.concatenate([old_ticks[waiting], ticks])
+                # Series of frames overlap in the spikes of the source that always spikes; those are the same.
+                neurons, ticks = np.unique(np.stack([neurons, ticks]), axis=1)
         self._spikes[name] = (neurons, ticks)
         return neurons, ticks
 

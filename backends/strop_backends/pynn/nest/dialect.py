@@ -33,6 +33,10 @@ Read in NEST 3.10.0, `models/iaf_psc_delta.cpp` and `.h`, and tried out
   Once there are nodes, resolution, tics, threads and waveform relaxation cannot be changed. The number of threads and
   the size of buffers change no spike, seeds do not come in; grid-based and precise neurons live side by side.
 * `nest.Simulate` sorts the synapses.
+* It updates a node for all ticks of a least delay in one call, then delivers their spikes
+  (`nestkernel/simulation_manager.cpp`, `update_`): with a least delay of 16 ticks a LeNet takes half the time. So where
+  strop sets NEST up to run frames, layers are 16 ticks apart (`layer_ticks`), which no other thing depends on: frames
+  still enter in every tick, neurons have no memory, and all that reaches a neuron of a frame does so in one tick.
 
 In PyNN 0.13, `pyNN/nest`:
 
@@ -50,7 +54,6 @@ In PyNN 0.13, `pyNN/nest`:
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -63,36 +66,15 @@ from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, settings
+from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
 # `NUM_BITS_LCID`, `invalid_lcid`).
 _MOST_SYNAPSES = 2**27 - 1
-# In ms; a time step is a whole number of them.
-TIC = 0.001
-# Ticks from a generator to its parrot.
-_PARROT = 1
-# Prefix of the name of a copied model, by which one kernel is told from the next.
-_MARK = "strop_kernel_"
-# Settings that a script can only make before there are nodes, with NEST's defaults (`nestkernel/nest_time.h`,
-# `vp_manager.cpp`).
-_FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_ms": 1000.0}
-
-
-def load() -> ModuleType:
-    """Import `pyNN.nest` without NEST's banner on standard output."""
-    given = os.environ.get("PYNEST_QUIET")
-    os.environ["PYNEST_QUIET"] = "1"
-    try:
-        with quiet_nest():
-            import pyNN.nest
-    finally:
-        if given is None:
-            del os.environ["PYNEST_QUIET"]
-    module: ModuleType = pyNN.nest
-    return module
 
 
 class NestDialect(Dialect):
@@ -120,13 +102,24 @@ class NestDialect(Dialect):
     # Setting up
     # ---------------------------------------------------------------------------------------------------
 
-    def setup(self, timestep: float, longest_delay: int, threads: int = 1, spread: int = 1, **options: Any) -> None:
+    def setup(
+        self,
+        timestep: float,
+        longest_delay: int,
+        threads: int = 1,
+        spread: int = 1,
+        layer_ticks: int = 1,
+        **options: Any,
+    ) -> None:
         """Set NEST up.
 
         Parameters
         ----------
         threads : int
             Number of NEST's threads.
+        layer_ticks : int
+            Ticks from a layer to the next, which become NEST's least delay: it works through so many ticks of a neuron
+            at a time, and delivers their spikes together. A frame enters in each tick all the same.
         spread : int
             As for SpiNNaker, to try it out where every spike can be seen; NEST itself gains nothing by it.
         options
@@ -141,24 +134,35 @@ class NestDialect(Dialect):
                 f"step is a whole number of them, for example {max(1, round(tics)) * TIC:g}"
             )
         self.spread_over(spread)
-        ticks = longest_delay * spread + spread - 1
+        if isinstance(layer_ticks, bool) or not isinstance(layer_ticks, int) or layer_ticks < 1:
+            raise BackendError(f"{self.name}: layer_ticks must be a positive number of ticks, got {layer_ticks!r}")
+        if spread > 1 and layer_ticks > 1:
+            raise BackendError(
+                f"{self.name}: give either spread or layer_ticks; with a spread, layers are that far apart"
+            )
+        self.stretched = layer_ticks if layer_ticks > 1 else 0
+        ticks = longest_delay * self.layer_ticks + spread - 1
         # NEST rounds the one down and the other up to whole steps; exactly on a step the result is not defined.
-        delays = {"min_delay": 1.001 * timestep, "max_delay": max(1.001, ticks - 0.25) * timestep}
+        least = self._hop + 0.001
+        delays = {"min_delay": least * timestep, "max_delay": max(least, ticks - 0.25) * timestep}
         settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
         with quiet_nest():
             self.sim.setup(timestep=timestep, **delays, **settings)
 
+    def process_count(self) -> tuple[int, str]:
+        """NEST's, which joins MPI where it was built with it."""
+        with quiet_nest():
+            return int(self.sim.simulator.state.num_processes), NEST_WITHOUT_MPI
+
     def check_setup(self, longest_delay: int) -> None:
-        """Refuse precise spike times, a least delay of more than a tick, and several processes."""
+        """Refuse precise spike times, and a least delay of more than a tick."""
         state = self.sim.simulator.state
         with quiet_nest():
-            if state.num_processes > 1:
-                raise BackendError(f"{self.name} runs in one process, NEST was started in {state.num_processes} (MPI)")
             if state.spike_precision != "on_grid":
                 raise BackendError(
                     f"pyNN.nest is set up with precise spike times (PyNN's default); {self._advice(longest_delay)}"
                 )
-            if round(state.min_delay / self.dt) != 1:
+            if round(state.min_delay / self.dt) != self._hop:
                 raise BackendError(
                     f"pyNN.nest is set up with a least delay of {state.min_delay} ms, a graph needs one of a time step "
                     f"({self.dt:g} ms); {self._advice(longest_delay)}"
@@ -182,9 +186,9 @@ class NestDialect(Dialect):
     def kernel_mark(self) -> object:
         """The name of a copied model, which `ResetKernel`, and so PyNN's `setup`, removes."""
         with quiet_nest():
-            marks = [name for name in self.nest.node_models if name.startswith(_MARK)]
+            marks = [name for name in self.nest.node_models if name.startswith(MARK)]
             if not marks:
-                marks.append(f"{_MARK}{uuid4().hex}")
+                marks.append(f"{MARK}{uuid4().hex}")
                 self.nest.CopyModel("parrot_neuron", marks[0])
         return marks[0]
 
@@ -204,16 +208,7 @@ class NestDialect(Dialect):
                 return f"{self.nest.network_size:,} nodes in NEST's kernel"
             if not settings:
                 return None
-            changed = [name for name, value in _FRESH.items() if self.nest.get(name) != value]
-            # PyNN's `setup` makes a folder for NEST to write to, `end` removes it.
-            if os.path.isdir(self.nest.get("data_path")):
-                changed.append("data_path")
-            try:
-                # NEST refuses that where a model's defaults were changed or copied, and does nothing otherwise
-                # (`nestkernel/simulation_manager.cpp`, `set_status`).
-                self.nest.set(resolution=self.nest.resolution)
-            except self.nest.NESTError:
-                changed.append("defaults of models")
+            changed = changed_settings(self.nest)
         return f"settings of NEST's kernel ({', '.join(changed)})" if changed else None
 
     def release(self) -> None:
@@ -240,6 +235,15 @@ class NestDialect(Dialect):
                 )
 
     @property
+    def _hop(self) -> int:
+        """NEST's least delay in ticks: from a generator to its parrot, and to recorders."""
+        return self.stretched or 1
+
+    @property
+    def _least_delay(self) -> float:
+        return self._hop * self.dt
+
+    @property
     def epoch(self) -> object:
         """PyNN's segment, a new one after each `reset`."""
         return self.sim.simulator.state.segment_counter
@@ -251,10 +255,10 @@ class NestDialect(Dialect):
         return round(offset / self.dt)
 
     def first_free_tick(self) -> int:
-        """A generator spikes one tick from now at the earliest, its parrot one tick later."""
+        """A generator spikes one tick from now at the earliest, its parrot the least delay later."""
         with quiet_nest():
             now: float = self.sim.simulator.state.t_kernel
-        return round(now / self.dt) - self._offset + 1 + _PARROT
+        return round(now / self.dt) - self._offset + 1 + self._hop
 
     # Building
     # -----------------------------------------------------------------------------------------------------
@@ -265,7 +269,7 @@ class NestDialect(Dialect):
             sources = super().sources(label, size)
             sources.node_collection_source.set(settings(self.nest, "spike_generator"))
             sources.node_collection.set(settings(self.nest, "parrot_neuron"))
-            synapse = {**PLAIN_SYNAPSE, "delay": _PARROT * self.dt}
+            synapse = {**PLAIN_SYNAPSE, "delay": self._least_delay}
             self.nest.Connect(sources.node_collection_source, sources.node_collection, "one_to_one", synapse)
             # PyNN would connect them at the first run.
             sources._deferred_parrot_connections = False
@@ -289,7 +293,7 @@ class NestDialect(Dialect):
         with quiet_nest():
             generators = self.nest.Create("step_current_generator", population.size)
             generators.set(settings(self.nest, "step_current_generator"))
-            synapse = {**PLAIN_SYNAPSE, "delay": self.dt}
+            synapse = {**PLAIN_SYNAPSE, "delay": self._least_delay}
             self.nest.Connect(generators, neurons.node_collection, "one_to_one", synapse)
             # Stimulating devices are there once for each thread, each with its times and values.
             self.bytes_per_value = 32 + 16 * int(self.sim.simulator.state.threads)
@@ -298,7 +302,7 @@ class NestDialect(Dialect):
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
         """Set the generators' amplitudes; see the module's docstring."""
         # After the last frame the generators are silent.
-        ends = np.append(ticks, ticks[-1] + self.ticks_per_step) - 2
+        ends = np.append(ticks, ticks[-1] + self.ticks_per_step) - 1 - self._hop
         with quiet_nest():
             times = [(ends + late + self._offset) * self.dt for late in range(self.spread)]
             drive.set(
@@ -326,7 +330,7 @@ class NestDialect(Dialect):
         """Set the generators' times, in NEST itself."""
         with quiet_nest():
             # Whole ticks first: the difference of two times need not be a time of the grid.
-            times = (ticks - _PARROT + self._offset) * self.dt
+            times = (ticks - self._hop + self._offset) * self.dt
             parts = by_neuron(neurons, times, population.size)
             population.node_collection_source.set([{"spike_times": part} for part in parts])
 
@@ -361,14 +365,15 @@ class NestDialect(Dialect):
             self._recorder = nest.Create("spike_recorder", params=settings(nest, "spike_recorder"))
             for name, population in populations.items():
                 ids = population.node_collection
-                nest.Connect(ids, self._recorder, syn_spec={**PLAIN_SYNAPSE, "delay": self.dt})
+                nest.Connect(ids, self._recorder, syn_spec={**PLAIN_SYNAPSE, "delay": self._least_delay})
                 # The ids of one population follow each other (`nestkernel/node_manager.cpp`, `add_node`).
                 self._recorded[name] = (int(population.all_cells[0]), population.size)
 
     def take(self) -> dict[str, Events]:
         """Read the recorder's arrays."""
         events = self._recorder.get("events")
-        self._recorder.n_events = 0
+        # As a list: of a dict, PyNEST looks up what is there, the events among it (`lib/hl_api_types.py`, `set`).
+        self._recorder.set([{"n_events": 0}])
         senders = np.asarray(events["senders"], dtype=np.int64)
         step = 1.0 if self._recorder.get("time_in_steps") else self.dt
         ticks = np.rint(np.asarray(events["times"]) / step).astype(np.int64) - self._offset

@@ -19,6 +19,7 @@ NEST_VARIATIONS: Mapping[str, Mapping[str, Any]] = {
     **{f"a step of {step} ms": {"timestep": step} for step in (0.01, 0.1, 0.3, 0.7, 2.5)},
     "two threads": {"threads": 2},
     "a wave over three ticks": {"spread": 3, "timestep": 0.1},
+    "three copies, layers a tick apart": {"copies": 3, "layer_ticks": 1},
 }
 
 

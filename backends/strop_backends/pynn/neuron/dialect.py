@@ -35,6 +35,9 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
   its least delay is 0 here), CoreNEURON (which takes PyNN's mechanisms only where they are compiled for it). Each of
   them is refused by name, whenever PyNN runs. Nothing depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the
   cache, the compression of spikes, `condition_order` or PyNN's `min_delay`.
+* In several processes a neuron lives in one of them. Spikes are exchanged with their times, in float64, after intervals
+  no longer than the least delay between processes, three ticks here (`nrniv/netpar.cpp`, `set_mindelay`,
+  `nrn_spike_exchange`). PyNN stops in those that have a delay below `min_delay` (`simulator.py`, `_pre_run`).
 * PyNN's `setup` forgets cells but does not take them away, and keeps every projection (`projections.py`,
   `_projections`): networks built before are simulated along. A runner removes its own.
 """
@@ -59,6 +62,7 @@ from strop.graph import Population
 from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import CLAIMS, FloatArray, IntArray, Synapses
 from strop_backends.pynn.common.parameters import Tuning, tuned_classes
+from strop_backends.pynn.common.processes import launched, neuron_advice, prepare_neuron
 from strop_backends.pynn.common.recording import RecordingDialect
 from strop_backends.pynn.neuron.projections import projection_class
 
@@ -105,6 +109,7 @@ class NeuronDialect(RecordingDialect):
         given = os.environ.get("NEURON_MODULE_OPTIONS")
         os.environ.setdefault("NEURON_MODULE_OPTIONS", "-nogui")
         path = os.environ.get("PATH", "")
+        prepare_neuron()
         # PyNN looks for nrnivmodl on the PATH, where an environment that is not activated has not put it.
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
         try:
@@ -127,6 +132,11 @@ class NeuronDialect(RecordingDialect):
     # Setting up
     # ---------------------------------------------------------------------------------------------------
 
+    def process_count(self) -> tuple[int, str]:
+        """NEURON's, and whether it found libmpi."""
+        count = int(self.sim.simulator.state.parallel_context.nhost())
+        return count, neuron_advice() if count == 1 < launched() else ""
+
     def setup(self, timestep: float, longest_delay: int, **options: Any) -> None:
         """Set NEURON up; options go to PyNN's `setup`."""
         claim = CLAIMS.get(self.name)
@@ -138,9 +148,23 @@ class NeuronDialect(RecordingDialect):
     def check_setup(self, longest_delay: int) -> None:
         """Refuse settings that change spikes, now and whenever PyNN runs."""
         self._built_for = self.dt
+        state = self.sim.simulator.state
+        # PyNN lets ranks send spikes in compressed form, at most 65,535 at once, or NEURON stops (`nrniv/netpar.cpp`).
+        state.parallel_context.spike_compress(0)
         self._check_settings()
+        # In one process PyNN leaves it at that; of several some stop, and others wait for them.
+        least = self.ticks_per_step - self.latency
+        if self.processes.size > 1 and state.min_delay != "auto" and state.min_delay > least * self.dt:
+            raise BackendError(
+                f"{self.name}: in several processes min_delay must be at most {least} time steps, it is"
+                f" {state.min_delay:g} ms; call sim.setup(timestep={self.dt:g}, min_delay={self.dt:g})"
+            )
         # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
-        self.sim.simulator.state.current_sources.append(_Watch(self._check_settings))
+        state.current_sources.append(_Watch(self._check_before_run))
+
+    def _check_before_run(self) -> None:
+        with self.processes.agreed():
+            self._check_settings()
 
     def check_surroundings(self) -> None:
         """Refuse settings that change spikes, and frames while the simulation is under way."""
@@ -156,13 +180,12 @@ class NeuronDialect(RecordingDialect):
     def _wrong(self, dt: float) -> str:
         """Describe settings that make spikes wrong in a network built for steps of `dt` ms; empty if there are none."""
         state, h = self.sim.simulator.state, self.h
-        processes, threads = int(state.parallel_context.nhost()), int(state.parallel_context.nthread())
+        threads = int(state.parallel_context.nthread())
         wrong = {
             f"h.dt is {h.dt:g} ms, the network was built for {dt:g} ms": h.dt != dt,
             f"h.secondorder is {h.secondorder:g}, it must be 0": h.secondorder != 0,
             "CVode is active (use_cvode), steps must have one length": bool(state.cvode.active()),
             f"NEURON has {threads} threads, it must have 1 (ParallelContext.nthread)": threads != 1,
-            f"NEURON was started in {processes} processes (MPI), it must be 1": processes != 1,
             "CoreNEURON is enabled": bool(getattr(sys.modules.get("neuron.coreneuron"), "enable", False)),
         }
         return "; ".join(what for what, is_so in wrong.items() if is_so)
@@ -204,7 +227,7 @@ class NeuronDialect(RecordingDialect):
         _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
         self.sim.simulator.initializer.clear()
         self.sim.simulator.state.clear()
-        for own in (cell for neurons in self._neurons for cell in neurons.all_cells):
+        for own in (cell for neurons in self._neurons for cell in neurons.local_cells):
             # A section outlives its population: it and its attributes refer to each other in ways that Python's garbage
             # collection does not see. It stays, without attributes.
             self._left.append(own._cell)
@@ -252,7 +275,7 @@ class NeuronDialect(RecordingDialect):
         neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
 
         def write_threshold(lifted: FloatArray) -> None:
-            for own, value in zip(neurons.all_cells, lifted * scale, strict=True):
+            for own, value in zip(neurons.local_cells, (lifted * scale)[neurons._mask_local], strict=True):
                 own._cell.v_thresh = value
 
         neurons.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
@@ -265,7 +288,8 @@ class NeuronDialect(RecordingDialect):
 
         def write_standing(values: FloatArray) -> None:
             for neuron, value in zip(post.tolist(), values, strict=True):
-                by_neuron[neuron].weight = value
+                if neurons._mask_local[neuron]:
+                    by_neuron[neuron].weight = value
 
         neurons.tuning.standing, neurons.tuning.write_standing = post, write_standing
 
@@ -273,21 +297,22 @@ class NeuronDialect(RecordingDialect):
         """An `IClamp` in each cell, with the vectors of its amplitudes and times."""
         h = self.sim.simulator.h
         parts = []
-        for cell in neurons.all_cells:
+        for cell in neurons.local_cells:
             clamp = h.IClamp(0.5, sec=cell._cell)
             clamp.delay, clamp.dur, clamp.amp = 0.0, 1e12, 0.0
             parts.append((clamp, h.Vector(), h.Vector()))
         neurons.tuning.driven = True
-        return parts, neurons.tuning
+        return parts, neurons
 
     def inject(self, drive: Any, values: FloatArray, ticks: IntArray) -> None:
         """Fill the vectors: each value in the tick before the one in which it counts, then 0."""
-        parts, tuning = drive
+        parts, neurons = drive
+        tuning = neurons.tuning
         currents = np.zeros((values.shape[1], 2 * len(ticks)))
         currents[:, ::2] = ((values + tuning.bias) + tuning.lift).T
         start = ticks - self.latency
         times = np.stack([start, start + 1], axis=1).reshape(-1) * self.dt
-        for (clamp, amplitude, when), current in zip(parts, currents, strict=True):
+        for (clamp, amplitude, when), current in zip(parts, currents[neurons._mask_local], strict=True):
             amplitude.from_python(current)
             when.from_python(times)
             amplitude.play(clamp._ref_amp, when)
@@ -316,7 +341,7 @@ class NeuronDialect(RecordingDialect):
         """The weight of each `NetCon`."""
         connections = list(projection.connections)
         table = np.array([(c.presynaptic_index, c.postsynaptic_index, c.weight) for c in connections], dtype=np.float64)
-        pre, post, weights = table.T
+        pre, post, weights = table.reshape(-1, 3).T
 
         def write(values: FloatArray) -> None:
             for connection, value in zip(connections, values.tolist(), strict=True):
@@ -326,7 +351,7 @@ class NeuronDialect(RecordingDialect):
 
     def spike_times(self, population: Any) -> list[FloatArray]:
         """Read the cells' vectors, and empty them."""
-        vectors = [cell._cell.spike_times for cell in population.all_cells]
+        vectors = [cell._cell.spike_times for cell in population.local_cells]
         times = [np.array(vector.as_numpy()) for vector in vectors]
         for vector in vectors:
             vector.resize(0)

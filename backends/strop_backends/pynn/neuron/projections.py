@@ -29,7 +29,8 @@ def projection_class(sim: ModuleType) -> type:
             """Write matrices of weights or delays; all or nothing."""
             parameter_space.evaluate(simplify=False)
             connections = list(self.connections)
-            place = tuple(np.array([(c.presynaptic_index, c.postsynaptic_index) for c in connections]).T)
+            pairs = [(c.presynaptic_index, c.postsynaptic_index) for c in connections]
+            place = tuple(np.array(pairs, dtype=np.int64).reshape(-1, 2).T)
             for name, matrix in parameter_space.items():
                 values = np.broadcast_to(np.asarray(matrix, dtype=np.float64), self.shape)[place]
                 if not np.isfinite(values).all():

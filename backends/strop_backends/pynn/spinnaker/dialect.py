@@ -34,6 +34,7 @@ from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection, structure
 from strop_backends.pynn.common.dialect import FloatArray, IntArray, by_neuron
 from strop_backends.pynn.common.recording import RecordingDialect
+from strop_backends.pynn.copies import FILL, copy_name
 from strop_backends.pynn.spinnaker.fixed_point import Scaling
 from strop_backends.pynn.spinnaker.projections import SignedProjections
 
@@ -140,6 +141,23 @@ class SpinnakerDialect(RecordingDialect):
             configuration.set_config("Machine", "version", str(board))
         if neurons_per_core is not None:
             self.sim.set_number_of_neurons_per_core(self.sim.extra_models.IFCurDelta, neurons_per_core)
+
+    def copies_that_fill(self, graph: Graph, options: Mapping[str, Any] | None) -> int:
+        """As many as a virtual board takes, which is mapped for it."""
+        if options is None:
+            raise BackendError(
+                f'{self.name}: copies="fill" maps the network first, which would drop what your script has set up: '
+                'find the number before sim.setup(), with get_backend("pynn-spinnaker").map(graph, copies="fill")'
+            )
+        mapping = import_module("strop_backends.pynn.spinnaker.mapping")
+        given = {name: value for name, value in options.items() if name != "virtual"}
+        return int(mapping.inspect_mapping(graph, copies=FILL, **given).copies)
+
+    def tile(self, copies: int) -> None:
+        """Every copy has the scaling of its population."""
+        self.scaling = {
+            copy_name(name, copy): scaling for copy in range(copies) for name, scaling in self.scaling.items()
+        }
 
     @property
     def dt(self) -> float:

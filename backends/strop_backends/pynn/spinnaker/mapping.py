@@ -1,4 +1,8 @@
-"""`inspect_mapping`: maps a graph on a virtual SpiNNaker board; `SpinnakerMapping` holds cores, memory and load."""
+"""`inspect_mapping`: maps a graph on a virtual SpiNNaker board, and reads cores, memory and load.
+
+A mapping of one copy has sPyNNaker generate the data of every core, too, so that what does not fit there is found. That
+takes most of the time; the cores of further copies hold the same, and a mapping of several ends when placed and routed.
+"""
 
 from __future__ import annotations
 
@@ -7,106 +11,28 @@ import io
 import logging
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.encode import Frames, as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
+from strop_backends.pynn.copies import FILL
 from strop_backends.pynn.network import PyNNNetwork
-from strop_backends.pynn.spinnaker.dialect import available_configuration
-from strop_backends.pynn.spinnaker.fixed_point import Scaling
-
-Spikes = Mapping[str, npt.NDArray[np.bool_]]
-
-
-@dataclass(frozen=True)
-class MappedPopulation:
-    """One population of a `SpinnakerMapping`.
-
-    Attributes
-    ----------
-    name : str
-    units, cores : int
-    sdram : int
-        Bytes, on all its cores.
-    shifts : tuple of int or None
-        Ring-buffer shifts, excitatory and inhibitory; None for a source.
-    fan_in : int
-        Most synapses that end at one core.
-    spikes_per_tick : float or None
-        Spikes that reach the busiest core in the busiest tick of the frames given, and
-    events_per_tick : float or None
-        the synaptic events that they make there.
-    """
-
-    name: str
-    units: int
-    cores: int
-    sdram: int
-    shifts: tuple[int, int] | None
-    fan_in: int
-    spikes_per_tick: float | None
-    events_per_tick: float | None
-
-
-@dataclass(frozen=True)
-class SpinnakerMapping:
-    """How sPyNNaker mapped a graph on a virtual board.
-
-    Attributes
-    ----------
-    version : str
-    boards, chips, cores : int
-        That hold a part of the network (delay stages included).
-    system_cores : int
-        That sPyNNaker needs besides.
-    sdram : int
-        Bytes of all populations.
-    populations : tuple of MappedPopulation
-    warnings : tuple of str
-        sPyNNaker's own.
-    """
-
-    version: str
-    boards: int
-    chips: int
-    cores: int
-    system_cores: int
-    sdram: int
-    populations: tuple[MappedPopulation, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def scaling(self) -> dict[str, Scaling]:
-        """The ring-buffer shifts that sPyNNaker chose, for `fixed_point_report`."""
-        return {p.name: Scaling(*p.shifts) for p in self.populations if p.shifts is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "version": self.version,
-            "boards": self.boards,
-            "chips": self.chips,
-            "cores": self.cores,
-            "system_cores": self.system_cores,
-            "sdram": self.sdram,
-            "populations": [
-                {**vars(p), "shifts": None if p.shifts is None else list(p.shifts)} for p in self.populations
-            ],
-            "warnings": list(self.warnings),
-        }
+from strop_backends.pynn.spinnaker.dialect import CHIP_SDRAM, available_configuration
+from strop_backends.pynn.spinnaker.load import INCOMING_SPIKES, Spikes, core_load, link_packets, router_entries
+from strop_backends.pynn.spinnaker.records import MappedPopulation, SpinnakerMapping
 
 
 def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) -> SpinnakerMapping:
@@ -117,7 +43,8 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
     frames : array, shape (n, *input_shape), optional
         To find the busiest core's spikes and events per tick.
     options
-        For `SpinnakerDialect.setup`: board, neurons_per_core, time_scale_factor, scaling.
+        `copies` (see `strop_backends.pynn.network.PyNNNetwork`), and those for `SpinnakerDialect.setup`: board,
+        neurons_per_core, time_scale_factor, scaling.
 
     Raises
     ------
@@ -134,6 +61,8 @@ def inspect_mapping(graph: Graph, frames: Frames | None = None, **options: Any) 
     if frames is not None:
         signals = encode(graph, as_frames(graph, frames))
         spikes = {**signals, **evaluate(graph, signals)}
+    if options.get("copies") == FILL:
+        return fill_board(graph, spikes, backend.version(), options)
     return map_virtually(graph, spikes, backend.version(), options)
 
 
@@ -171,6 +100,30 @@ def _temporary_folder() -> Iterator[None]:
         os.chdir(before)
 
 
+class _MappedError(Exception):
+    """The network has been placed and routed, and nothing else is wanted."""
+
+
+@contextmanager
+def _ending_when_mapped(act: Callable[[], None]) -> Iterator[None]:
+    """Have sPyNNaker's `run` call `act` and end when the network is placed and routed, before data are generated."""
+    # `__run` calls them in this order (SpiNNFrontEndCommon 7.4.1, `interface/abstract_spinnaker_base.py`).
+    base = import_module("spinn_front_end_common.interface.abstract_spinnaker_base").AbstractSpinnakerBase
+    own, hook = base._do_write_metadata, sys.excepthook
+
+    def end(simulator: Any) -> None:
+        act()
+        raise _MappedError
+
+    base._do_write_metadata = end
+    try:
+        yield
+    except _MappedError:
+        pass
+    finally:
+        base._do_write_metadata, sys.excepthook = own, hook
+
+
 def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
     """Build `graph`, map it, and read the mapping; see `strop_backends.pynn.spinnaker.mapping.inspect_mapping`."""
     warned = _Warnings()
@@ -181,10 +134,20 @@ def map_virtually(graph: Graph, spikes: Spikes | None, version: str, options: Ma
         with _temporary_folder(), available_configuration(), redirect_stdout(silence), redirect_stderr(silence):
             network = PyNNNetwork(graph, "pyNN.spiNNaker", virtual=True, **options)
             sim = network.sim
+            found: list[SpinnakerMapping] = []
+
+            def read() -> None:
+                found.append(_read(graph, network, spikes, version, tuple(warned.messages)))
+
             try:
                 # A run of a few ticks without input: mapping does not depend on input spikes.
-                sim.run(4.0 * network.dialect.dt)
-                return _read(graph, network, spikes, version, tuple(warned.messages))
+                if network.copies > 1:
+                    with _ending_when_mapped(read):
+                        sim.run(4.0 * network.dialect.dt)
+                else:
+                    sim.run(4.0 * network.dialect.dt)
+                    read()
+                return found[0]
             finally:
                 sim.end()
     except StropError:
@@ -208,57 +171,87 @@ def _read(
     boards = {(machine[xy].nearest_ethernet_x, machine[xy].nearest_ethernet_y) for xy in chips}
     populations = []
     for name, population in network.populations.items():
+        if name not in graph.depths:
+            continue  # of another copy, and the same
         vertex = population._vertex
         cores = list(vertex.machine_vertices)
-        sdram = sum(int(core.sdram_required.get_total_sdram(4)) for core in cores)
-        shifts = tuple(int(s) for s in vertex.get_ring_buffer_shifts()) if name not in network.played else None
         slices = sorted({(core.vertex_slice.lo_atom, core.vertex_slice.hi_atom + 1) for core in cores})
-        fan_in, busiest = _load(graph, network, name, slices, spikes)
+        load = core_load(graph, network, name, slices, spikes)
+        shifts = tuple(int(s) for s in vertex.get_ring_buffer_shifts()) if name not in network.played else None
+        busiest = (load.packets, load.events, load.cycles) if spikes is not None else (None, None, None)
         populations.append(
             MappedPopulation(
                 name,
                 int(population.size),
                 len(cores),
-                sdram,
+                sum(int(core.sdram_required.get_total_sdram(4)) for core in cores),
                 None if shifts is None else (shifts[0], shifts[1]),
-                fan_in,
-                None if spikes is None else busiest[0],
-                None if spikes is None else busiest[1],
+                load.fan_in,
+                *busiest,
             )
         )
-    total = sum(p.sdram for p in populations)
-    system = len(placements) - len(ours)
-    return SpinnakerMapping(version, len(boards), len(chips), len(ours), system, total, tuple(populations), warnings)
+    return SpinnakerMapping(
+        version,
+        len(boards),
+        len(chips),
+        len(ours),
+        len(placements) - len(ours),
+        network.copies * sum(p.sdram for p in populations),
+        tuple(populations),
+        (*warnings, *(crowded for crowded in map(_crowded, populations) if crowded)),
+        network.copies,
+        int(machine.total_available_user_cores),
+        router_entries(),
+        None if spikes is None else link_packets(graph, network, spikes),
+        network.dialect.spread,
+    )
 
 
-def _load(
-    graph: Graph, network: PyNNNetwork, name: str, slices: list[tuple[int, int]], spikes: Spikes | None
-) -> tuple[int, tuple[float, float]]:
-    """Return the most synapses on a core, and the most spikes and events that arrive at one in a tick."""
-    if name in network.played:
-        return 0, (0.0, 0.0)
-    synapses = np.zeros(len(slices), dtype=np.int64)
-    arriving: Any = 0.0
-    events: Any = 0.0
-    edges = np.array([start for start, _ in slices[1:]])
-    for p in graph.incoming(name):
-        if p.source not in network.populations:
-            continue
-        pre, post, _ = p.operator.to_coo()
-        core = np.searchsorted(edges, post, side="right")
-        synapses += np.bincount(core, minlength=len(slices))
-        if spikes is None:
-            continue
-        # Synapses of each source neuron on each core.
-        shape = (len(slices), p.operator.size_in)
-        counts = csr_array((np.ones(len(pre)), (core, pre)), shape=shape)
-        flat = spikes[p.source].reshape(len(spikes[p.source]), -1).T.astype(np.float64)
-        # A tick for each phase of a frame whose spikes are spread.
-        spread = network.dialect.spread
-        phases = [np.where(np.arange(len(flat))[:, None] % spread == n, flat, 0.0) for n in range(spread)]
-        waves = np.concatenate(phases, axis=1)
-        events = events + counts @ waves
-        counts.data[:] = 1.0
-        arriving = arriving + counts @ waves
-    most = (float(np.max(arriving)), float(np.max(events)))
-    return int(synapses.max()), most
+def _crowded(population: MappedPopulation) -> str:
+    """Return a warning where more packets come in a tick than can wait for a core."""
+    packets = population.spikes_per_tick or 0.0
+    if packets <= INCOMING_SPIKES:
+        return ""
+    return (
+        f"up to {packets:,.0f} packets reach a core of {population.name!r} in a tick, {INCOMING_SPIKES} can wait; "
+        "those that come faster than the core works them off are lost. Spread them (spread=K), or raise "
+        "incoming_spike_buffer_size in .spynnaker.cfg"
+    )
+
+
+def fill_board(graph: Graph, spikes: Spikes | None, version: str, options: Mapping[str, Any]) -> SpinnakerMapping:
+    """Return the mapping of as many copies of `graph` as one board holds; `limit` says why there are no more.
+
+    Cores and SDRAM say how many there could be; sPyNNaker says whether it places and routes them.
+    """
+    # The board whose version is asked for, and no second one.
+    options = {**options, **({"n_boards_required": 1} if options.get("board", 5) == 5 else {})}
+
+    def mapped(copies: int) -> SpinnakerMapping:
+        return map_virtually(graph, spikes, version, {**options, "copies": copies})
+
+    best = mapped(1)
+    free = best.board_cores - best.system_cores
+    chips = {5: 48, 3: 4}[options.get("board", 5)]
+    bounds = {
+        f"cores: {free:,} of the board are free, a copy takes {best.cores:,}": free // best.cores,
+        f"SDRAM: the board has {chips * CHIP_SDRAM:,} bytes, a copy takes {best.sdram:,}": chips
+        * CHIP_SDRAM
+        // max(1, best.sdram),
+    }
+    limit = min(bounds, key=lambda reason: bounds[reason])
+    # Fewer than `above` copies are still to be tried, more than those of `best`.
+    tried, above = bounds[limit], bounds[limit] + 1
+    while best.copies < above - 1:
+        try:
+            best = mapped(tried)
+        except BackendError as error:
+            above = tried
+            limit = f"placing and routing: sPyNNaker does not map {tried:,} copies ({_first_line(error)})"
+        tried = (best.copies + above) // 2
+    return replace(best, limit=limit)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200]

@@ -5,7 +5,10 @@ It runs a sharpened (Whetstone) network on a PyNN simulator, and compares every 
 
     python run.py nest [--threads N] [--limit N]
     python run.py brian2 [--limit N]
+    [mpirun -n PROCESSES] python run.py neuron [--limit N]
     python run.py spiNNaker [--virtual] [--limit N] [--spread TICKS] [--neurons-per-core N]
+
+Each takes --copies K: so many copies of the network stand side by side, and frame i goes to copy i % K.
 
 The neurons have no memory: in each step a neuron adds up its bias and the weights of the spikes that arrive, spikes if
 the sum is at least its threshold, and forgets. So a new frame can enter in every step: frame n reaches a population of
@@ -13,6 +16,9 @@ depth d (the number of layers before it) at step n + d.
 
 Beside this script are
     standalone.py  what the scripts for all simulators share
+    on_neuron.py   NEURON
+    on_spinnaker.py  SpiNNaker
+    processes.py   one network in several processes (MPI)
     network.json   populations and projections
     network.npz    thresholds, biases and synapses (pre, post, weight) of every projection
     frames.npz     input spikes, input values of single neurons, spikes that are expected (for SpiNNaker, in its
@@ -28,10 +34,8 @@ import logging
 import math
 import os
 import sys
-import tempfile
 import time
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +43,10 @@ import numpy as np
 
 # For `python -I` and `runpy`, which do not look beside the script.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import processes
 import standalone
+from on_neuron import Neuron
+from on_spinnaker import SpiNNaker, labelled
 
 
 class Nest:
@@ -55,10 +62,13 @@ class Nest:
         os.environ.setdefault("PYNEST_QUIET", "1")
         warnings.filterwarnings("ignore", category=UserWarning, module=r"nest\.|pyNN\.")
         logging.getLogger("PyNN").setLevel(logging.ERROR)
+        if processes.launched() > 1 and not processes.nest_has_mpi():
+            processes.join("NEST", 1, processes.NEST_WITHOUT_MPI, SystemExit)
         import nest
         import pyNN.nest as sim
 
         self.sim, self.nest = sim, nest
+        self.processes = processes.join("NEST", int(nest.num_processes), processes.NEST_WITHOUT_MPI, SystemExit)
         longest = (1 + max((p["delay"] for p in network["projections"]), default=1)) * arguments.spread
         sim.setup(
             timestep=self.timestep, min_delay=self.timestep, max_delay=longest * self.timestep,
@@ -120,6 +130,7 @@ class Brian2:
         import pyNN.brian2 as sim
 
         self.sim, self.brian2 = sim, brian2
+        self.processes = processes.join("Brian2", 1, "It knows nothing of MPI: start it once", SystemExit)
         # Compiling code for every population takes longer than it saves.
         brian2.prefs.codegen.target = "numpy"
         # Whatever a preference file says.
@@ -179,84 +190,15 @@ class Brian2:
         network.add(self.brian2.NetworkOperation(add, clock=network.clock, when="after_synapses"))
 
 
-class SpiNNaker:
-    """SpiNNaker through sPyNNaker: input decides in the tick in which it arrives, V >= V_thresh, in fixed
-    point.
-
-    Weights have 16 bits: steps of 2^(shift - 15), each population with a shift for excitatory and one for
-    inhibitory synapses. `network.json` may hold, for each population, the sums that the shifts are chosen
-    for, and a factor for its weights, bias and threshold.
-    """
-
-    timestep = 1.0
-    ticks_per_step = 1
-    latency = 0
-    first_tick = 1
-
-    def __init__(self, arguments: argparse.Namespace, network: dict[str, Any]) -> None:
-        import pyNN.spiNNaker as sim
-
-        self.sim = sim
-        self.scaling = network.get("scaling", {})
-        if arguments.spread > 1 and not self.scaling:
-            # Where delays differ, sPyNNaker makes ring buffers for a Poisson process: a frame would saturate them.
-            sys.exit("--spread needs the scaling that `strop export --target spinnaker` writes to network.json")
-        home = os.environ.get("HOME", "")
-        if arguments.virtual and not (Path(home) / ".spynnaker.cfg").exists():
-            # sPyNNaker needs a configuration in the home folder; for a virtual board an empty one is enough.
-            folder = tempfile.mkdtemp()
-            (Path(folder) / ".spynnaker.cfg").write_text("[Machine]\n", encoding="utf-8")
-            os.environ["HOME"] = folder
-        sim.setup(timestep=self.timestep, min_delay=self.timestep)
-        os.environ["HOME"] = home
-        if arguments.virtual:
-            configuration = import_module("spinn_utilities.config_holder")
-            configuration.set_config("Machine", "virtual_board", "True")
-            configuration.set_config("Machine", "version", "5")
-        if arguments.neurons_per_core:
-            sim.set_number_of_neurons_per_core(sim.extra_models.IFCurDelta, arguments.neurons_per_core)
-
-    def factor(self, name: str) -> float:
-        return float(self.scaling.get(name, {}).get("factor", 1.0))
-
-    def neurons(self, name: str, threshold: Any, bias: Any) -> Any:
-        # exp(-dt / tau_m) is 0 in s16.15, and the resistance tau_m / cm is 1: nothing is left over, V is the input.
-        tau, factor = self.timestep / 16, self.factor(name)
-        cell = self.sim.extra_models.IFCurDelta(
-            tau_m=tau, cm=tau, v_rest=0.0, v_reset=0.0, v_thresh=(threshold * factor).tolist(),
-            tau_refrac=0.0, i_offset=(bias * factor).tolist(),
-        )  # fmt: skip
-        sums = self.scaling.get(name, {}).get("max_expected_summed_weight")
-        more = {"max_expected_summed_weight": sums} if sums else None
-        return self.sim.Population(
-            len(threshold), cell, label=name, initial_values={"v": 0.0}, additional_parameters=more
-        )
-
-    def standing(self, threshold: Any, bias: Any) -> Any:
-        return np.zeros_like(bias)  # the bias is an offset current
-
-    def connect(self, source: Any, target: Any, pre: Any, post: Any, weight: Any, ticks: int) -> None:
-        for chosen, receptor in ((weight > 0, "excitatory"), (weight < 0, "inhibitory")):
-            if chosen.any():
-                delay = np.broadcast_to(ticks * self.timestep, chosen.shape)[chosen]
-                scaled = weight[chosen] * self.factor(target.label)
-                table = np.column_stack([pre[chosen], post[chosen], scaled, delay])
-                connector = self.sim.FromListConnector(table, column_names=("weight", "delay"))
-                self.sim.Projection(source, target, connector, self.sim.StaticSynapse(), receptor_type=receptor)
-
-    def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
-        sys.exit("this network is driven by values, SpiNNaker's cells take spikes: export it with another encoding")
+SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "neuron": Neuron, "spiNNaker": SpiNNaker}
 
 
-SIMULATORS: dict[str, Any] = {"nest": Nest, "brian2": Brian2, "spiNNaker": SpiNNaker}
-
-
-def spike_times(simulator: Any, network: dict[str, Any], frames: Any, count: int) -> dict[str, list[Any]]:
+def spike_times(simulator: Any, network: dict[str, Any], frames: Any, chosen: slice) -> dict[str, list[Any]]:
     """Return the spike times (ms) of the sources of each population, one array for each source."""
     times = {}
     for entry in network["populations"]:
         if entry["played"]:
-            neuron, frame = np.nonzero(frames[f"played:{entry['name']}"][:count].T)
+            neuron, frame = np.nonzero(frames[f"played:{entry['name']}"][chosen].T)
             tick = simulator.first_tick + (frame + entry["depth"]) * simulator.ticks_per_step
             tick += neuron % simulator.spread
             cuts = np.searchsorted(neuron, np.arange(1, entry["size"]))
@@ -277,25 +219,26 @@ def sources(simulator: Any, name: str, times: list[Any]) -> Any:
     return simulator.sim.Population(len(times), cell, label=name)
 
 
-def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
-    """Return the populations by name, connected, with their input."""
-    network, data, frames, count = folder.network, folder.data, folder.frames, folder.count
-    times = spike_times(simulator, network, frames, count)
+def build(simulator: Any, folder: standalone.Folder, chosen: slice, copy: int) -> dict[str, Any]:
+    """Return the populations of one copy by name, connected, with the frames of `chosen` as input."""
+    network, data, frames = folder.network, folder.data, folder.frames
+    times = spike_times(simulator, network, frames, chosen)
+    count = len(range(folder.count)[chosen])
     steps = count + network["depth"]
     populations: dict[str, Any] = {}
     standing: dict[str, Any] = {}
     for entry in network["populations"]:
         name = entry["name"]
         if entry["played"]:
-            populations[name] = sources(simulator, name, times[name])
+            populations[name] = sources(simulator, labelled(name, copy), times[name])
         else:
             threshold, bias = data[f"threshold:{name}"], data[f"bias:{name}"]
-            populations[name] = simulator.neurons(name, threshold, bias)
+            populations[name] = simulator.neurons(labelled(name, copy), threshold, bias)
             populations[name].record("spikes")
             weights = simulator.standing(threshold, bias)
             if entry["driven"]:
                 ticks = simulator.first_tick + (np.arange(count) + entry["depth"]) * simulator.ticks_per_step
-                values = frames[f"driven:{name}"][:count]
+                values = frames[f"driven:{name}"][chosen]
                 simulator.drive(populations[name], threshold, bias, values, ticks, simulator.spread)
             elif weights.any():
                 standing[name] = weights
@@ -310,7 +253,7 @@ def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
     if standing:
         # A source that spikes once in each step, for what neurons need besides their input.
         always = [(simulator.first_tick + np.arange(steps) * simulator.ticks_per_step) * simulator.timestep]
-        source = sources(simulator, "always-on", always)
+        source = sources(simulator, labelled("always-on", copy), always)
         for name, weights in standing.items():
             post = np.flatnonzero(weights)
             ticks = simulator.ticks_per_step - simulator.latency
@@ -320,57 +263,76 @@ def build(simulator: Any, folder: standalone.Folder) -> dict[str, Any]:
 
 def recorded(simulator: Any, population: Any, entry: dict[str, Any], count: int) -> Any:
     """Return a population's answer to each frame, bool, shape (count, size)."""
-    trains = population.get_data("spikes").segments[-1].spiketrains
+    neurons, times = simulator.processes.spikes(population)
     raster = np.zeros((count, entry["size"]), dtype=bool)
-    for neuron, train in enumerate(trains):
-        tick = np.rint(np.asarray(train.magnitude) / simulator.timestep).astype(int) - simulator.first_tick
-        step, between = np.divmod(tick, simulator.ticks_per_step)
-        frame = step - entry["depth"]
-        raster[frame[(frame >= 0) & (frame < count) & (between == neuron % simulator.spread)], neuron] = True
+    tick = np.rint(times / simulator.timestep).astype(int) - simulator.first_tick
+    step, between = np.divmod(tick, simulator.ticks_per_step)
+    frame = step - entry["depth"]
+    ours = (frame >= 0) & (frame < count) & (between == neurons % simulator.spread)
+    raster[frame[ours], neurons[ours]] = True
     return raster
 
 
 def main() -> int:
-    """Build, run, compare."""
+    """Read the command line, set the simulator up, run."""
     parser = standalone.parser()
     parser.add_argument("simulator", choices=sorted(SIMULATORS))
     parser.add_argument("--threads", type=int, default=1, help="for NEST")
     parser.add_argument("--virtual", action="store_true", help="SpiNNaker: map on a board that is not there")
     parser.add_argument("--neurons-per-core", type=int, help="SpiNNaker: fewer spread a wave over more cores")
+    parser.add_argument("--copies", type=int, help="copies of the network side by side; frames are dealt out to them")
     parser.add_argument("--spread", type=int, default=1, help="ticks to spread a wave over; a frame takes as many")
     arguments = parser.parse_args()
-    if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator == "brian2"):
+    if arguments.spread < 1 or (arguments.spread > 1 and arguments.simulator in ("brian2", "neuron")):
         parser.error("--spread must be at least 1, and is for nest and spiNNaker")
 
     folder = standalone.read(arguments.limit)
-    network, count = folder.network, folder.count
-
+    if arguments.copies is None:
+        arguments.copies = folder.network.get("copies", 1)
+    if arguments.copies < 1:
+        parser.error("--copies must be at least 1")
     begin = time.perf_counter()
-    simulator = SIMULATORS[arguments.simulator](arguments, network)
+    simulator = SIMULATORS[arguments.simulator](arguments, folder.network)
     simulator.spread, simulator.ticks_per_step = arguments.spread, simulator.ticks_per_step * arguments.spread
-    populations = build(simulator, folder)
-    ticks = simulator.first_tick + (count + network["depth"]) * simulator.ticks_per_step
+    with simulator.processes.ending_together():
+        return run(arguments, folder, simulator, begin)
+
+
+def run(arguments: argparse.Namespace, folder: standalone.Folder, simulator: Any, begin: float) -> int:
+    """Build, run, compare, with a simulator that is set up."""
+    network, count, joined = folder.network, folder.count, simulator.processes
+    # Frame i goes to copy i % copies, and enters at step i // copies.
+    dealt = [slice(copy, count, arguments.copies) for copy in range(arguments.copies)]
+    copies = [build(simulator, folder, chosen, copy) for copy, chosen in enumerate(dealt)]
+    ticks = simulator.first_tick + (len(range(count)[dealt[0]]) + network["depth"]) * simulator.ticks_per_step
     built = time.perf_counter()
     simulator.sim.run(ticks * simulator.timestep)
     ran = time.perf_counter()
     seconds = f"built in {built - begin:.1f} s, {count} frames in {ran - built:.1f} s"
-    print(f"{network['name']} on {arguments.simulator}: {seconds}")
+    ranks = f", {joined.size} processes" if joined.size > 1 else ""
+    if joined.rank == 0:
+        print(f"{network['name']} on {arguments.simulator}{ranks}: {seconds}")
 
     if arguments.virtual:
-        for name, population in populations.items():
-            print(f"{name:30s} {population.size:8d} neurons on {len(population._vertex.machine_vertices):4d} cores")
+        for population in (population for populations in copies for population in populations.values()):
+            cores = len(population._vertex.machine_vertices)
+            print(f"{population.label:30s} {population.size:8d} neurons on {cores:4d} cores")
         simulator.sim.end()
         print("mapped on a virtual board: there are no spikes to compare")
         return 0
-    answers = {
-        entry["name"]: recorded(simulator, populations[entry["name"]], entry, count)
-        for entry in network["populations"]
-        if not entry["played"]
-    }
+    answers = {}
+    for entry in network["populations"]:
+        if not entry["played"]:
+            answers[entry["name"]] = np.zeros((count, entry["size"]), dtype=bool)
+            for chosen, populations in zip(dealt, copies, strict=True):
+                shown = len(range(count)[chosen])
+                answers[entry["name"]][chosen] = recorded(simulator, populations[entry["name"]], entry, shown)
     simulator.sim.end()
     # In SpiNNaker's fixed-point arithmetic some spikes differ; the export has calculated them.
     kinds = ("fixed", "expected") if arguments.simulator == "spiNNaker" else ("expected",)
-    return standalone.compare(folder, answers, kinds)
+    # All processes have all spikes; the first compares them, for all.
+    result = standalone.compare(folder, answers, kinds) if joined.rank == 0 else 0
+    return int(joined.everyone(result)[0])
 
 
 if __name__ == "__main__":

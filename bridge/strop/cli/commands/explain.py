@@ -42,7 +42,7 @@ def explain(
     json_file: Path | None,
 ) -> int:
     """Show one frame in full: every layer, the neurons at fault, their synapses, and why. Ends with 1 if there are."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_data
     from strop.running.registry import get_backend
     from strop.verification.explain import KERAS
     from strop.verification.explain import explain as run

@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from strop.cli.arguments import graph_of, open_model
-from strop.cli.options import PATH, decision_option, encoding_options, limit_option, model_argument, reading_options
+from strop.cli.options import (
+    PATH,
+    copies_option,
+    decision_option,
+    encoding_options,
+    labels_option,
+    limit_option,
+    model_argument,
+    reading_options,
+)
 
 
 @click.command()
@@ -27,6 +36,8 @@ from strop.cli.options import PATH, decision_option, encoding_options, limit_opt
 @click.option("--dt", type=float, help="nir: length of a step. [of the profile]")
 @click.option("--pools", type=click.Choice(["auto", "sum", "convolution"]), help="nir: how pools are written. [auto]")
 @click.option("--round", "rounding", is_flag=True, help="nir: round weights to float32, and count what changes.")
+@copies_option
+@labels_option
 @limit_option
 @encoding_options
 @decision_option
@@ -38,6 +49,8 @@ def export(
     data: Path | None,
     no_quantize: bool,
     rounding: bool,
+    copies: int | str | None,
+    labels_file: Path | None,
     limit: int | None,
     encoding: str,
     planes: dict[str, Any],
@@ -46,11 +59,11 @@ def export(
     **options: Any,
 ) -> int:
     """Write a folder that runs where strop is not installed, or the graph as a Keras model."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_optional_data
     from strop.errors import DataError
     from strop.export.folders import export as run
 
-    frames, labels = (None, None) if data is None else read_data(data, limit)
+    frames, labels = read_optional_data(data, limit, labels_file)
     if target == "keras":
         from strop.cli.noise import import_keras_quietly
 
@@ -62,6 +75,10 @@ def export(
         raise DataError(
             f"--{'round' if 'rounding' in given else min(given)} is for --target nir alone, not for {target}"
         )
+    if copies is not None:
+        if target not in _TILED:
+            raise DataError(f"--copies is for --target {' and '.join(_TILED)}, not for {target}")
+        given["copies"] = copies
     folder = run(graph, target, out, frames=frames, labels=labels, quantize=not no_quantize, **given)
     click.echo(f"written: {folder}")
     if (folder / "run.py").is_file():
@@ -69,5 +86,7 @@ def export(
     return 0
 
 
+# Targets whose scripts build several copies of a network.
+_TILED = ("pynn", "spinnaker")
 # What the script of a target must be told: the simulator.
 _ARGUMENT = {"pynn": " nest   (or: brian2, spiNNaker)", "spinnaker": " spiNNaker   (or without a board: --virtual)"}

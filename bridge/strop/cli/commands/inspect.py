@@ -10,12 +10,14 @@ import click
 from strop.cli.arguments import check_decision, check_planes, open_model
 from strop.cli.options import (
     PATH,
+    copies_option,
     decision_option,
     encoding_options,
     json_option,
     limit_option,
     model_argument,
     reading_options,
+    worker_options,
 )
 from strop.cli.results import write_json
 from strop.errors import BackendMissingError, DataError, UnsupportedLayerError
@@ -34,6 +36,7 @@ from strop.errors import BackendMissingError, DataError, UnsupportedLayerError
     help="Draw populations, depth and skip connections to a .svg, .png or .pdf file (needs the extra plot).",
 )
 @click.option("--target", help="Report how faithfully this backend runs each population.")
+@copies_option
 @click.option(
     "--data",
     type=PATH,
@@ -41,6 +44,7 @@ from strop.errors import BackendMissingError, DataError, UnsupportedLayerError
     "the load that they cause, and the spikes that would differ.",
 )
 @limit_option
+@worker_options
 @click.option("--nirviz", "drawing", type=PATH, help="MODEL is a .nir file: have nirviz draw it to this .svg or .png.")
 def inspect(
     model: Path,
@@ -51,15 +55,19 @@ def inspect(
     reading: dict[str, Any],
     picture: Path | None,
     target: str | None,
+    copies: int | str | None,
     data: Path | None,
     limit: int | None,
+    over: dict[str, Any],
     drawing: Path | None,
 ) -> int:
     """Show the graph and the costs of a model: populations, neurons, synapses, memory, operations; or the refusal."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_data
     from strop.costs.inspection import inspect as run
     from strop.graph import Graph
 
+    if data is None and any(value is not None for value in over.values()):
+        raise DataError("--workers and --scheduler are for the frames of --data, and there are none")
     frames = None if data is None else read_data(data, limit)[0]
     if drawing is not None:
         _draw(model, drawing)
@@ -71,7 +79,9 @@ def inspect(
         raise
     check_planes(opened, planes)
     check_decision(opened, decision)
-    inspection = run(opened, frames, encoding=encoding, decision=decision, target=target, **planes)
+    inspection = run(
+        opened, frames, encoding=encoding, decision=decision, target=target, copies=copies, **planes, **over
+    )
     inspection.model = str(model)
     if picture is not None:
         graph = opened

@@ -7,15 +7,17 @@ from typing import Any
 
 import click
 
-from strop.cli.arguments import graph_of, open_model
+from strop.cli.arguments import graph_of, open_model, started
 from strop.cli.options import (
     PATH,
     data_option,
     decision_option,
     encoding_options,
+    labels_option,
     limit_option,
     model_argument,
     reading_options,
+    worker_options,
 )
 from strop.graph import Graph
 
@@ -25,32 +27,37 @@ from strop.graph import Graph
 @data_option
 @click.option("--out", type=PATH, required=True, help="Write classes, output and spikes to this .npz file.")
 @click.option("--backend", default="brian2", show_default=True)
+@labels_option
 @limit_option
 @encoding_options
 @decision_option
 @reading_options
+@worker_options
 def predict(
     model: Path,
     data: Path,
     out: Path,
     backend: str,
+    labels_file: Path | None,
     limit: int | None,
     encoding: str,
     planes: dict[str, Any],
     decision: str,
     reading: dict[str, Any],
+    over: dict[str, Any],
 ) -> int:
     """Run frames through a backend and write the spikes of every population and the decoded outputs."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_data
     from strop.graph.files.atomic import check_writable, write_npz
     from strop.running.registry import get_backend
     from strop.running.simulate import simulate
 
     check_writable(out)
     get_backend(backend)
-    frames, labels = read_data(data, limit)
-    graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
-    result = simulate(graph, frames, backend)
+    frames, labels = read_data(data, limit, labels_file)
+    with started(over, [backend], keras=False) as by:
+        graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
+        result = simulate(graph, frames, backend, **by)
     arrays: dict[str, Any] = {f"spikes/{name}": values for name, values in result.spikes.items()}
     outputs = result.output if isinstance(result.output, list) else [result.output]
     for number, output in enumerate(outputs):
@@ -72,9 +79,10 @@ def predict(
 def _accuracies(graph: Graph, spikes: Any, labels: Any, count: int) -> tuple[list[tuple[str, float]], list[str]]:
     """Return the accuracy of every output that has labels, and notes on the labels."""
     from strop.running.decode import classes
-    from strop.running.labels import Scores, labels_by_output
+    from strop.running.label_source import LabelSource
+    from strop.running.labels import Scores
 
-    truths, notes = labels_by_output(graph, labels, count)
-    scores = Scores(graph)
-    scores.add("it", [classes(graph, spikes, name) for name in graph.outputs], truths)
-    return [(name, found) for name, found in scores.accuracies("it").items() if found is not None], notes
+    source, scores = LabelSource(graph, labels, count, None), Scores(graph)
+    scores.add("it", [classes(graph, spikes, name) for name in graph.outputs], source.part(0, count))
+    found = [(name, accuracy) for name, accuracy in scores.accuracies("it").items() if accuracy is not None]
+    return found, source.notes

@@ -13,6 +13,7 @@ from strop.cli.options import (
     decision_option,
     encoding_options,
     json_option,
+    labels_option,
     limit_option,
     model_argument,
     reading_options,
@@ -27,6 +28,7 @@ _TARGET = "float64, float32, spinnaker, neuron, loihi, truenorth, int8 (or anoth
 @click.option("--target", required=True, help=_TARGET)
 @click.option("--weight-bits", type=int, help="Fewer bits for a weight than the target has, its sign counted.")
 @click.option("--data", type=PATH, help="Frames on which thresholds are placed, and changed spikes counted.")
+@labels_option
 @limit_option
 @click.option("--out", type=PATH, required=True, help="What to write: a graph (.strop), or a Keras model (.keras).")
 @encoding_options
@@ -38,6 +40,7 @@ def quantize(
     target: str,
     weight_bits: int | None,
     data: Path | None,
+    labels_file: Path | None,
     limit: int | None,
     out: Path,
     encoding: str,
@@ -47,7 +50,7 @@ def quantize(
     json_file: Path | None,
 ) -> int:
     """Write a graph in whole numbers that fits the target's arithmetic, whatever its input, or its Keras model."""
-    from strop.cli.npz import read_data
+    from strop.cli.data_files import read_optional_data
     from strop.errors import DataError
     from strop.graph.files.atomic import check_writable
     from strop.quantization.quantize import quantize_report
@@ -56,7 +59,7 @@ def quantize(
     if out.suffix not in (".strop", ".keras"):
         raise DataError(f"--out {out}: a quantised graph is written as a .strop file, or as a Keras model, .keras")
     check_writable(out)
-    frames, labels = (None, None) if data is None else read_data(data, limit)
+    frames, labels = read_optional_data(data, limit, labels_file)
     graph = graph_of(open_model(model, reading), encoding, planes, decision, frames)
     result = quantize_report(graph, target, weight_bits, frames, labels)
     if out.suffix == ".keras":

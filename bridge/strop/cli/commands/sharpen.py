@@ -7,12 +7,17 @@ from pathlib import Path
 
 import click
 
-from strop.cli.options import PATH, limit_option, report_option
+from strop.cli.options import PATH, labels_option, limit_option, report_option
 
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("--data", type=PATH, required=True, help=".npz with x (and y), or Keras's mnist.npz, to train with.")
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="What to train with: as --data of strop verify; of mnist.npz, its training part.",
+)
 @click.option("--out", type=PATH, required=True, help="Where to save the sharpened model (.keras).")
 @click.option("--epochs", type=click.IntRange(min=1), help="The most that are trained; by default what it takes.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -29,6 +34,7 @@ from strop.cli.options import PATH, limit_option, report_option
     help="By default what labels and the model's last activation call for. Without y, frames are their own targets.",
 )
 @click.option("--weight-bits", type=click.IntRange(1, 8), help="Train weights of so few bits, the sign counted.")
+@labels_option
 @limit_option
 @partial(report_option, page="training.html and report.html")
 def sharpen(
@@ -40,6 +46,7 @@ def sharpen(
     head: str,
     loss: str | None,
     weight_bits: int | None,
+    labels_file: Path | None,
     limit: int | None,
     report_folder: Path | None,
 ) -> int:
@@ -50,4 +57,4 @@ def sharpen(
     from strop.cli.sharpening_run import Options, sharpen_and_save
 
     options = Options(epochs, seed, head, loss, weight_bits, limit)
-    return sharpen_and_save(model, data, out, options, report_folder)
+    return sharpen_and_save(model, data, out, options, report_folder, labels_file)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import DataError, StropError
-from strop.interruption import LOCK, forget_draft, note_draft
+from strop.graph.files.drafts import LOCK, forget_draft, note_draft
 
 # Libraries put the number into their text, as HDF5 does, or nothing but the words.
 _ERRNO = re.compile(r"errno = (\d+)")

@@ -1,7 +1,10 @@
 """`Clues`: counters and a bounded sample of frames, gathered while a comparison runs, to explain its faults.
 
 Nothing is kept before the first fault. What is kept then does not grow with the number of frames: counters of each
-faulty layer, a window of consecutive frames from the first fault on, and further faulty frames up to a limit.
+faulty layer, consecutive frames from the first fault of a chunk on, and further faulty frames, up to a limit.
+
+Chunks may be compared side by side, in several processes. So a chunk yields `Notes` by itself, with all frames that
+may be kept of it, and `Clues.add` chooses among them, chunk by chunk in the order of the frames.
 """
 
 from __future__ import annotations
@@ -13,15 +16,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from strop.errors import StropError
 from strop.graph import Graph
 from strop.running.oracle import BoolArray, Signals
 from strop.verification.judge import Judgement
 
 Array = npt.NDArray[Any]
+IntArray = npt.NDArray[np.int64]
 # Values of the widest node in the frames that are kept: an explanation needs a few float64 arrays of as many.
 _VALUES = 3_000_000
 _LEAST_FRAMES, _MOST_FRAMES = 8, 400
-# Frames before the first fault.
+# Frames before the first fault of a chunk.
 _BEFORE = 8
 
 
@@ -38,10 +43,17 @@ class _Found(Protocol):
 class LayerCount:
     """Faults of one layer over all frames: in which neurons, how many are missing and too many, in how many frames."""
 
-    neurons: npt.NDArray[np.int64]
+    neurons: IntArray
     missing: int = 0
     extra: int = 0
     frames: int = 0
+
+    def merge(self, other: LayerCount) -> None:
+        """Add the faults of other frames."""
+        self.neurons += other.neurons
+        self.missing += other.missing
+        self.extra += other.extra
+        self.frames += other.frames
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,8 @@ class Sample:
         Whether a frame is the first of its chunk.
     """
 
-    frames: npt.NDArray[np.int64]
-    chunks: npt.NDArray[np.int64]
+    frames: IntArray
+    chunks: IntArray
     signals: dict[str, Array]
     observed: dict[str, BoolArray]
     outputs: list[Array]
@@ -71,8 +83,149 @@ class Sample:
 
 
 @dataclass
+class Room:
+    """How many more frames are kept: in a window behind the first fault of a chunk, beyond it, and there per layer."""
+
+    window: int
+    more: int
+    quota: dict[str, int] = field(default_factory=dict)
+
+    def chosen(self, wrong: BoolArray, faulty: Mapping[str, IntArray]) -> IntArray:
+        """Return the rows of a chunk to keep, and take them off: consecutive ones, then faulty ones.
+
+        Every layer may claim a share of the frames beyond the window, or a first one would leave none to a second.
+        """
+        chosen = np.zeros(len(wrong), dtype=bool)
+        if not wrong.any():
+            return np.flatnonzero(chosen)
+        chosen[self._window(wrong)] = True
+        self.window -= int(np.count_nonzero(chosen))
+        for name, rows in faulty.items():
+            room = self.quota.setdefault(name, max(_LEAST_FRAMES // 2, self.more // 2))
+            more = rows[~chosen[rows]][: min(room, self.more)]
+            self.quota[name] -= len(more)
+            self.more -= len(more)
+            chosen[more] = True
+        return np.flatnonzero(chosen)
+
+    def candidates(self, wrong: BoolArray, faulty: Mapping[str, IntArray]) -> IntArray:
+        """Return all rows of a chunk that `chosen` may return if there is as much room as here, or less.
+
+        With less room the window ends sooner, and of the faulty rows outside this window at most `more` are taken.
+        """
+        possible = np.zeros(len(wrong), dtype=bool)
+        if wrong.any():
+            possible[self._window(wrong)] = True
+            for rows in [rows[~possible[rows]][: self.more] for rows in faulty.values()]:
+                possible[rows] = True
+        return np.flatnonzero(possible)
+
+    def _window(self, wrong: BoolArray) -> slice:
+        first = max(0, int(np.argmax(wrong)) - _BEFORE)
+        return slice(first, first + self.window)
+
+
+@dataclass
+class Notes:
+    """What a comparison found in one chunk, and all frames of it that may be kept.
+
+    Attributes
+    ----------
+    start, count : int
+        The chunk's first frame, and how many it has.
+    counts, differing, output_faults, faulty_frames
+        As in `Clues`, of this chunk.
+    wrong : bool array, shape (count,)
+        Frames with a fault.
+    faulty : dict of population name to int array
+        Rows with faults of each layer; under "" those with a wrong answer alone.
+    rows : int array, shape (n,)
+        The candidates; `signals`, `observed` and `outputs` are those of these rows.
+    """
+
+    start: int
+    count: int
+    counts: dict[str, LayerCount] = field(default_factory=dict)
+    differing: dict[str, int] = field(default_factory=dict)
+    output_faults: dict[str, int] = field(default_factory=dict)
+    faulty_frames: int = 0
+    wrong: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    faulty: dict[str, IntArray] = field(default_factory=dict)
+    rows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    signals: dict[str, Array] = field(default_factory=dict)
+    observed: dict[str, BoolArray] = field(default_factory=dict)
+    outputs: list[Array] = field(default_factory=list)
+
+
+def notes_on(
+    room: Room,
+    start: int,
+    found: _Found,
+    observed: Mapping[str, BoolArray],
+    oracle: Mapping[str, BoolArray],
+    signals: Signals,
+    outputs: Iterable[Array] = (),
+    wrong_outputs: Mapping[str, BoolArray] | None = None,
+) -> Notes:
+    """Return the notes on one chunk that was compared.
+
+    Parameters
+    ----------
+    room : Room
+        At least as much as there will be when the notes are added.
+    start : int
+        The number of the chunk's first frame.
+    outputs : list of arrays, shape (n, ...)
+        The model's own outputs, if it has any.
+    wrong_outputs : mapping of output name to bool array, shape (n,)
+        Frames in which an output, or an answer, is wrong.
+    """
+    notes = Notes(start, len(next(iter(oracle.values()))))
+    wrong = found.faulty.copy()
+    for name, frames in (wrong_outputs or {}).items():
+        notes.output_faults[name] = int(np.count_nonzero(frames))
+        wrong |= frames
+    if not wrong.any():
+        return notes
+    notes.wrong, notes.faulty_frames = wrong, int(np.count_nonzero(wrong))
+    for name, spikes in observed.items():
+        differing = int(np.count_nonzero(spikes != oracle[name]))
+        if differing:
+            notes.differing[name] = differing
+    faulty: dict[str, BoolArray] = {"": wrong & ~found.faulty}
+    for rows, judgement in found.judged:
+        for name, verdict in judgement.verdicts.items():
+            in_frame = _count(notes.counts, name, verdict.faults, observed[name][rows])
+            faulty.setdefault(name, np.zeros(notes.count, dtype=bool))[rows] = in_frame
+    notes.faulty = {name: np.flatnonzero(rows) for name, rows in faulty.items()}
+    notes.rows = room.candidates(wrong, notes.faulty)
+    notes.signals, notes.observed = _picked(signals, notes.rows), _picked(observed, notes.rows)
+    notes.outputs = [np.asarray(values)[notes.rows] for values in outputs]
+    return notes
+
+
+def _count(counts: dict[str, LayerCount], name: str, faults: BoolArray, observed: BoolArray) -> BoolArray:
+    """Count the faults of a layer in some frames; return which frames have any."""
+    flat = faults.reshape(len(faults), -1)
+    in_frame: BoolArray = np.any(flat, axis=1)
+    if in_frame.any():
+        extra = int(np.count_nonzero(faults & observed))
+        missing = int(np.count_nonzero(flat)) - extra
+        own = LayerCount(flat.sum(axis=0, dtype=np.int64), missing, extra, int(np.count_nonzero(in_frame)))
+        _merged(counts, name, own)
+    return in_frame
+
+
+def _merged(counts: dict[str, LayerCount], name: str, own: LayerCount) -> None:
+    if name in counts:
+        counts[name].merge(own)
+    else:
+        counts[name] = own
+
+
+@dataclass
 class _Part:
-    frames: npt.NDArray[np.int64]
+    frames: IntArray
     chunk: int
     first: int
     signals: dict[str, Array]
@@ -96,9 +249,7 @@ class Clues:
         self.graph, self.name = graph, name
         widest = max(int(np.prod(graph.signal_shape(node))) for node in graph.depths)
         capacity = int(np.clip(_VALUES // widest, _LEAST_FRAMES, _MOST_FRAMES))
-        self._window, self._more = capacity - capacity // 3, capacity // 3
-        self._quota: dict[str, int] = {}
-        self._open = False
+        self._room = Room(capacity - capacity // 3, capacity // 3)
         self._parts: list[_Part] = []
         self._start, self._chunk = start, 0
         self.counts: dict[str, LayerCount] = {}
@@ -116,82 +267,51 @@ class Clues:
         """How many frames are kept."""
         return sum(len(part.frames) for part in self._parts)
 
+    @property
+    def room(self) -> Room:
+        """What may still be kept; it never grows."""
+        return Room(self._room.window, self._room.more, dict(self._room.quota))
+
     def take(
         self,
         found: _Found,
         observed: Mapping[str, BoolArray],
         oracle: Mapping[str, BoolArray],
         signals: Signals,
-        outputs: Iterable[Array] = (),
-        wrong_outputs: Mapping[str, BoolArray] | None = None,
     ) -> None:
-        """Note one chunk that was compared.
+        """Note one chunk that was compared here."""
+        self.add(notes_on(self.room, self._start, found, observed, oracle, signals))
 
-        Parameters
-        ----------
-        outputs : list of arrays, shape (n, ...)
-            The model's own outputs, if it has any.
-        wrong_outputs : mapping of output name to bool array, shape (n,)
-            Frames in which an output, or an answer, is wrong.
+    def add(self, notes: Notes) -> None:
+        """Add the notes on the next chunk.
+
+        Raises
+        ------
+        StropError
+            If they are of another chunk, or lack a frame that is to be kept.
         """
-        count = len(next(iter(oracle.values())))
-        wrong = found.faulty.copy()
-        for name, frames in (wrong_outputs or {}).items():
-            self.output_faults[name] = self.output_faults.get(name, 0) + int(np.count_nonzero(frames))
-            wrong |= frames
-        faulty: dict[str, BoolArray] = {"": wrong & ~found.faulty}
-        if wrong.any():
-            self.faulty_frames += int(np.count_nonzero(wrong))
-            for name, spikes in observed.items():
-                differing = int(np.count_nonzero(spikes != oracle[name]))
-                if differing:
-                    self.differing[name] = self.differing.get(name, 0) + differing
-            for rows, judgement in found.judged:
-                for name, verdict in judgement.verdicts.items():
-                    faulty.setdefault(name, np.zeros(count, dtype=bool))[rows] = self._count(
-                        name, verdict.faults, observed[name][rows]
-                    )
-        rows = self._choose(wrong, faulty)
+        if notes.start != self._start:
+            raise StropError(f"{self.name}: frame {self._start} is to come next, and these notes are on {notes.start}")
+        for name, count in notes.output_faults.items():
+            self.output_faults[name] = self.output_faults.get(name, 0) + count
+        for name, count in notes.differing.items():
+            self.differing[name] = self.differing.get(name, 0) + count
+        for name, own in notes.counts.items():
+            _merged(self.counts, name, own)
+        self.faulty_frames += notes.faulty_frames
+        rows = self._room.chosen(notes.wrong, notes.faulty)
         if len(rows):
-            kept_signals, kept_spikes = _picked(signals, rows), _picked(observed, rows)
-            own = [np.asarray(values)[rows] for values in outputs]
-            self._parts.append(_Part(rows + self._start, self._chunk, self._start, kept_signals, kept_spikes, own))
-        self._start += count
+            self._keep(notes, rows)
+        self._start += notes.count
         self._chunk += 1
 
-    def _count(self, name: str, faults: BoolArray, observed: BoolArray) -> BoolArray:
-        """Count the faults of a layer in some frames; return which frames have any."""
-        flat = faults.reshape(len(faults), -1)
-        in_frame: BoolArray = np.any(flat, axis=1)
-        if in_frame.any():
-            count = self.counts.setdefault(name, LayerCount(np.zeros(self.graph.population(name).size, np.int64)))
-            extra = int(np.count_nonzero(faults & observed))
-            count.neurons += flat.sum(axis=0)
-            count.extra += extra
-            count.missing += int(np.count_nonzero(flat)) - extra
-            count.frames += int(np.count_nonzero(in_frame))
-        return in_frame
-
-    def _choose(self, wrong: BoolArray, faulty: Mapping[str, BoolArray]) -> npt.NDArray[np.int64]:
-        """Return the rows of a chunk to keep: consecutive ones while the window is open, then faulty ones.
-
-        Every layer may claim a share of the frames beyond the window, or a first one would leave none to a second.
-        """
-        chosen = np.zeros(len(wrong), dtype=bool)
-        if not wrong.any() and not self._open:
-            return np.flatnonzero(chosen)
-        first = 0 if self._open else max(0, int(np.argmax(wrong)) - _BEFORE)
-        stop = min(len(wrong), first + self._window)
-        chosen[first:stop] = True
-        self._window -= max(0, stop - first)
-        self._open = self._window > 0
-        for name, rows in faulty.items():
-            room = self._quota.setdefault(name, max(_LEAST_FRAMES // 2, self._more // 2))
-            more = np.flatnonzero(rows & ~chosen)[: min(room, self._more)]
-            self._quota[name] -= len(more)
-            self._more -= len(more)
-            chosen[more] = True
-        return np.flatnonzero(chosen)
+    def _keep(self, notes: Notes, rows: IntArray) -> None:
+        places = np.searchsorted(notes.rows, rows)
+        if not np.isin(rows, notes.rows).all():
+            raise StropError(f"{self.name}: frames from {notes.start} that would explain faults were not kept")
+        kept_signals, kept_spikes = _picked(notes.signals, places), _picked(notes.observed, places)
+        own = [values[places] for values in notes.outputs]
+        self._parts.append(_Part(rows + self._start, self._chunk, self._start, kept_signals, kept_spikes, own))
 
     def sample(self) -> Sample:
         """Return the frames that were kept."""
@@ -207,7 +327,7 @@ class Clues:
         )
 
 
-def _picked(given: Mapping[str, Array], rows: npt.NDArray[np.int64]) -> dict[str, Array]:
+def _picked(given: Mapping[str, Array], rows: IntArray) -> dict[str, Array]:
     return {name: np.asarray(values)[rows] for name, values in given.items()}
 
 

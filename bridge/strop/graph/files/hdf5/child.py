@@ -91,21 +91,11 @@ class Reader:
         return found
 
     def dataset(self, dataset: Any, where: str) -> dict[str, Any]:
-        if dataset.is_virtual:
-            raise Refused(f"{where} is a virtual dataset, whose values lie in other files")
-        if dataset.external:
-            raise Refused(f"the values of {where} lie in another file")
-        creation = dataset.id.get_create_plist()
-        filters = [creation.get_filter(n) for n in range(creation.get_nfilters())]
-        for number, _, _, name in filters:
-            if number not in FILTERS:
-                raise Refused(f"{where} needs the filter {number} ({name!r}), which HDF5 does not bring")
+        packed = _filters(dataset, where)
         attributes = self.attributes(dataset)
         if dataset.shape is None:
             return {"attributes": attributes, "empty": True}
-        size, stored = _declared(dataset.id), dataset.id.get_storage_size()
-        if size > stored * PACKED + SMALL:
-            raise Refused(f"{where} declares {size:,} bytes of values and stores {stored:,}")
+        size, stored = _sizes(dataset, where)
         self.left -= size
         if self.left < 0:
             raise Refused(
@@ -119,11 +109,8 @@ class Reader:
             if stored > LARGEST_TEXT:
                 raise Refused(f"{where} is a text of more than {LARGEST_TEXT >> 20} MiB")
             return {"attributes": attributes, **self.value(dataset[()], dataset.dtype, where)}
-        kind = dataset.dtype
-        if kind.kind not in "biufc" and not (kind.kind == "V" and kind.names is None and kind.subdtype is None):
-            raise Refused(f"{where} holds values of the type {kind}, which is no number and no text")
+        _refuse_what_is_no_number(dataset.dtype, where)
         self.arrays.append(dataset)
-        packed = [FILTERS[number] for number, _, _, _ in filters]
         return {"attributes": attributes, "dtype": dataset.dtype.str, "shape": dataset.shape, "filters": packed}
 
     def value(self, value: Any, kind: Any, where: str) -> dict[str, Any]:
@@ -144,6 +131,78 @@ class Reader:
         if numbers.size > 65536:
             raise Refused(f"the {where} is a list of {numbers.size:,} numbers")
         return {"numbers": _numbers(numbers), "dtype": numbers.dtype.str, "shape": numbers.shape}
+
+
+def _filters(dataset: Any, where: str) -> list[str]:
+    """Return the names of a dataset's filters; refuse values that lie elsewhere, or need a plug-in."""
+    if dataset.is_virtual:
+        raise Refused(f"{where} is a virtual dataset, whose values lie in other files")
+    if dataset.external:
+        raise Refused(f"the values of {where} lie in another file")
+    creation = dataset.id.get_create_plist()
+    filters = [creation.get_filter(n) for n in range(creation.get_nfilters())]
+    for number, _, _, name in filters:
+        if number not in FILTERS:
+            raise Refused(f"{where} needs the filter {number} ({name!r}), which HDF5 does not bring")
+    return [FILTERS[number] for number, _, _, _ in filters]
+
+
+def _sizes(dataset: Any, where: str) -> tuple[int, int]:
+    """Return the bytes that a dataset declares, and those that the file stores for it."""
+    size, stored = _declared(dataset.id), dataset.id.get_storage_size()
+    if size > stored * PACKED + SMALL:
+        raise Refused(f"{where} declares {size:,} bytes of values and stores {stored:,}")
+    return size, stored
+
+
+def _refuse_what_is_no_number(kind: Any, where: str) -> None:
+    if kind.kind not in "biufc" and not (kind.kind == "V" and kind.names is None and kind.subdtype is None):
+        raise Refused(f"{where} holds values of the type {kind}, which is no number and no text")
+
+
+def table(file: Any) -> dict[str, Any]:
+    """Describe the datasets at the root of a file; of one whose rows cannot be read, why."""
+    found: dict[str, Any] = {}
+    for number, name in enumerate(file):
+        if number == MOST_OBJECTS:
+            raise Refused(f"it holds more than {MOST_OBJECTS:,} objects")
+        try:
+            dataset = root_dataset(file, name)
+        except Refused as error:
+            found[name] = {"refused": str(error)}
+        else:
+            if dataset is not None:
+                found[name] = {"dtype": dataset.dtype.str, "shape": dataset.shape}
+    return found
+
+
+def root_dataset(file: Any, name: str) -> Any:
+    """Return a dataset of numbers at the root of a file; None for a group."""
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise Refused(f"{name} is a link")
+    node = file[name]
+    if not isinstance(node, h5py.Dataset):
+        return None
+    _filters(node, name)
+    if not node.shape:
+        raise Refused(f"{name} is a single value")
+    _refuse_what_is_no_number(node.dtype, name)
+    _sizes(node, name)
+    return node
+
+
+def rows(file: Any, name: str, start: int, stop: int) -> Any:
+    """Return some rows of a dataset at the root of a file."""
+    import numpy as np
+
+    dataset = root_dataset(file, name)
+    if dataset is None:
+        raise Refused(f"{name} is a group")
+    bytes_of_a_row = _declared(dataset.id) // max(1, dataset.shape[0])
+    limit((1 << 30) + 3 * bytes_of_a_row * (stop - start))
+    return np.ascontiguousarray(dataset[start:stop], dtype=dataset.dtype)
 
 
 def _numbers(values: Any) -> list[Any]:
@@ -207,6 +266,14 @@ def answer(request: dict[str, Any], out: Any) -> None:
         with opened(request["path"], request["member"], request["most"]) as file:
             if request["root_only"]:
                 send(out, {"attributes": reader.attributes(file), "children": {}})
+                return
+            if "rows" in request:
+                values = rows(file, *request["rows"])
+                send(out, {"dtype": values.dtype.str, "shape": values.shape})
+                out.write(values.reshape(-1).view(np.uint8).data if values.size else b"")
+                return
+            if "table" in request:
+                send(out, {"table": table(file)})
                 return
             described = reader.group(file)
             send(out, described)

@@ -123,6 +123,60 @@ def _asked(path: str | os.PathLike[str], source: str, request: dict[str, Any]) -
     return found
 
 
+def ask_for_table(path: Path, source: str) -> dict[str, dict[str, Any]]:
+    """Return what lies at the root of an HDF5 file: `dtype` and `shape` of each dataset, or why it is `refused`.
+
+    Raises
+    ------
+    ModelFileError
+        As `read_tree` does.
+    """
+    with _PROCESS.exchange(_data_request(path) | {"table": True}, _patience(path), source) as answers:
+        described = _described(answers)
+    _refuse(described, source)
+    table: dict[str, dict[str, Any]] = described["table"]
+    return table
+
+
+def ask_for_rows(
+    path: Path, source: str, name: str, start: int, stop: int, kind: np.dtype[Any], row: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Return rows of a dataset at the root of an HDF5 file, which must be of a type and shape.
+
+    Raises
+    ------
+    ModelFileError
+        As `read_tree` does.
+    """
+    request = _data_request(path) | {"rows": [name, start, stop]}
+    with _PROCESS.exchange(request, _patience(path), source) as answers:
+        described = _described(answers)
+        values: npt.NDArray[Any] = np.empty((stop - start, *row), kind)
+        if "dtype" in described:
+            if described["dtype"] != kind.str or tuple(described["shape"]) != values.shape:
+                raise DamagedHDF5Error(source, f"{name} gives {described['dtype']} {described['shape']}")
+            _fill(answers, values)
+    _refuse(described, source)
+    return values
+
+
+def _data_request(path: Path) -> dict[str, Any]:
+    # Whatever way the values are packed, no part of them takes longer than all of the file.
+    seconds = 10 + path.stat().st_size // _BYTES_PER_SECOND
+    return {"path": str(path), "member": None, "leave_out": [], "root_only": False, "most": 0, "seconds": seconds}
+
+
+def _patience(path: Path) -> float:
+    return _PATIENCE + path.stat().st_size / _BYTES_PER_SECOND
+
+
+def _refuse(described: dict[str, Any], source: str) -> None:
+    if "damaged" in described:
+        raise DamagedHDF5Error(source, str(described["damaged"]))
+    if "refused" in described:
+        raise ModelFileError(str(described["refused"]))
+
+
 class _Builder:
     """Makes a tree of a description, and of the bytes of the arrays that follow it, in its order."""
 

@@ -1,9 +1,10 @@
 """What happens when the user interrupts the command line: no traceback, and no half-written file.
 
 SIGINT and SIGTERM could arrive at any moment, also inside a simulator or TensorFlow, which swallow exceptions or
-replace Python's handlers. So nothing is raised: a thread of its own removes the drafts of files that are being written,
-ends the child processes, and ends this one with 130 or 143. `strop/__init__.py` starts it before anything else is
-imported, in the processes of the command line alone: a library leaves the signals of a script to the script.
+replace Python's handlers. So nothing is raised: a thread of its own removes the drafts of files that are being written
+(`strop.graph.files.drafts`), ends the child processes, and ends this one with 130 or 143. `strop/__init__.py` starts it
+before anything else is imported, in the processes of the command line alone: a library leaves the signals of a script
+to the script. So this module imports nothing of strop's.
 """
 
 from __future__ import annotations
@@ -11,25 +12,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
 
-_DRAFTS: set[Path] = set()
 _OWNERS: set[int] = set()
-# Whoever makes or renames a draft holds it, and so does the thread that removes them, to the end.
-LOCK = threading.RLock()
 _SAID = {2: "interrupted", 15: "terminated"}  # SIGINT, SIGTERM
-
-
-def note_draft(path: Path) -> None:
-    """Have a file or folder removed if the command line is interrupted."""
-    with LOCK:
-        _DRAFTS.add(path)
-
-
-def forget_draft(path: Path) -> None:
-    """Leave a file or folder where it is from now on."""
-    with LOCK:
-        _DRAFTS.discard(path)
 
 
 def is_command_line() -> bool:
@@ -77,13 +62,16 @@ def end_on_signals() -> None:
 
 
 def _end(number: int) -> None:
-    LOCK.acquire(timeout=10)
     import shutil
     from contextlib import suppress
 
-    for path in list(_DRAFTS):
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    # Whoever has written a file has imported it; importing it here could wait for an import in another thread.
+    files = sys.modules.get("strop.graph.files.drafts")
+    if files is not None:
+        files.LOCK.acquire(timeout=10)
+        for path in files.drafts():
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with suppress(Exception):
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides it
         os.write(2, f"{show_cursor}strop: {_SAID[number]}\n".encode())
