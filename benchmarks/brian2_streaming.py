@@ -1,6 +1,7 @@
 """How fast Brian2 streams, beside a plain C event loop, `model.predict`, and one frame at a time.
 
     python benchmarks/brian2_streaming.py MODEL --data mnist.npz [--frames 1000] [--repeats 5] [--standalone]
+        [--convolutions kernel]
 
 Everything is measured in one run, round by round, and reported as the median over the rounds. The C loop walks the
 same synapses for the same spikes: for every frame and layer it clears the potentials, adds the weights of each spike's
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--convolutions", default="expanded", choices=("expanded", "kernel"))
     parser.add_argument("--standalone", action="store_true", help="the C++ program as well; it is compiled first")
     parser.add_argument("--singly", type=int, default=20, help="frames presented one at a time")
     options = parser.parse_args()
@@ -147,8 +149,10 @@ def main() -> None:
     ready = as_frames(graph, frames)
     signals = encode(graph, ready)
     oracle = evaluate(graph, signals)
-    runner = get_backend("brian2").prepare(graph, convolutions="expanded")
+    runner = get_backend("brian2").prepare(graph, convolutions=options.convolutions)
     network = runner.network
+    # The C loop takes its synapses from here.
+    expanded = strop.build(graph, "brian2", target="numpy", convolutions="expanded")
     stepping: list[float] = []
     brian2_run = network.run
 
@@ -168,7 +172,7 @@ def main() -> None:
     batch = next(iter(ready.values()))
 
     with tempfile.TemporaryDirectory() as folder:
-        c_loop = CLoop(compile_loop(Path(folder)), network, graph, oracle)
+        c_loop = CLoop(compile_loop(Path(folder)), expanded, graph, oracle)
         spikes = runner.run(signals)  # compiles, or finds the compiled code
         assert all(np.array_equal(spikes[name], oracle[name]) for name in oracle), "Brian2 and the oracle differ"
         runner.run(single[0])

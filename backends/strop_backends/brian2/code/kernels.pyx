@@ -7,7 +7,7 @@
 cdef extern from *:
     """
     #include <algorithm>
-    static void strop_convolve(const int *fired, long count, const long *plan, const int *first, const int *tap,
+    static void strop_convolve(const int *fired, long count, const long long *plan, const int *first, const int *tap,
                                const int *place, const int *first_input, const int *inputs, const int *outputs,
                                const double *w, double *v)
     {
@@ -40,7 +40,7 @@ cdef extern from *:
         }
     }
     """
-    void strop_convolve(int* fired, long count, long* plan, int* first, int* tap, int* place, int* first_input,
+    void strop_convolve(int* fired, long count, long long* plan, int* first, int* tap, int* place, int* first_input,
                         int* inputs, int* outputs, double* w, double* v) nogil
 
 cdef int* _address(_numpy.ndarray _table):
@@ -57,7 +57,7 @@ cdef int* _address(_numpy.ndarray _table):
     if len(_fired) > 0:
         for _plan in _plans:
             _numbers = _plan[0]
-            strop_convolve(<int*> _fired.data, len(_fired), <long*> _numbers.data, _address(_plan[1]),
+            strop_convolve(<int*> _fired.data, len(_fired), <long long*> _numbers.data, _address(_plan[1]),
                            _address(_plan[2]), _address(_plan[3]), _address(_plan[4]), _address(_plan[5]),
                            _address(_plan[6]), {{w}}, {{v}})
     _queue.advance()
