@@ -8,7 +8,8 @@ frames, `HDF5Table` reads some rows at a time, in the same way (`rows`).
 
 from __future__ import annotations
 
-from strop.graph.files.hdf5.process import DamagedHDF5Error, is_hdf5, read_root_attributes, read_tree
+from strop.graph.files.hdf5.answers import DamagedHDF5Error
+from strop.graph.files.hdf5.process import is_hdf5, read_root_attributes, read_tree
 from strop.graph.files.hdf5.rows import HDF5Rows, HDF5Table
 from strop.graph.files.hdf5.tree import Array, Group, as_hdf5
 

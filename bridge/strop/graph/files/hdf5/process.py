@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import ModelFileError
-from strop.graph.capacity import require_memory
-from strop.graph.files.hdf5.tree import Array, Group, Value
+from strop.graph.files.hdf5.answers import DamagedHDF5Error, TreeBuilder, fill, read_description, read_exactly
+from strop.graph.files.hdf5.tree import Group, Value
 
 _START = b"\x89HDF\r\n\x1a\n"
 _SCRIPT = Path(__file__).with_name("child.py")
@@ -35,20 +33,8 @@ _ROOM, _FACTOR = 256 << 20, 200
 # more of both for so many bytes per second.
 _CPU, _PATIENCE, _BYTES_PER_SECOND = 2, 60, 5_000_000
 _START_PATIENCE = 60
-_LONGEST_DESCRIPTION = 1 << 29
-_LONGEST_REASON = 300
-_NUMBERS = re.compile(r"[<>|=]?[biufcV]\d{1,2}")
 # Names of arrays that are worth naming as too large; the others are named as a whole.
 Check = Callable[[str, tuple[int, ...], int], None]
-
-
-class DamagedHDF5Error(ModelFileError):
-    """HDF5 cannot read the file; `reason` says why, without the file's name."""
-
-    def __init__(self, source: str, reason: str) -> None:
-        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
-        super().__init__(f"{source} is damaged or cut short: {reason}; save or copy it again")
-        self.reason = reason
 
 
 def is_hdf5(path: str | os.PathLike[str]) -> bool:
@@ -113,9 +99,9 @@ def _asked(path: str | os.PathLike[str], source: str, request: dict[str, Any]) -
     share, extra = (2, 0) if request["root_only"] else (1, size // _BYTES_PER_SECOND)
     request |= {"path": str(path), "most": most, "seconds": _CPU // share + extra}
     with _PROCESS.exchange(request, _PATIENCE / share + extra, source) as answers:
-        described = _described(answers)
+        described = read_description(answers)
         whole = "children" in described
-        found = _Builder(answers, source, most).group("/", described) if whole else Group("/")
+        found = TreeBuilder(answers, source, most).group("/", described) if whole else Group("/")
     if "damaged" in described:
         raise DamagedHDF5Error(source, str(described["damaged"]))
     if "refused" in described:
@@ -132,7 +118,7 @@ def ask_for_table(path: Path, source: str) -> dict[str, dict[str, Any]]:
         As `read_tree` does.
     """
     with _PROCESS.exchange(_data_request(path) | {"table": True}, _patience(path), source) as answers:
-        described = _described(answers)
+        described = read_description(answers)
     _refuse(described, source)
     table: dict[str, dict[str, Any]] = described["table"]
     return table
@@ -150,12 +136,12 @@ def ask_for_rows(
     """
     request = _data_request(path) | {"rows": [name, start, stop]}
     with _PROCESS.exchange(request, _patience(path), source) as answers:
-        described = _described(answers)
+        described = read_description(answers)
         values: npt.NDArray[Any] = np.empty((stop - start, *row), kind)
         if "dtype" in described:
             if described["dtype"] != kind.str or tuple(described["shape"]) != values.shape:
                 raise DamagedHDF5Error(source, f"{name} gives {described['dtype']} {described['shape']}")
-            _fill(answers, values)
+            fill(answers, values)
     _refuse(described, source)
     return values
 
@@ -175,108 +161,6 @@ def _refuse(described: dict[str, Any], source: str) -> None:
         raise DamagedHDF5Error(source, str(described["damaged"]))
     if "refused" in described:
         raise ModelFileError(str(described["refused"]))
-
-
-class _Builder:
-    """Makes a tree of a description, and of the bytes of the arrays that follow it, in its order."""
-
-    def __init__(self, answers: IO[bytes], source: str, most: int) -> None:
-        self.answers, self.source, self.left = answers, source, most
-        self.waiting: list[Callable[[], None]] = []
-
-    def group(self, name: str, described: dict[str, Any]) -> Group:
-        made = self._group(name, described)
-        for fetch in self.waiting:
-            fetch()
-        return made
-
-    def _group(self, name: str, described: dict[str, Any]) -> Group:
-        group = Group(name, _attributes(described))
-        for key, child in described["children"].items():
-            path = f"{name.rstrip('/')}/{key}"
-            if "children" in child:
-                group.children[key] = self._group(path, child)
-            elif "dtype" in child:
-                self._numbers(group, key, path, child)
-            else:
-                values = np.zeros(0) if "empty" in child else np.asarray(_texts(child))
-                group.children[key] = Array(path, values, _attributes(child))
-        return group
-
-    def _numbers(self, group: Group, key: str, path: str, described: dict[str, Any]) -> None:
-        if not _NUMBERS.fullmatch(described["dtype"]):
-            raise DamagedHDF5Error(self.source, f"{path} is of the type {described['dtype']!r}")
-        kind, shape = np.dtype(described["dtype"]), tuple(int(n) for n in described["shape"])
-        size = math.prod(shape) * kind.itemsize
-        self.left -= size
-        if min(shape, default=0) < 0 or self.left < 0:
-            raise DamagedHDF5Error(self.source, f"{path} has the shape {shape}")
-        require_memory(f"reading {path.lstrip('/')} of shape {shape} from {self.source}", size)
-        filters = tuple(described["filters"])
-        group.children[key] = Array(path, np.zeros(0), {}, filters)  # its place in the order
-
-        def fetch() -> None:
-            if _exactly(self.answers, 1) != b"+":
-                raise DamagedHDF5Error(self.source, f"{path}: {_described(self.answers).get('damaged')}")
-            values: npt.NDArray[Any] = np.empty(shape, kind)
-            _fill(self.answers, values)
-            # Nobody else holds it: who takes it need not copy what cannot be changed.
-            values.flags.writeable = False
-            group.children[key] = Array(path, values, _attributes(described), filters)
-
-        self.waiting.append(fetch)
-
-
-def _attributes(described: dict[str, Any]) -> dict[str, Value]:
-    return {name: _value(value) for name, value in described["attributes"].items()}
-
-
-def _value(described: dict[str, Any]) -> Value:
-    """Return an attribute: a str, a number, an array of either; None for what is neither."""
-    if "text" in described:
-        texts = _texts(described)
-        if texts.shape == ():
-            return texts.item().decode("utf-8", "replace")
-        return texts
-    if "numbers" in described and _NUMBERS.fullmatch(described["dtype"]):
-        numbers = [float.fromhex(n) if isinstance(n, str) else n for n in described["numbers"]]
-        array = np.array(numbers, dtype=described["dtype"]).reshape(described["shape"])
-        return array[()]
-    return None
-
-
-def _texts(described: dict[str, Any]) -> npt.NDArray[Any]:
-    texts = [text.encode("latin-1") for text in described["text"]]
-    array = np.array(texts, dtype="S") if described["fixed"] and texts else np.empty(len(texts), dtype=object)
-    if array.dtype.kind == "O":
-        array[:] = texts
-    return array.reshape(described["shape"])
-
-
-def _described(answers: IO[bytes]) -> dict[str, Any]:
-    length = int.from_bytes(_exactly(answers, 8), "little")
-    if length > _LONGEST_DESCRIPTION:
-        raise EOFError
-    described: dict[str, Any] = json.loads(_exactly(answers, length))
-    return described
-
-
-def _exactly(answers: IO[bytes], count: int) -> bytes:
-    data = answers.read(count)
-    if len(data) < count:
-        raise EOFError
-    return data
-
-
-def _fill(answers: IO[bytes], values: npt.NDArray[Any]) -> None:
-    if not values.size:
-        return
-    room = memoryview(values.reshape(-1).view(np.uint8).data)
-    while room:
-        count = answers.readinto(room)  # type: ignore[attr-defined]  # a BufferedReader has it
-        if not count:
-            raise EOFError
-        room = room[count:]
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -355,7 +239,7 @@ class _Process:
         watch = _killed_after(_START_PATIENCE, self.process, threading.Event())
         try:
             assert self.process.stdout is not None
-            _exactly(self.process.stdout, 1)
+            read_exactly(self.process.stdout, 1)
         except EOFError as error:
             self.end()
             raise ModelFileError(

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from strop.errors import DataError, ModelFileError
 from strop.graph.capacity import require_memory
-from strop.graph.files.hdf5.process import DamagedHDF5Error, ask_for_rows, ask_for_table
+from strop.graph.files.hdf5.answers import DamagedHDF5Error
+from strop.graph.files.hdf5.process import ask_for_rows, ask_for_table
 
 _NUMBERS = re.compile(r"[<>|=]?[biufc]\d{1,2}")
 
