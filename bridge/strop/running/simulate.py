@@ -219,11 +219,11 @@ def _spikes(
                 raise StropError(f"frames from {part.start:,} on came out of turn: a chunk was lost, or came twice")
             parts.append(part)
             progress.advance(part.count)
+    if (count := sum(part.count for part in parts)) != source.given:
+        raise StropError(f"{count} of {source.given} frames were simulated: chunks were lost, or came twice")
     spikes = {}
     for population in graph.populations:
         rows = np.concatenate([part.spikes.pop(population.name) for part in parts])
         flat = np.unpackbits(rows, axis=1, count=population.size).view(np.bool_)
-        if len(flat) != source.given:
-            raise BackendError(f"{name} gave spikes of {len(flat):,} frames for {source.given:,}")
         spikes[population.name] = flat.reshape(len(flat), *population.shape)
     return spikes

@@ -16,6 +16,9 @@ from strop.graph.rounding.pairs import Pairs, error_at
 from strop.running.oracle import BoolArray, FloatArray, Signals
 from strop.verification.bounds import RoundingBound
 
+# Neurons of a population, over the frames of a chunk, that are looked at one by one.
+_MOST_PAIRS = 20_000
+
 
 class Near:
     """The frames of a chunk in which rounding may decide.
@@ -36,6 +39,7 @@ class Near:
         self._reach = {name: np.where(error > 0.0, error, -1.0) for name, error in bound.ceilings(signals).items()}
         # Potentials come in blocks of one size or another; new memory for each costs more than what is done with it.
         self._memory = np.empty(0)
+        self._near = np.zeros(count, dtype=bool)
         # By population: frames, neurons (flat) and margins.
         self._found: dict[str, list[tuple[np.ndarray, np.ndarray, FloatArray]]] = {}
 
@@ -50,13 +54,21 @@ class Near:
         if near.any():
             flat = np.flatnonzero(near)
             frames, neurons = np.divmod(flat, margin[0].size)
-            self._found.setdefault(name, []).append((frames + rows.start, neurons, margin.reshape(-1)[flat]))
+            frames += rows.start
+            found = self._found.setdefault(name, [])
+            if sum(len(earlier) for earlier, _, _ in found) + len(flat) > _MOST_PAIRS:
+                # Sums that lie on their thresholds by construction: no bound of their own would clear them.
+                self._near[frames] = True
+            else:
+                found.append((frames, neurons, margin.reshape(-1)[flat]))
 
     def frames(self, oracle: Mapping[str, BoolArray]) -> BoolArray:
         """Return which frames need a second look, shape `(n,)`, given the oracle's spikes of every population."""
-        near = np.zeros(self.count, dtype=bool)
+        near = self._near.copy()
         signals = {**self.signals, **oracle}
         for name, found in self._found.items():
+            if not found:
+                continue
             rows, neurons, margin = (np.concatenate(parts) for parts in zip(*found, strict=True))
             pairs = Pairs(rows, neurons, self.graph.population(name).shape)
             error = error_at(self.bound.stages[name], pairs, signals)

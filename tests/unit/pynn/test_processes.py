@@ -134,3 +134,16 @@ def test_one_process_needs_no_mpi() -> None:
     np.testing.assert_array_equal(alone.joined(np.arange(3)), np.arange(3))
     with pytest.raises(ZeroDivisionError), alone.ending_together(), alone.agreed():
         raise ZeroDivisionError
+
+
+def test_what_goes_wrong_on_nest_in_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("pynn-nest")
+    from strop_backends.pynn.nest import cells
+
+    monkeypatch.setattr(cells, "_kernels", set())
+    with pytest.raises(BackendError, match="PyNN has no population of one cell in several processes, as 'y' is"):
+        cells.refuse_in_processes(one_layer(np.ones((2, 1)), 0.5), "first")
+    cells.refuse_in_processes(GRAPH, "first")
+    cells.refuse_in_processes(GRAPH, "first")
+    with pytest.raises(BackendError, match="start mpirun once for each"):
+        cells.refuse_in_processes(GRAPH, "second")

@@ -205,3 +205,16 @@ def test_where_only_whole_layers_can_tell_every_frame_that_was_glanced_at_is_nea
     few = near.frames(oracle).sum()
     monkeypatch.setattr(near_module, "error_at", lambda *args: None)
     assert near.frames(oracle).sum() > few
+
+
+@pytest.mark.parametrize("most", [0, 1, 40])
+def test_of_many_neurons_near_their_thresholds_frames_are_kept_alone(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, signals, _ = network(1e-6)
+    near, oracle = looked_at(graph, signals)
+    few = near.frames(oracle)
+    monkeypatch.setattr(near_module, "_MOST_PAIRS", most)
+    near, oracle = looked_at(graph, signals)
+    assert all(sum(len(rows) for rows, _, _ in found) <= most for found in near._found.values())
+    assert near.frames(oracle)[few].all()

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from strop.errors import BackendError
+from strop.graph import Graph
 
 # Every parameter of NEST's models (3.10, `models/` and `nestkernel/`) that could change a spike, besides those that
 # are set for each neuron: `nest.SetDefaults` of a script, done before, would change them. Older versions lack some.
@@ -55,6 +56,29 @@ def settings(nest: Any, model: str) -> dict[str, Any]:
             "to the network; take them back with nest.SetDefaults, or use a copy of the model (nest.CopyModel)"
         )
     return {name: value for name, value in SETTINGS[model].items() if name in known}
+
+
+# The kernel in which strop has built a network over processes.
+_kernels: set[object] = set()
+
+
+def refuse_in_processes(graph: Graph, kernel: object) -> None:
+    """Raise `BackendError` for what goes wrong where NEST runs in several processes, and in one does not.
+
+    PyNN 0.13 fails where a population has one cell, which is not here: its mask is an array without an axis
+    (`nest/populations.py`, `_create_cells`). And in NEST 3.10.0 the third network in a row, each after a `ResetKernel`,
+    had spikes that its graph has not; what is left of those before has not been found out.
+    """
+    single = [n.name for n in graph.inputs if n.spiking and np.prod(n.signal_shape) == 1]
+    single += [population.name for population in graph.populations if population.size == 1]
+    if single:
+        raise BackendError(f"pynn-nest: PyNN has no population of one cell in several processes, as {single[0]!r} is")
+    if _kernels and kernel not in _kernels:
+        raise BackendError(
+            "pynn-nest: in several processes a network that is built behind a second sim.setup(), or a reset of NEST's "
+            "kernel, may have spikes too many; start mpirun once for each, or build all networks after one sim.setup()"
+        )
+    _kernels.add(kernel)
 
 
 @lru_cache

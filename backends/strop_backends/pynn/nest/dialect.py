@@ -67,7 +67,7 @@ from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
 from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
-from strop_backends.pynn.nest.cells import cell_class, settings
+from strop_backends.pynn.nest.cells import cell_class, refuse_in_processes, settings
 from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
@@ -224,6 +224,8 @@ class NestDialect(Dialect):
 
     def check_load(self, graph: Graph, carried: Sequence[Projection]) -> None:
         """Refuse a projection of more synapses than NEST numbers: 2^27 - 1 for each thread and model of synapse."""
+        if self.processes.size > 1:
+            refuse_in_processes(graph, self.kernel_mark)
         with quiet_nest():
             limit = _MOST_SYNAPSES * int(self.sim.simulator.state.threads)
         for p in carried:
@@ -285,7 +287,9 @@ class NestDialect(Dialect):
             neurons = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
             neurons.node_collection.set(settings(self.nest, "iaf_psc_delta"))
             reset = np.minimum(threshold, 0.0) - 1.0
-            neurons.node_collection.set(V_reset=reset.tolist(), V_th=threshold.tolist(), I_e=bias.tolist())
+            values = zip(reset.tolist(), threshold.tolist(), bias.tolist(), strict=True)
+            # Lists by name would do in one process alone (`nest/lib/hl_api_types.py`, `NodeCollection.set`).
+            neurons.node_collection.set([dict(zip(("V_reset", "V_th", "I_e"), own, strict=True)) for own in values])
         return neurons
 
     def drive(self, population: Population, neurons: Any) -> Any:
@@ -354,7 +358,7 @@ class NestDialect(Dialect):
 
         def write(values: FloatArray) -> None:
             with quiet_nest():
-                found.set({"weight": values.tolist()})
+                found.set([{"weight": value} for value in values.tolist()])
 
         return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
 

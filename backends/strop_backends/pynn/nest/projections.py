@@ -151,7 +151,8 @@ class _SynapsesOfNest:
                 if not np.isfinite(values).all():
                     raise BackendError(f"pynn-nest: {name} of {self.label} must be finite")
                 if len(values):
-                    found.set({name: values.tolist()})
+                    # A list by name would do in one process alone (`SynapseCollection.set`).
+                    found.set([{name: value} for value in values.tolist()])
 
     def _get_attributes_as_list(self, names: Sequence[str]) -> list[tuple[float, ...]]:
         pre, post, *values = self._columns([n for n in names if n not in ("presynaptic_index", "postsynaptic_index")])

@@ -85,7 +85,8 @@ class Nest:
         )  # fmt: skip
         population = self.sim.Population(len(threshold), cell, label=name)
         # In NEST's own units: PyNN would convert them, and round.
-        population.node_collection.set(V_th=threshold.tolist(), I_e=bias.tolist())
+        values = zip(threshold.tolist(), bias.tolist(), strict=True)
+        population.node_collection.set([{"V_th": own[0], "I_e": own[1]} for own in values])
         return population
 
     def standing(self, threshold: Any, bias: Any) -> Any:
