@@ -112,8 +112,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     plt.rcParams["svg.hashsalt"] = "strop"
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     panels = (
-        ("frames_per_second", "frames / s"),
-        ("build_seconds", "build (s)"),
+        ("frames_per_cpu_second", "frames / CPU s"),
+        ("build_cpu_seconds", "build (CPU s)"),
         ("peak_bytes", "peak memory (bytes)"),
     )
     for axis, (key, label) in zip(axes, panels, strict=True):
