@@ -16,6 +16,7 @@ from frame_sources import (
     GRAPH,
     SIZE,
     Lazy,
+    Loader,
     X,
     Y,
     assert_same,
@@ -262,19 +263,6 @@ def test_values_in_memory_are_checked_before_anything_runs(monkeypatch: pytest.M
 def with_wrong_shape() -> Iterator[Any]:
     yield from batches(10)
     yield np.zeros((3, 5)), np.zeros(3, int)
-
-
-class Loader:
-    """Gives batches, and says how many."""
-
-    def __init__(self, says: int, gives: int) -> None:
-        self._says, self._gives = says, gives
-
-    def __len__(self) -> int:
-        return self._says
-
-    def __iter__(self) -> Iterator[Any]:
-        return (X[10 * n : 10 * n + 10] for n in range(self._gives))
 
 
 def wrong_one(number: int, element: Any) -> Callable[[], Iterator[Any]]:
