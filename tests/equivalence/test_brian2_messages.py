@@ -30,7 +30,7 @@ def test_numpy_is_mentioned_where_nobody_asked_for_it(
     import brian2
     from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
-    from strop_backends.brian2 import network
+    from strop_backends.brian2 import rows
 
     graph, frames = skip_network(np.random.default_rng(0)), np.ones((2, 6), np.float32)
     said = []
@@ -38,7 +38,7 @@ def test_numpy_is_mentioned_where_nobody_asked_for_it(
     strop.simulate(graph, frames, "brian2", target="numpy")
     assert said == []
     # As where there is no compiler.
-    monkeypatch.setattr(network, "auto_target", lambda: NumpyCodeObject)
+    monkeypatch.setattr(rows, "auto_target", lambda: NumpyCodeObject)
     monkeypatch.setitem(brian2.prefs, "codegen.target", "auto")
     strop.simulate(graph, frames, "brian2")
     assert len(said) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -40,10 +41,14 @@ def planted(monkeypatch: pytest.MonkeyPatch, name: str, change: Any) -> None:
     """Replace a function of `strop.running.encode`, wherever it was imported, by `change(what it gave, its node)`."""
     honest = getattr(encoding_module, name)
 
-    def wrong(node: Any, frames: Any) -> Any:
-        return change(honest(node, frames), node)
+    def wrong(node: Any, frames: Any, *rest: Any) -> Any:
+        return change(honest(node, frames, *rest), node)
 
-    monkeypatch.setattr(encoding_module, name, wrong)
+    ours = [module for title, module in sys.modules.items() if title.startswith("strop.")]
+    places = [module for module in ours if vars(module).get(name) is honest]
+    assert encoding_module in places
+    for module in places:
+        monkeypatch.setattr(module, name, wrong)
 
 
 def _swapped_planes(planes: np.ndarray, node: Any) -> np.ndarray:

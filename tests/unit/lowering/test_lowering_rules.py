@@ -84,6 +84,10 @@ CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
         (8, 9, 1),
         lambda: [L.Conv2D(4, 2), spike(), L.AveragePooling2D(3, 2, "same"), L.Conv2D(3, 2), spike()],
     ),
+    "average pool of four": (
+        (8, 9, 1),
+        lambda: [L.Conv2D(4, 2), spike(), L.AveragePooling2D(2), L.Conv2D(3, 2), spike()],
+    ),
     "average pool before activation": (
         (8, 8, 1),
         lambda: [L.Conv2D(4, 3), L.AveragePooling2D(2), SpikingSigmoid(1.0)],
@@ -172,7 +176,11 @@ def test_layers_are_carried_over_exactly(name: str, seed: int) -> None:
     prove(sequential(shape, *layers()), seed)
 
 
-@pytest.mark.parametrize("name", CASES)
+# Averages of numbers that are no powers of two: a mean that hits a threshold is rounded to either side of it.
+ROUNDED = {"average pool", "global average pool, kept axes"}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ROUNDED])
 def test_layers_are_carried_over_exactly_on_a_coarse_grid_where_thresholds_are_hit(name: str) -> None:
     shape, layers = CASES[name]
     prove(sequential(shape, *layers()), 2, coarse=True)
