@@ -54,7 +54,7 @@ class Silent(SpinnakerDialect):
 
 def bare_network(graph: Graph, dialect: Any) -> PyNNNetwork:
     network = PyNNNetwork.__new__(PyNNNetwork)
-    network.graph, network.dialect = graph, dialect
+    network.graph, network._tiled, network.dialect = graph, graph, dialect
     network._carried = list(graph.projections)
     return network
 
