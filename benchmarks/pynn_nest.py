@@ -23,8 +23,8 @@ import numpy as np
 import strop
 from strop.graph import Convolution, Graph, Input, Population
 from strop.running.encode import as_frames, encode
+from strop.running.frame_source import frame_source
 from strop.running.oracle import host_spikes
-from strop.running.simulate import chunks
 
 LAYER_TICKS = 16
 # Build and run in seconds, run in seconds of the CPU, spikes of each chunk.
@@ -143,8 +143,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def compare(path: str, data: str, limit: int, rounds: int, settings: bool) -> int:
     graph = Graph.load(path) if path.endswith(".strop") else strop.lower(strop.load_model(path))
     frames = as_frames(graph, np.load(data)["x_test"][:limit])
-    signals = [encode(graph, part) for part in chunks(frames, 1000)]
-    through_strop(graph, [encode(graph, part) for part in chunks({k: v[:2] for k, v in frames.items()}, 2)])  # imports
+    signals = [encode(graph, chunk.frames) for chunk in frame_source(graph, frames).chunks(1000)]
+    through_strop(graph, [{name: values[:2] for name, values in signals[0].items()}])  # imports
     near = {"layer_ticks": LAYER_TICKS}
     ways: dict[str, Callable[..., Run]] = {
         "PyNEST by hand": by_hand,

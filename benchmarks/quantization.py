@@ -20,9 +20,10 @@ import numpy as np
 import strop
 from strop.quantization.quantize import quantize_report
 from strop.running.decode import classes
-from strop.running.encode import as_frames, encode
+from strop.running.encode import encode
+from strop.running.frame_source import frame_source
 from strop.running.oracle import evaluate
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
 from strop_backends.pynn.spinnaker.fixed_point import exact_scaling, fixed_point_report
 
 
@@ -30,8 +31,8 @@ def compared(before: strop.Graph, after: strop.Graph, frames: Any, labels: Any) 
     """Spikes and silences that differ, of how many, decisions that differ, accuracy before and after."""
     differ, total, decisions, right = 0, 0, 0, [0, 0]
     done = 0
-    for part in chunks(as_frames(before, frames), chunk_size(before)):
-        signals = encode(before, part)
+    for chunk in frame_source(before, frames).chunks(chunk_size(before)):
+        signals = encode(before, chunk.frames)
         spikes = [evaluate(graph, signals) for graph in (before, after)]
         for name in before.population_names:
             if name not in before.host_populations:

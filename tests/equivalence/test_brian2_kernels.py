@@ -11,7 +11,7 @@ import pytest
 
 b2 = pytest.importorskip("brian2")
 
-from brian2_scripts import assert_answered, compile_nothing, watched  # noqa: E402, F401
+from brian2_scripts import assert_answered, assert_restored, compile_nothing, watched  # noqa: E402, F401
 from graphs import frames_for, image_network  # noqa: E402
 from random_graphs import quarters, random_convolution  # noqa: E402
 
@@ -177,13 +177,7 @@ def test_a_kernel_in_a_script_of_ones_own() -> None:
     kernels, place = network.kernels["image", "conv"]
     assert isinstance(kernels, b2.Group)
     monitor = watched(network)
-    network.present(frames)
-    network.run(5 * network.step * b2.second)
-    network.store()
-    for _ in range(2):
-        network.run(network.duration())
-        assert_answered(network, monitor, frames, 0)
-        network.restore()
+    assert_restored(network, monitor, frames, 5)
     network.clear()
     kernels.w[place] = -kernels.w[place]
     start = network.next_step

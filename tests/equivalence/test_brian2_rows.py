@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 b2 = pytest.importorskip("brian2")
 
-from brian2_scripts import FRAMES, GRAPH, assert_answered, built, compile_nothing, watched  # noqa: E402, F401
+from brian2_scripts import FRAMES, GRAPH, assert_answered, assert_restored, built, compile_nothing, watched  # noqa: E402, F401
 
 import strop  # noqa: E402
 from strop.errors import BackendError  # noqa: E402
@@ -135,13 +135,7 @@ def test_spikes_on_their_way_are_stored_and_restored(target: str) -> None:
     network = strop.build(GRAPH, "brian2", target=target, prefix="")
     monitor = b2.SpikeMonitor(network.units, codeobj_class=b2.NumpyCodeObject)
     network.add(monitor)
-    network.present(FRAMES)
-    network.run(7 * network.step * b2.second)
-    network.store()
-    for _ in range(2):
-        network.run(network.duration())
-        assert_answered(network, monitor, FRAMES, 0)
-        network.restore()
+    assert_restored(network, monitor, FRAMES, 7)
 
 
 def test_code_is_made_once_and_again_where_arrays_have_moved() -> None:

@@ -56,3 +56,14 @@ def assert_answered(network: SpikingNetwork, monitor: Any, frames: Any, start: i
         own = (unit >= span.start) & (unit < span.stop) & (steps >= first) & (steps < first + len(values))
         seen[steps[own] - first, unit[own] - span.start] = True
         np.testing.assert_array_equal(seen, values.reshape(seen.shape), err_msg=name)
+
+
+def assert_restored(network: SpikingNetwork, monitor: Any, frames: Any, steps: int) -> None:
+    """Store a network while frames are on their way through it; it answers them, and again when it is restored."""
+    network.present(frames)
+    network.run(steps * network.step * brian2.second)
+    network.store()
+    for _ in range(2):
+        network.run(network.duration())
+        assert_answered(network, monitor, frames, 0)
+        network.restore()

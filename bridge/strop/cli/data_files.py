@@ -16,6 +16,7 @@ import numpy as np
 from strop.errors import DataError
 from strop.graph.files.archive import Npz, is_npy, open_npy, open_npz
 from strop.graph.files.hdf5 import HDF5Table, is_hdf5
+from strop.graph.files.rows import Rows
 from strop.graph.files.zarr_folder import ZarrFolder, is_zarr
 
 # An array of NumPy's, or a lazy one.
@@ -201,25 +202,14 @@ def _first(data: Data, limit: int | None) -> Data:
     return FirstRows(data, limit)
 
 
-class FirstRows:
+class FirstRows(Rows):
     """The first rows of a lazy array, lazy too."""
 
     def __init__(self, values: Array, limit: int) -> None:
+        super().__init__((min(limit, len(values)), *values.shape[1:]), values.dtype)
         self._values = values
-        self.shape, self.dtype = (min(limit, len(values)), *values.shape[1:]), values.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
 
     def __getitem__(self, rows: slice) -> Array:
         """Return some rows, as the lazy array does."""
         start, stop, step = rows.indices(len(self))
         return self._values[start:stop:step]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        whole = np.asarray(self._values[: len(self)])
-        return whole if dtype is None else whole.astype(dtype, copy=False)

@@ -124,8 +124,8 @@ class NumberOrFill(click.ParamType):  # type: ignore[type-arg]  # generic for th
     name = "number"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | str:
-        if value == "fill" or isinstance(value, int):
-            return str(value) if value == "fill" else int(value)
+        if value == "fill":
+            return "fill"
         if not str(value).isdecimal() or int(value) < 1:
             self.fail(f"{value!r} is neither a number of at least 1 nor fill", parameter, context)
         return int(value)

@@ -19,7 +19,7 @@ from strop.graph import Graph, Operator, Projection, fan_out
 from strop.running.cluster import run_job
 from strop.running.encode import Frames, encode
 from strop.running.frame_source import Chunk, FrameSource, frame_source
-from strop.running.jobs import Job, Session, ready_frames
+from strop.running.jobs import Job, Session, frames_of
 from strop.running.oracle import evaluate
 from strop.running.progress import Progress
 from strop.running.simulate import chunk_size
@@ -145,7 +145,7 @@ class _Counting(Session):
 
     def take(self, chunk: Chunk, wanted: None) -> Counts:
         activity = Activity(self.graph)
-        signals = encode(self.graph, ready_frames(self.graph, chunk))
+        signals = encode(self.graph, frames_of(self.graph, chunk))
         activity.add(evaluate(self.graph, signals), signals)
         return activity.counts()
 

@@ -5,6 +5,7 @@ The frames that Keras gets are prepared by independent code: `strop.lowering.ker
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,22 @@ def as_frames(graph: Graph, frames: Frames) -> FrameDict:
         If an array is missing, empty, of a wrong shape or dtype, not finite, or holds what the model's input or float32
         cannot hold, or the numbers of frames differ.
     """
-    arrays = frames_and_labels(graph, frames).frames
-    result = {node.name: frames_of_input(node, arrays[node.name]) for node in graph.inputs}
-    counts = {name: len(array) for name, array in result.items()}
+    result = ready_frames(graph, frames_and_labels(graph, frames).frames)
+    common_count(result)
+    return result
+
+
+def ready_frames(graph: Graph, own: Mapping[str, npt.NDArray[Any]], which: str = "") -> FrameDict:
+    """Return the frames of every input, `which` of them they are for messages, as `as_frames` does."""
+    return {node.name: frames_of_input(node, own[node.name], which) for node in graph.inputs}
+
+
+def common_count(arrays: Mapping[str, Any]) -> int:
+    """Return how many frames there are, or raise `DataError` if one input has more of them than another."""
+    counts = {name: int(array.shape[0]) for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
         raise DataError(f"the inputs have different numbers of frames: {counts}")
-    return result
+    return next(iter(counts.values()))
 
 
 def check_form(node: Input, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -11,6 +11,7 @@ What is decided where:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from strop.errors import DataError
 from strop.graph import Graph
-from strop.running.encode import FrameDict, check_form, frames_of_input, values_matter
+from strop.running.encode import FrameDict, check_form, common_count, frames_of_input, ready_frames, values_matter
 from strop.running.frame_forms import WEIGHTS_UNUSED, Frames, by_input, is_mapped, kind_of, split_pair
 from strop.running.frame_notes import Seen
 from strop.running.frame_streams import Buffer, Element, elements, is_stream
@@ -63,7 +64,7 @@ class Chunk:
     truths: Truths | None
 
 
-class FrameSource:
+class FrameSource(ABC):
     """Frames and labels of a user, given out in chunks.
 
     Attributes
@@ -90,7 +91,7 @@ class FrameSource:
         for number, (own, truths) in enumerate(self._parts(size)):
             start, count = self.given, len(next(iter(own.values())))
             which = "" if self._checked else f" ({start:,} to {start + count - 1:,})"
-            frames = {node.name: frames_of_input(node, own[node.name], which) for node in self.graph.inputs}
+            frames = ready_frames(self.graph, own, which)
             self._seen.add(own)
             self.given += count
             yield Chunk(number, start, count, frames, own, truths)
@@ -129,11 +130,13 @@ class FrameSource:
     # Whether all values were looked at before the first chunk.
     _checked = False
 
+    @abstractmethod
     def _parts(self, size: int) -> Iterator[tuple[dict[str, Array], Truths | None]]:
-        raise NotImplementedError
+        """Yield frames, as the user has them, and labels of each chunk."""
 
+    @abstractmethod
     def _notes(self) -> list[str]:
-        raise NotImplementedError
+        """Return what was done besides scaling."""
 
 
 def frame_source(
@@ -183,10 +186,8 @@ class _ArraySource(FrameSource):
     ) -> None:
         for node in graph.inputs:
             check_form(node, tuple(arrays[node.name].shape), arrays[node.name].dtype)
-        counts = {name: int(array.shape[0]) for name, array in arrays.items()}
-        if len(set(counts.values())) != 1:
-            raise DataError(f"the inputs have different numbers of frames: {counts}")
-        super().__init__(graph, next(iter(counts.values())))
+        count = common_count(arrays)
+        super().__init__(graph, count)
         self._arrays, self._about = arrays, notes
         self._lazy = {
             name: LazyRows(array, f"frames for input {name!r}")
@@ -196,9 +197,9 @@ class _ArraySource(FrameSource):
         self._checked = not self._lazy
         for node in graph.inputs:
             if node.name not in self._lazy and values_matter(node, arrays[node.name].dtype):
-                for start in range(0, counts[node.name], _LOOK):
+                for start in range(0, count, _LOOK):
                     frames_of_input(node, arrays[node.name][start : start + _LOOK])
-        self._labels = LabelSource(graph, labels, self.count, keys)
+        self._labels = LabelSource(graph, labels, count, keys)
 
     def chunk_with(self, frame: int, size: int) -> Chunk:
         assert self.count is not None
@@ -206,8 +207,7 @@ class _ArraySource(FrameSource):
             raise self._no_frame(frame)
         start = frame // size * size
         own, truths = self._part(start, min(start + size, self.count))
-        frames = {node.name: frames_of_input(node, own[node.name]) for node in self.graph.inputs}
-        return Chunk(start // size, start, len(next(iter(own.values()))), frames, own, truths)
+        return Chunk(start // size, start, len(next(iter(own.values()))), ready_frames(self.graph, own), own, truths)
 
     def _parts(self, size: int) -> Iterator[tuple[dict[str, Array], Truths | None]]:
         assert self.count is not None

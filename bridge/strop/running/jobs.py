@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from strop.graph import Graph
-from strop.running.encode import FrameDict, frames_of_input
+from strop.running.encode import FrameDict, ready_frames
 from strop.running.frame_source import Chunk
 
 
@@ -39,11 +39,9 @@ class Job(ABC):
         return replace(chunk, frames={})
 
 
-def ready_frames(graph: Graph, chunk: Chunk) -> FrameDict:
+def frames_of(graph: Graph, chunk: Chunk) -> FrameDict:
     """Return the frames of a chunk, ready for `strop.running.encode.encode`, whether or not they were sent with it."""
-    if chunk.frames:
-        return chunk.frames
-    return {node.name: frames_of_input(node, chunk.own[node.name]) for node in graph.inputs}
+    return chunk.frames or ready_frames(graph, chunk.own)
 
 
 def run_here(job: Job, chunks: Iterable[Any], wanted: Callable[[Any], Any]) -> Generator[Any, None, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -17,9 +16,9 @@ from strop.graph.html_table import html_table
 from strop.running.backend import Backend, Runner
 from strop.running.cluster import run_job
 from strop.running.decode import classes, decode
-from strop.running.encode import FrameDict, Frames, encode
+from strop.running.encode import Frames, encode
 from strop.running.frame_source import Chunk, FrameSource, frame_source
-from strop.running.jobs import Job, Session, ready_frames
+from strop.running.jobs import Job, Session, frames_of
 from strop.running.model_argument import ModelOrGraph, as_graph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend
@@ -104,13 +103,6 @@ def chunk_size(graph: Graph) -> int:
     return int(np.clip(_CHUNK_VALUES // widest, 1, _CHUNK_FRAMES))
 
 
-def chunks(frames: FrameDict, size: int) -> Iterator[FrameDict]:
-    """Yield `frames` in runs of at most `size`."""
-    count = len(next(iter(frames.values())))
-    for start in range(0, count, size):
-        yield {name: array[start : start + size] for name, array in frames.items()}
-
-
 @dataclass
 class SimulationJob(Job):
     """A simulation of a graph on a backend."""
@@ -138,7 +130,7 @@ class _Simulation(Session):
         self.graph, self.runner, self.version = graph, runner, version
 
     def take(self, chunk: Chunk, wanted: None) -> _Simulated:
-        spikes = self.runner.run(encode(self.graph, ready_frames(self.graph, chunk)))
+        spikes = self.runner.run(encode(self.graph, frames_of(self.graph, chunk)))
         packed = {}
         for population in self.graph.populations:
             own, shape = spikes.get(population.name), (chunk.count, *population.shape)
@@ -210,16 +202,18 @@ def _spikes(
     """Return the spikes of every population, of all frames."""
     job = SimulationJob(graph, backend, options)
     parts: list[_Simulated] = []
+    count = 0
     results = run_job(job, source.chunks(chunk_size(graph)), lambda chunk: None, workers, client)
     with Progress(f"simulating on {name}", source.count) as progress, closing(results):
         for part in results:
             if part.version != backend.version():
                 raise BackendError(f"{name} is {backend.version()} here, and {part.version} on a worker")
-            if part.start != sum(own.count for own in parts):
+            if part.start != count:
                 raise StropError(f"frames from {part.start:,} on came out of turn: a chunk was lost, or came twice")
             parts.append(part)
+            count += part.count
             progress.advance(part.count)
-    if (count := sum(part.count for part in parts)) != source.given:
+    if count != source.given:
         raise StropError(f"{count} of {source.given} frames were simulated: chunks were lost, or came twice")
     spikes = {}
     for population in graph.populations:

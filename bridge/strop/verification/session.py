@@ -20,7 +20,7 @@ from strop.running.backend import Backend, Runner
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
 from strop.running.encode import encode
 from strop.running.frame_source import Chunk
-from strop.running.jobs import Session, ready_frames
+from strop.running.jobs import Session, frames_of
 from strop.running.labels import Scores
 from strop.running.oracle import BoolArray, evaluate
 from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
@@ -93,7 +93,7 @@ class _Comparing:
 
     def __init__(self, session: Verification, chunk: Chunk, wanted: Room) -> None:
         self.session, self.graph, self.chunk, self.wanted = session, session.graph, chunk, wanted
-        self.frames = ready_frames(self.graph, chunk)
+        self.frames = frames_of(self.graph, chunk)
         given = {len(values) for values in (*self.frames.values(), *chunk.own.values())}
         if given != {chunk.count}:
             raise StropError(f"chunk {chunk.number} is said to hold {chunk.count} frames, and holds {given}")

@@ -14,7 +14,7 @@ from strop.graph import Graph
 from strop.running.backend import Backend
 from strop.running.frame_source import Chunk
 from strop.running.labels import Scores
-from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
+from strop.verification.bounds import Bound, RoundingBound, SimulatorBound
 from strop.verification.counts import LayerReport, OutputReport
 from strop.verification.evidence import Collector
 from strop.verification.explanation.clues import Clues
@@ -209,7 +209,8 @@ class Totals:
     def _bound(self, name: str) -> Bound:
         if name != KERAS:
             return SimulatorBound(self.graph, self.backends[name].resolution)
-        return RoundingBound(self.graph, graph_stages(self.graph) if self.lowering is None else self.lowering.computed)
+        assert self.lowering is not None
+        return RoundingBound(self.graph, self.lowering.computed)
 
     def _assembled(self, keras: KerasReport | None, backends: dict[str, BackendReport] | None = None) -> Report:
         graph, counts = self.graph, self.activity.spikes

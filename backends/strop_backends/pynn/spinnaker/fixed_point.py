@@ -33,9 +33,10 @@ from scipy.sparse import csr_array
 from strop.errors import BackendError
 from strop.graph import Graph
 from strop.running.decode import classes
-from strop.running.encode import Frames, as_frames, encode
+from strop.running.encode import Frames, encode
+from strop.running.frame_source import frame_source
 from strop.running.oracle import evaluate, host_spikes, terms
-from strop.running.simulate import chunk_size, chunks
+from strop.running.simulate import chunk_size
 from strop.running.stimulus import refuse_currents, stimulus_nodes
 
 _FRACTION_BITS = 15
@@ -285,8 +286,8 @@ def measured_scaling(graph: Graph, frames: Frames, headroom: float = 1.25, fill:
         raise BackendError(f"headroom must be at least 1, got {headroom}")
     populations = _carried(graph)
     largest = {name: [0.0, 0.0] for name in populations}
-    for part in chunks(as_frames(graph, frames), chunk_size(graph)):
-        signals = encode(graph, part)
+    for chunk in frame_source(graph, frames).chunks(chunk_size(graph)):
+        signals = encode(graph, chunk.frames)
         spikes: Signals = {**signals, **evaluate(graph, signals)}
         for name, population in populations.items():
             for sign in (0, 1):
@@ -332,8 +333,8 @@ def fixed_point_report(
     counts = {name: [0, 0, 0] for name in populations}
     total, decisions = 0, 0
     decides = True
-    for part in chunks(as_frames(graph, frames), chunk_size(graph)):
-        signals = encode(graph, part)
+    for chunk in frame_source(graph, frames).chunks(chunk_size(graph)):
+        signals = encode(graph, chunk.frames)
         expected = evaluate(graph, signals)
         known: dict[str, npt.NDArray[Any]] = {**signals, **host_spikes(graph, signals)}
         for name, population in populations.items():
@@ -348,7 +349,7 @@ def fixed_point_report(
             decides = False
         else:
             decisions += int(np.count_nonzero(ours != theirs))
-        total += len(next(iter(part.values())))
+        total += chunk.count
     layers = tuple(LayerDifference(name, populations[name].size, scaling[name], *counts[name]) for name in populations)
     return FixedPointReport(total, layers, decisions if decides else None, choice)
 
@@ -358,8 +359,8 @@ def fixed_point_spikes(graph: Graph, frames: Frames, scaling: Mapping[str, Scali
     it."""
     populations = _carried(graph)
     parts: list[Spikes] = []
-    for part in chunks(as_frames(graph, frames), chunk_size(graph)):
-        signals = encode(graph, part)
+    for chunk in frame_source(graph, frames).chunks(chunk_size(graph)):
+        signals = encode(graph, chunk.frames)
         known: dict[str, npt.NDArray[Any]] = {**signals, **host_spikes(graph, signals)}
         for name, population in populations.items():
             fired, _ = population.fires(known, scaling[name])

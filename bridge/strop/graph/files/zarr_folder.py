@@ -8,6 +8,7 @@ from typing import Any
 
 from strop.errors import DataError, ExtraMissingError
 from strop.graph.capacity import require_memory
+from strop.graph.files.rows import Rows
 
 # Codecs that make numbers of bytes and no more; numcodecs also brings `pickle`, which would run what a file says.
 _CODECS = {
@@ -69,19 +70,12 @@ class ZarrFolder:
         return ZarrRows(array, f"{name!r} of {self._path}")
 
 
-class ZarrRows:
-    """An array of Zarr; `rows[start:stop]` is an array of NumPy's, and whatever goes wrong is a `DataError`."""
+class ZarrRows(Rows):
+    """An array of Zarr; whatever goes wrong is a `DataError`."""
 
     def __init__(self, array: Any, where: str) -> None:
+        super().__init__(tuple(array.shape), array.dtype)
         self._array, self._where = array, where
-        self.shape, self.dtype = tuple(array.shape), array.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
 
     def __getitem__(self, rows: slice) -> Any:
         """Return some rows."""
@@ -92,10 +86,6 @@ class ZarrRows:
         except Exception as error:  # of zarr, numcodecs, or the file system
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"data {self._where} cannot be read: {reason[:300]}") from error
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        whole = self[:]
-        return whole if dtype is None else whole.astype(dtype, copy=False)
 
 
 def _codecs(metadata: dict[str, Any]) -> Iterator[str]:

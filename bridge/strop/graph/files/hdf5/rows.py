@@ -17,29 +17,17 @@ from strop.errors import DataError, ModelFileError
 from strop.graph.capacity import require_memory
 from strop.graph.files.hdf5.answers import DamagedHDF5Error
 from strop.graph.files.hdf5.process import ask_for_rows, ask_for_table
+from strop.graph.files.rows import Rows
 
 _NUMBERS = re.compile(r"[<>|=]?[biufc]\d{1,2}")
 
 
-class HDF5Rows:
-    """A dataset of an HDF5 file; `rows[start:stop]` is an array.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : numpy.dtype
-    """
+class HDF5Rows(Rows):
+    """A dataset of an HDF5 file."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(shape, dtype)
         self._path, self._name = path, name
-        self.shape, self.dtype = shape, dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
         """Return some rows; the file is opened for them, so that many at a time are faster than few.
@@ -57,10 +45,6 @@ class HDF5Rows:
         require_memory(f"reading {self._name!r} from {self._path}", size)
         with _as_data_error(self._path):
             return ask_for_rows(self._path, str(self._path), self._name, start, stop, self.dtype, self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        whole = self[:]
-        return whole if dtype is None else whole.astype(dtype, copy=False)
 
 
 class HDF5Table:
