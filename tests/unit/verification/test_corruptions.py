@@ -240,9 +240,10 @@ def _frames_late(patch: pytest.MonkeyPatch) -> None:
 
 
 def _frames_scaled_before_all(patch: pytest.MonkeyPatch) -> None:
-    """Keras is given the spoilt frames too, so that nothing differs: but they are not what the user gave."""
-    honest = source_module.frames_of_input
-    patch.setattr(source_module, "frames_of_input", lambda *given: honest(*given) / np.float32(255))
+    """What the graph is given is scaled, wherever frames are made ready; Keras has them as the user gave them."""
+    honest = encode_module.frames_of_input
+    for module in (encode_module, source_module):
+        patch.setattr(module, "frames_of_input", lambda *given: honest(*given) / np.float32(255))
 
 
 @pytest.mark.parametrize(
