@@ -118,4 +118,18 @@ class PyNNRunner(Runner):
                 dialect.release()
             else:
                 dialect.sim.end()
+        if self._network is not None:
+            _break_cycles(self._network)
         self._remote = self._network = None
+
+
+def _break_cycles(network: PyNNNetwork) -> None:
+    """Let Python free the populations of a network that nobody needs any more.
+
+    A cell of PyNN knows its population (`ID.parent`), and a population keeps its cells in an array of objects
+    (`all_cells`). Arrays take no part in Python's search for cycles, so each population would stay for ever (PyNN 0.13,
+    `common/populations.py`).
+    """
+    for population in network.populations.values():
+        for cell in population.all_cells:
+            cell.parent = None

@@ -90,8 +90,6 @@ class NeuronDialect(RecordingDialect):
 
     # `dt` and `steps_per_ms` of before strop set NEURON up.
     given: ClassVar[tuple[float, float]] = _STEP
-    # Sections that runners have left.
-    _left: ClassVar[list[Any]] = []
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
@@ -99,6 +97,7 @@ class NeuronDialect(RecordingDialect):
         self.projection = projection_class(sim)
         self.h = sim.simulator.h
         self._neurons: list[Any] = []
+        self._sources: list[Any] = []
         self._built_for = 0.0
 
     @staticmethod
@@ -212,27 +211,28 @@ class NeuronDialect(RecordingDialect):
         return wrong or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
 
     def _foreign(self) -> tuple[int, int]:
-        """Count sections, and connections with a target, without those that runners have left."""
-        own = {*self._left, self.sim.simulator.dummy}
+        """Count sections, and connections with a target, without PyNN's own."""
+        dummy = self.sim.simulator.dummy
         connections = self.h.List("NetCon")
         targets = [connections.o(n).syn() for n in range(int(connections.count()))]
-        lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec in own)]
-        return sum(section not in own for section in self.h.allsec()), len(lead)
+        lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec == dummy)]
+        return sum(section != dummy for section in self.h.allsec()), len(lead)
 
     def release(self) -> None:
-        """Remove the network as far as NEURON allows, and set the time step back."""
+        """Remove the network, and set the time step back."""
         from pyNN.neuron.projections import _projections
 
         self.sim.end()
         _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
         self.sim.simulator.initializer.clear()
         self.sim.simulator.state.clear()
-        for own in (cell for neurons in self._neurons for cell in neurons.local_cells):
-            # A section outlives its population: it and its attributes refer to each other in ways that Python's garbage
-            # collection does not see. It stays, without attributes.
-            self._left.append(own._cell)
-            own._cell.__dict__.clear()
+        for own in (cell for cells in [*self._neurons, *self._sources] for cell in cells.local_cells):
+            # A section, or a source, and its attributes refer to each other, which Python's garbage collection does not
+            # see. (NEURON 9 answers `cell.__dict__` with the section's settings: `nrnpython/nrnpy_nrn.cpp`.)
+            object.__getattribute__(own._cell, "__dict__").clear()
+            object.__setattr__(own, "_cell", None)
         self._neurons.clear()
+        self._sources.clear()
         self.h.dt, self.h.steps_per_ms = NeuronDialect.given
         NeuronDialect.given = _STEP
 
@@ -255,6 +255,12 @@ class NeuronDialect(RecordingDialect):
 
     # Building
     # -----------------------------------------------------------------------------------------------------
+
+    def sources(self, label: str, size: int) -> Any:
+        """PyNN's own."""
+        sources = super().sources(label, size)
+        self._sources.append(sources)
+        return sources
 
     def neurons(self, population: Population) -> Any:
         """`IF_curr_exp` with a current that lasts one tick."""
@@ -352,7 +358,8 @@ class NeuronDialect(RecordingDialect):
     def spike_times(self, population: Any) -> list[FloatArray]:
         """Read the cells' vectors, and empty them."""
         vectors = [cell._cell.spike_times for cell in population.local_cells]
-        times = [np.array(vector.as_numpy()) for vector in vectors]
+        # (`Vector.as_numpy` leaves a view behind for good: `nrnpython/nrnpy_hoc.cpp`.)
+        times = [vector.to_python(np.empty(int(vector.size()))) for vector in vectors]
         for vector in vectors:
             vector.resize(0)
         return times

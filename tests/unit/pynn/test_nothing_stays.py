@@ -1,0 +1,43 @@
+"""A simulation leaves nothing behind: no population, cell, view or section more after many of them than after a few."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from pynn_graphs import branched_graph, require
+from pynn_scripts import quietly  # noqa: F401
+from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
+
+import strop
+
+pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
+
+
+def objects() -> Counter[str]:
+    gc.collect()
+    return Counter(f"{type(found).__module__}.{type(found).__qualname__}" for found in gc.get_objects())
+
+
+@pytest.mark.parametrize("backend", ["pynn-nest", "pynn-neuron", "pynn-brian2"])
+def test_python_frees_all_that_simulations_made(backend: str) -> None:
+    require(backend)
+    graph = branched_graph(2)
+    frames = np.random.default_rng(0).random((20, *graph.inputs[0].shape)).astype(np.float32)
+
+    def some(count: int) -> Counter[str]:
+        for _ in range(count):
+            strop.simulate(graph, frames, backend)
+        return objects()
+
+    some(3)  # modules are imported, caches filled
+    few, many = some(3), some(6)
+    grown = {kind: many[kind] - few[kind] for kind in many if many[kind] - few[kind] >= 6}
+    assert not grown
+    populations = [kind for kind in many if kind.startswith("pyNN.") and kind.endswith("populations.Population")]
+    assert sum(many[kind] for kind in populations) <= 2 * len(graph.populations) + 2
+    if backend == "pynn-neuron":
+        assert sum(1 for _ in sys.modules["neuron"].h.allsec()) == 1
