@@ -26,15 +26,31 @@ def commands(data: Path) -> dict[str, list[str]]:
     rng = np.random.default_rng(0)
     skip_network(rng).save(data / "net.strop")
     np.savez(data / "frames.npz", x=rng.integers(0, 2, (200, 6)).astype(np.float32))
+    write_ordinary(data / "relu.keras", data / "labelled.npz")
+    ordinary = [str(data / "relu.keras"), "--data", str(data / "labelled.npz")]
     net, frames = str(data / "net.strop"), ["--data", str(data / "frames.npz")]
     return {
         "verify": ["verify", net, *frames, "--backends", "brian2,nengo", "--json", "v.json", "--report", "page"],
         "verify-nest": ["verify", net, *frames, "--backends", "pynn-nest", "--json", "v.json"],
         "train": ["train", "digits", "--out", "digits.keras", "--epochs", "4", "--report", "page"],
+        "sharpen": ["sharpen", *ordinary, "--out", "s.keras", "--epochs", "6", "--report", "page"],
         "export": ["export", net, "--target", "nengo", "--out", "folder", *frames],
         "quantize": ["quantize", net, "--target", "spinnaker", "--out", "q.strop", *frames],
         "predict": ["predict", net, *frames, "--backend", "nengo", "--out", "p.npz"],
     }
+
+
+def write_ordinary(model: Path, data: Path) -> None:
+    """Write a network with ReLU, and frames that it can learn."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 600)
+    np.savez(data, x=np.float32(np.eye(3)[labels] @ rng.random((3, 6)) + 0.1 * rng.random((600, 6))), y=labels)
+    layers = [keras.Input((6,)), keras.layers.Dense(12, "relu"), keras.layers.Dense(3, "softmax")]
+    network = keras.Sequential(layers)
+    network.compile("adam", "sparse_categorical_crossentropy")
+    network.save(model)
 
 
 def main() -> int:
