@@ -189,4 +189,6 @@ WAYS["NEST"] = connect_arrays
 
 
 def _ids(population: Any) -> npt.NDArray[np.int64]:
-    return np.asarray(population.node_collection.tolist(), dtype=np.int64)
+    # PyNN's own numbers; NEST looks at the whole state of each neuron to name it (`NodeCollection.tolist`).
+    numbers: npt.NDArray[np.int64] = population.all_cells.astype(np.int64)
+    return numbers
