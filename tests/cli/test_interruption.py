@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,26 @@ def test_a_signal_at_any_moment_leaves_a_whole_file_or_none(net: Path, tmp_path:
         assert result.wrong(outputs) == ""
         interrupted += not result.finished
     assert interrupted
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_said_while_a_library_is_kept_quiet(number: signal.Signals) -> None:
+    script = (
+        "import time; from strop.cli.signals import end_on_signals; from strop.cli.noise import quiet_stderr\n"
+        "end_on_signals()\n"
+        "with quiet_stderr():\n"
+        "    print('quiet', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "quiet\n"
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert error == {signal.SIGINT: "strop: interrupted\n", signal.SIGTERM: "strop: terminated\n"}[number]
+    assert process.returncode == 128 + number
 
 
 def test_a_library_leaves_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:

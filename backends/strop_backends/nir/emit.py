@@ -280,15 +280,15 @@ def _square(op: Convolution) -> tuple[tuple[int, ...], int, tuple[int, ...]] | N
     f d`.
     """
     size = op.kernel.shape[:-2]
-    fronts = []
     lead = []
     for (before, after), d in zip(op.padding, op.dilation, strict=True):
         if (after - before) % d:
             return None
         lead.append((after - before) // d)
-    for extent in range(max(size), max(size) + max(abs(n) for n in lead) + max(size) + 1):
+    least = max(k + abs(n) for k, n in zip(size, lead, strict=True))
+    for extent in (least, least + 1):
         spare = [extent - k for k in size]
-        if all(s >= abs(n) and (s - n) % 2 == 0 for s, n in zip(spare, lead, strict=True)):
+        if all((s - n) % 2 == 0 for s, n in zip(spare, lead, strict=True)):
             fronts = [(s + n) // 2 for s, n in zip(spare, lead, strict=True)]
             padding = [before + f * d for (before, _), f, d in zip(op.padding, fronts, op.dilation, strict=True)]
             return tuple(fronts), extent, tuple(padding)

@@ -57,10 +57,10 @@ def with_hints(graph: Any, text: Any) -> Any:
         text = text.decode("utf-8", "replace")
     try:
         found = json.loads(text)
-        about, hints = found["graph"], found["nodes"]
-    except (TypeError, ValueError, KeyError):
+        about, hints = found["graph"], found["nodes"].items()
+    except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
         return graph
-    for node, hint in [(graph, about), *((graph.nodes.get(name), hint) for name, hint in dict(hints).items())]:
+    for node, hint in [(graph, about), *((graph.nodes.get(name), hint) for name, hint in hints)]:
         if node is not None and isinstance(hint, str) and not node.metadata:
             node.metadata = {KEY: hint}
     return graph

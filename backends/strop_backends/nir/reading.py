@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,10 +68,8 @@ def read_nir(source: Any, dt: float | None = None, encoding: str | None = None, 
         If a node does not belong to a feed-forward network of thresholds; names the node and the reason.
     """
     graph = source if isinstance(source, nir.NIRGraph) else _open(source)
-    about = graph_hint(graph.metadata)
-    written = about.get("dt")
     if dt is None:
-        dt = float(written) if isinstance(written, (int, float)) and written > 0 else 1.0
+        dt = _written_dt(graph)
     if not (math.isfinite(dt) and dt > 0):
         raise UnsupportedLayerError(f"dt must be a positive number, got {dt!r}")
     try:
@@ -81,10 +80,9 @@ def read_nir(source: Any, dt: float | None = None, encoding: str | None = None, 
     except StropError:
         raise
     except Exception as error:  # values of nodes and of metadata can be damaged in more ways than checks foresee
-        if graph is source:
-            raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelFileError(f"{source} holds no valid NIR graph: {reason[:300]}; save it again") from error
+        what = "the NIRGraph that was given" if graph is source else source
+        raise ModelFileError(f"{what} holds no valid NIR graph: {reason[:300]}; save it again") from error
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -108,6 +106,13 @@ def _open(path: str | os.PathLike[str]) -> Any:
     if not isinstance(graph, nir.NIRGraph):
         raise ModelFileError(f"{path} holds a single {type(graph).__name__}, not a NIRGraph")
     return with_hints(graph, hints_in(content))
+
+
+def _written_dt(graph: Any) -> float:
+    written = graph_hint(graph.metadata).get("dt")
+    with suppress(OverflowError):
+        return float(written) if isinstance(written, (int, float)) and written > 0 else 1.0
+    return 1.0
 
 
 def _nir_version() -> str:

@@ -18,6 +18,11 @@ from strop_backends.nir.emit import _square, native
 
 FloatArray = npt.NDArray[np.float64]
 
+# A kernel can have more values than the matrix of a small image.
+_SMALL = 1 << 20
+# What a hint that is damaged, or says something else, can raise.
+_NO_HINT = (GraphError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError)
+
 
 def described(about: dict[str, Any]) -> Operator:
     """Return the operator of `strop_backends.nir.emit.describe`.
@@ -40,7 +45,7 @@ def from_matrix(stage: dict[str, Any], matrix: FloatArray, shape_in: tuple[int, 
         candidate = _candidate(stage, matrix, shape_in)
         if candidate is None or candidate.shape_in != shape_in or candidate.size_out != len(matrix):
             return None
-    except (GraphError, KeyError, TypeError, ValueError, IndexError):
+    except _NO_HINT:
         return None
     pre, post, weight = candidate.to_coo()
     again = np.zeros_like(matrix)
@@ -65,7 +70,9 @@ def _candidate(stage: dict[str, Any], matrix: FloatArray, shape_in: tuple[int, .
         case "Convolution":
             # A kernel of running numbers shows which of its values each synapse carries.
             size = math.prod(stage["kernel"])
+            _require(size <= max(matrix.size, _SMALL))
             numbered = _with_geometry(stage, np.arange(1.0, size + 1).reshape(stage["kernel"]))
+            _require(numbered.shape_in == shape_in and numbered.size_out == len(matrix))
             pre, post, number = numbered.to_coo()
             kernel = np.zeros(size)
             kernel[number.astype(np.int64) - 1] = matrix[post, pre]
@@ -95,6 +102,8 @@ def from_kernel(stage: dict[str, Any], node: Any, shape_in: tuple[int, ...]) -> 
         match stage.get("type"):
             case "SumPool":
                 candidate = SumPool(shape_in, stage["size"], stage["strides"], stage["padding"])
+                sides = zip(candidate.size, candidate.padding, strict=True)
+                _require(all(k + abs(after - before) <= len(weight) for k, (before, after) in sides))
             case "Dense":
                 candidate = Dense(weight.reshape(weight.shape[-2:]), tuple(stage["leading"]))
             case "Convolution":
@@ -102,7 +111,7 @@ def from_kernel(stage: dict[str, Any], node: Any, shape_in: tuple[int, ...]) -> 
             case _:
                 return None
         again = native(candidate, frozenset({type(node).__name__}))
-    except (GraphError, KeyError, TypeError, ValueError, IndexError):
+    except _NO_HINT:
         return None
     same = (
         again is not None
@@ -116,13 +125,21 @@ def from_kernel(stage: dict[str, Any], node: Any, shape_in: tuple[int, ...]) -> 
     return candidate if same else None
 
 
+def _require(fits: bool) -> None:
+    """Leave a hint before anything is made that is larger than the node."""
+    if not fits:
+        raise GraphError("the hint says another operator than the node")
+
+
 def _cut(stage: dict[str, Any], weight: FloatArray) -> Convolution:
     """Return the convolution whose taps and groups lie among the zeros of a square kernel of one group."""
+    _require(math.prod(stage["kernel"]) <= weight.size)
     probe = _with_geometry(stage, np.zeros(stage["kernel"]))
     size, dilation = probe.kernel.shape[:-2], probe.dilation
     found = _square(probe)
     if found is None:
         dilated = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
+        _require(max(dilated) <= len(weight))
         wide = np.zeros((*dilated, *probe.kernel.shape[-2:]))
         ones = (1,) * len(size)
         found = _square(Convolution(probe.shape_in, wide, probe.strides, ones, probe.padding, probe.groups))
@@ -131,6 +148,7 @@ def _cut(stage: dict[str, Any], weight: FloatArray) -> Convolution:
         steps = (1,) * len(size)
     if found is None:
         raise GraphError("no square kernel says this")
+    _require(found[1] == len(weight))
     taps = tuple(slice(f, f + (k - 1) * d + 1, d) for f, k, d in zip(found[0], size, steps, strict=True))
     per_group, filters = probe.kernel.shape[-2:]
     share = filters // probe.groups

@@ -343,6 +343,6 @@ def graph_hint(metadata: Any) -> dict[str, Any]:
         text = text.decode("utf-8", "replace")
     try:
         found = json.loads(text) if isinstance(text, str) else {}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -39,6 +39,11 @@ def end_on_signals() -> None:
 
     owner = os.getpid()
     _OWNERS.add(owner)
+    # The terminal's: 2 leads elsewhere while a library is kept quiet (`strop.cli.noise`).
+    try:
+        errors = os.dup(2)
+    except OSError:  # closed
+        errors = 2
 
     def left_to_the_thread(number: int, frame: object) -> None:
         if os.getpid() != owner:  # a fork has no such thread
@@ -56,12 +61,12 @@ def end_on_signals() -> None:
         while True:
             for number in os.read(receiver, 1):
                 if number in _SAID:
-                    _end(number)
+                    _end(number, errors)
 
     threading.Thread(target=wait, name="strop-signals", daemon=True).start()
 
 
-def _end(number: int) -> None:
+def _end(number: int, errors: int) -> None:
     import shutil
     from contextlib import suppress
 
@@ -73,8 +78,8 @@ def _end(number: int) -> None:
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with suppress(Exception):
-        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides it
-        os.write(2, f"{show_cursor}strop: {_SAID[number]}\n".encode())
+        show_cursor = "\x1b[?25h" if os.isatty(errors) else ""  # a progress bar hides it
+        os.write(errors, f"{show_cursor}strop: {_SAID[number]}\n".encode())
     with suppress(Exception):
         import psutil
 
