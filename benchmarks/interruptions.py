@@ -29,7 +29,6 @@ def commands(data: Path) -> dict[str, list[str]]:
     rng = np.random.default_rng(0)
     skip_network(rng).save(data / "net.strop")
     np.savez(data / "frames.npz", x=rng.integers(0, 2, (200, 6)).astype(np.float32))
-    write_ordinary(data / "relu.keras", data / "labelled.npz")
     ordinary = [str(data / "relu.keras"), "--data", str(data / "labelled.npz")]
     net, frames = str(data / "net.strop"), ["--data", str(data / "frames.npz")]
     return {
@@ -70,7 +69,10 @@ def main() -> int:
         data, out = Path(name) / "data", Path(name) / "out"
         data.mkdir()
         known = commands(data)
-        for command in (arguments.commands or ",".join(known)).split(","):
+        wanted = (arguments.commands or ",".join(known)).split(",")
+        if "sharpen" in wanted:
+            write_ordinary(data / "relu.keras", data / "labelled.npz")
+        for command in wanted:
             out.mkdir()
             seconds, outputs = duration(known[command], out)
             codes = []

@@ -51,16 +51,24 @@ def write_file(path: str | os.PathLike[str], graph: Any, compression: str | None
     write_bytes(Path(path), made.getbuffer())
 
 
-def with_hints(graph: Any, text: Any) -> Any:
-    """Give the nodes of a graph that was read the hints in `text`, which `write_file` left; other texts are ignored."""
+def table_in(text: Any) -> dict[str, Any]:
+    """Return the table that a text in a file is in JSON; empty if it is none, whatever it is."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-        about, hints = found["graph"], found["nodes"].items()
-    except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
+        found = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def with_hints(graph: Any, text: Any) -> Any:
+    """Give the nodes of a graph that was read the hints in `text`, which `write_file` left; other texts are ignored."""
+    found = table_in(text)
+    hints = found.get("nodes")
+    if "graph" not in found or not isinstance(hints, dict):
         return graph
-    for node, hint in [(graph, about), *((graph.nodes.get(name), hint) for name, hint in hints)]:
+    for node, hint in [(graph, found["graph"]), *((graph.nodes.get(name), hint) for name, hint in hints.items())]:
         if node is not None and isinstance(hint, str) and not node.metadata:
             node.metadata = {KEY: hint}
     return graph

@@ -9,7 +9,6 @@ What a consumer makes of it is in `strop_backends.nir.profiles`.
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 from dataclasses import replace
@@ -33,6 +32,7 @@ from strop_backends.nir.emit import (
     is_image,
     natural,
 )
+from strop_backends.nir.files import KEY, table_in
 from strop_backends.nir.neurons import compared_with, make_neurons, same_for_all
 from strop_backends.nir.profiles import POOLS, Profile, check_step, get_profile
 
@@ -338,11 +338,4 @@ def _with_bias(node: Any, bias: npt.NDArray[np.float64]) -> Any:
 
 def graph_hint(metadata: Any) -> dict[str, Any]:
     """Return strop's entry in a node's metadata, or an empty dict."""
-    text = metadata.get("strop") if isinstance(metadata, dict) else None
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    try:
-        found = json.loads(text) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return table_in(metadata.get(KEY)) if isinstance(metadata, dict) else {}

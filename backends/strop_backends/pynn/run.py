@@ -69,7 +69,10 @@ class PyNNRunner(Runner):
     def _host(self) -> PyNNNetwork | RemoteRunner:
         """Return the network of this or the other process, built again if the simulator has dropped it."""
         if self._remote is None and (self._network is None or not self._network.alive):
+            dropped = self._network
             self._build()
+            if dropped is not None:
+                _break_cycles(dropped)
         return self._remote or self.network
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -111,15 +114,14 @@ class PyNNRunner(Runner):
         """Release the network, and restore the simulator's state of before."""
         if self._remote is not None:
             self._remote.close()
-        elif self._network is not None and self._network.alive:
-            dialect = self._network.dialect
+        elif self._network is not None:
+            network, dialect = self._network, self._network.dialect
             # Only if it is still as this runner left it: a script may have built into it since.
-            if dialect.in_use(disposable=True) is None:
-                dialect.release()
-            else:
+            if network.alive and dialect.in_use(disposable=True) is not None:
                 dialect.sim.end()
-        if self._network is not None:
-            _break_cycles(self._network)
+            else:
+                network.close()
+                _break_cycles(network)
         self._remote = self._network = None
 
 

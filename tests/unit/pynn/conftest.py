@@ -24,10 +24,12 @@ def nothing_is_left_in_a_simulator() -> Iterator[None]:
 
 
 def take_cells_away(neuron: Any, dummy: Any) -> None:
-    """Free cells that a test made itself: a section and its attributes hold each other, and so stay for ever."""
+    """Free cells that a test made itself."""
+    from strop_backends.pynn.neuron.dialect import strip
+
     if all(cell == dummy for cell in neuron.h.allsec()):
         return
     gc.collect()
     for cell in [cell for cell in neuron.h.allsec() if cell != dummy]:
-        object.__getattribute__(cell, "__dict__").clear()
+        strip(cell)
         neuron.h.delete_section(sec=cell)

@@ -227,9 +227,7 @@ class NeuronDialect(RecordingDialect):
         self.sim.simulator.initializer.clear()
         self.sim.simulator.state.clear()
         for own in (cell for cells in [*self._neurons, *self._sources] for cell in cells.local_cells):
-            # A section, or a source, and its attributes refer to each other, which Python's garbage collection does not
-            # see. (NEURON 9 answers `cell.__dict__` with the section's settings: `nrnpython/nrnpy_nrn.cpp`.)
-            object.__getattribute__(own._cell, "__dict__").clear()
+            strip(own._cell)
             object.__setattr__(own, "_cell", None)
         self._neurons.clear()
         self._sources.clear()
@@ -363,6 +361,14 @@ class NeuronDialect(RecordingDialect):
         for vector in vectors:
             vector.resize(0)
         return times
+
+
+def strip(cell: Any) -> None:
+    """Take a cell's attributes away: it and they refer to each other, which Python's garbage collection does not see.
+
+    NEURON 9 answers `cell.__dict__` with the section's settings (`nrnpython/nrnpy_nrn.cpp`).
+    """
+    object.__getattribute__(cell, "__dict__").clear()
 
 
 def capacitance(dt: float) -> float:
