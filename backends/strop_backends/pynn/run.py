@@ -72,7 +72,7 @@ class PyNNRunner(Runner):
             dropped = self._network
             self._build()
             if dropped is not None:
-                _break_cycles(dropped)
+                dropped.dialect.discard(dropped.populations.values())
         return self._remote or self.network
 
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -121,17 +121,5 @@ class PyNNRunner(Runner):
                 dialect.sim.end()
             else:
                 network.close()
-                _break_cycles(network)
+                dialect.discard(network.populations.values())
         self._remote = self._network = None
-
-
-def _break_cycles(network: PyNNNetwork) -> None:
-    """Let Python free the populations of a network that nobody needs any more.
-
-    A cell of PyNN knows its population (`ID.parent`), and a population keeps its cells in an array of objects
-    (`all_cells`). Arrays take no part in Python's search for cycles, so each population would stay for ever (PyNN 0.13,
-    `common/populations.py`).
-    """
-    for population in network.populations.values():
-        for cell in population.all_cells:
-            cell.parent = None

@@ -13,6 +13,8 @@ from pynn_scripts import quietly  # noqa: F401
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
+from strop.running.encode import as_frames, encode
+from strop.running.registry import get_backend
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
@@ -23,21 +25,30 @@ def objects() -> Counter[str]:
 
 
 @pytest.mark.parametrize("backend", ["pynn-nest", "pynn-neuron", "pynn-brian2"])
-def test_python_frees_all_that_simulations_made(backend: str) -> None:
+@pytest.mark.parametrize("runners", [0, 2])
+def test_python_frees_all_that_simulations_made(backend: str, runners: int) -> None:
+    """Each simulation builds its network; or two runners in turn build theirs, which the other has dropped."""
     require(backend)
     graph = branched_graph(2)
     frames = np.random.default_rng(0).random((20, *graph.inputs[0].shape)).astype(np.float32)
+    signals = encode(graph, as_frames(graph, frames))
+    kept = [get_backend(backend).prepare(graph) for _ in range(runners)]
 
     def some(count: int) -> Counter[str]:
         for _ in range(count):
-            strop.simulate(graph, frames, backend)
+            for runner in kept:
+                runner.run(signals)
+            if not kept:
+                strop.simulate(graph, frames, backend)
         return objects()
 
     some(3)  # modules are imported, caches filled
     few, many = some(3), some(6)
     # Not what pytest keeps, such as records of a log.
-    kept = [kind for kind in many if kind.startswith(("pyNN.", "neo.", "nest.", "strop", "builtins.memoryview"))]
-    grown = {kind: many[kind] - few[kind] for kind in kept if many[kind] - few[kind] >= 6}
+    made = [kind for kind in many if kind.startswith(("pyNN.", "neo.", "nest.", "strop", "builtins.memoryview"))]
+    grown = {kind: many[kind] - few[kind] for kind in made if many[kind] - few[kind] >= 6}
     assert not grown
+    for runner in kept:
+        runner.close()
     if backend == "pynn-neuron":
         assert sum(1 for _ in sys.modules["neuron"].h.allsec()) == 1

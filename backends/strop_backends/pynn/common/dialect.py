@@ -8,7 +8,7 @@ threshold. `dialect_for` finds the dialect of a PyNN module; `CLAIMS` keeps whic
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -235,6 +235,17 @@ class Dialect(ABC):
     def release(self) -> None:
         """Remove strop's own network, and restore the simulator's state of before."""
         self.sim.end()
+
+    def discard(self, populations: Iterable[Any]) -> None:
+        """Let Python free the populations of a network that the simulator has dropped, and that nobody needs any more.
+
+        A cell of PyNN knows its population (`ID.parent`), and a population keeps its cells in an array of objects
+        (`all_cells`). Arrays take no part in Python's search for cycles, so each population would stay for ever (PyNN
+        0.13, `common/populations.py`).
+        """
+        for population in populations:
+            for cell in population.all_cells:
+                cell.parent = None
 
     def claim(self, disposable: bool) -> None:
         """Record that strop has set the simulator up; a disposable network is held by a runner alone."""

@@ -49,7 +49,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -220,19 +220,27 @@ class NeuronDialect(RecordingDialect):
 
     def release(self) -> None:
         """Remove the network, and set the time step back."""
-        from pyNN.neuron.projections import _projections
-
         self.sim.end()
-        _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
         self.sim.simulator.initializer.clear()
         self.sim.simulator.state.clear()
+        self._take_cells_away()
+        self.h.dt, self.h.steps_per_ms = NeuronDialect.given
+        NeuronDialect.given = _STEP
+
+    def discard(self, populations: Iterable[Any]) -> None:
+        """Also take the cells away, which NEURON would simulate along."""
+        self._take_cells_away()
+        super().discard(populations)
+
+    def _take_cells_away(self) -> None:
+        from pyNN.neuron.projections import _projections
+
+        _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
         for own in (cell for cells in [*self._neurons, *self._sources] for cell in cells.local_cells):
             strip(own._cell)
             object.__setattr__(own, "_cell", None)
         self._neurons.clear()
         self._sources.clear()
-        self.h.dt, self.h.steps_per_ms = NeuronDialect.given
-        NeuronDialect.given = _STEP
 
     # Time
     # ---------------------------------------------------------------------------------------------------
