@@ -271,8 +271,9 @@ def test_a_layer_that_computes_in_float64_is_judged_in_float64() -> None:
     x = keras.Input((1,), name="x")
     dense, spike = L.Dense(1, use_bias=False), SpikingThreshold((1,), (1,), 1.0, dtype="float64", name="a")
     mixed = keras.Model(x, spike(dense(x)))
-    dense.set_weights([np.array([[0.1]])])
-    for model in (mixed, keras.Model(x, L.Dense(1, use_bias=False, activation=spike)(x))):
+    whole = keras.Model(x, L.Dense(1, use_bias=False, activation=spike)(x))
+    for model in (mixed, whole):
+        model.set_weights([np.array([[0.1]]), *model.get_weights()[1:]])
         lowering = strop.lowering.trace(model)
         name = lowering.graph.population_names[0]
         error = RoundingBound(lowering.graph, lowering.computed).error(name, {"x": np.full((1, 1), 0.3)})

@@ -8,12 +8,15 @@ import sys
 
 import numpy as np
 import pytest
+from exact_graphs import exact_graph
 from pynn_graphs import one_layer, require
 from third_party import PYNN_NEURON_IMPORT
 
 import strop
 from strop.errors import BackendError
 from strop.graph import Graph
+from strop.running.encode import as_frames, encode
+from strop.running.oracle import evaluate
 from strop.running.registry import get_backend
 
 pytestmark = PYNN_NEURON_IMPORT
@@ -47,6 +50,24 @@ def test_it_resolves_what_it_says() -> None:
     below = 0.5 * (1.0 - 2.0 * RESOLUTION)
     spikes = strop.simulate(one_layer([[0.5, below]], 0.5), np.ones((3, 1)), "pynn-neuron").spikes["y"]
     np.testing.assert_array_equal(spikes, [[True, False]] * 3)
+
+
+def test_currents_that_cancel_to_a_threshold_fire() -> None:
+    """Half of the neurons meet their thresholds; one of -0.12495, lifted by 0.125, in a sum of numbers up to 5."""
+    graph, frames = exact_graph(84, "current", 12)
+    wanted = evaluate(graph, encode(graph, as_frames(graph, frames)))
+    found = strop.simulate(graph, frames, "pynn-neuron").spikes
+    for name, spikes in wanted.items():
+        np.testing.assert_array_equal(found[name].reshape(spikes.shape), spikes, err_msg=name)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-300, -1.0, -0.5, -np.nextafter(1.0, 0.0), -np.nextafter(0.5, 0.0), 3.0])
+def test_a_neuron_at_rest_is_below_its_threshold(threshold: float) -> None:
+    from strop_backends.pynn.neuron.dialect import PEAK, RESOLUTION, lift, lowered
+
+    level, raised = lowered(np.array([threshold])), threshold + lift(np.array([threshold]))
+    assert 0.0 < level[0] * PEAK < raised[0] * PEAK
+    assert raised[0] - level[0] <= RESOLUTION * max(abs(threshold), raised[0]) * (1 + 1e-3)
 
 
 def gaps(resolutions: list[float]) -> Graph:

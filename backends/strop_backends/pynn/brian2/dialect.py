@@ -195,8 +195,8 @@ class Brian2Dialect(Dialect):
         variables = group.variables
         variables["tau_m"].set_value(np.full(population.size, tau))
 
-        def write_threshold(lifted: FloatArray) -> None:
-            variables["v_thresh"].set_value(np.nextafter(lifted * factor, -np.inf))
+        def write_threshold(threshold: FloatArray) -> None:
+            variables["v_thresh"].set_value(np.nextafter((threshold + lift(threshold)) * factor, -np.inf))
 
         # Variables of the group, so that `reset` restores them with the threshold.
         graph_s = {"threshold": population.threshold, "bias": population.bias, "lift": lift(population.threshold)}
@@ -204,7 +204,7 @@ class Brian2Dialect(Dialect):
             variables.add_array(f"graph_{name}", size=population.size, values=values.reshape(-1), dtype=np.float64)
         own = {name: variables[f"graph_{name}"].get_value() for name in graph_s}
         neurons.tuning = Tuning(population.name, **own, lifts=lift, write_threshold=write_threshold)
-        write_threshold(neurons.tuning.threshold + neurons.tuning.lift)
+        write_threshold(neurons.tuning.threshold)
         self._tunings.append(neurons.tuning)
         self.cells.independent(group, self._checked())
         return neurons

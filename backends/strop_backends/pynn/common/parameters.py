@@ -32,7 +32,7 @@ class Tuning:
     lifts : callable
         From thresholds to lifts.
     write_threshold : callable
-        Takes lifted thresholds.
+        Takes thresholds, which it lifts.
     write_standing : callable or None
         Takes the input of each step, `bias + lift`, of the neurons in `standing`.
     standing : int array
@@ -69,7 +69,7 @@ class Tuning:
                 "no source gives it anything in each step; a bias, or a threshold of 0 or less, needs a new network: "
                 "strop.build a graph that has it"
             )
-        self.write_threshold(threshold + lift)
+        self.write_threshold(threshold)
         if self.write_standing is not None:
             self.write_standing(needed[self.standing])
         self.threshold[:], self.bias[:], self.lift[:] = threshold, bias, lift

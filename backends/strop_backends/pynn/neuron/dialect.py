@@ -19,7 +19,10 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
   constant and the bias arrive as a spike from a source that spikes once in each step.
 * After a spike the membrane is clamped to `v_reset` for `tau_refrac`, a tick: one spike per frame.
 * The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered
-  by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires.
+  by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires:
+  a part of what they are or of what they are with their lift, whichever is larger. (An injected current and
+  one that spikes bring are each rounded before they are added up, and can cancel to a lifted threshold that is far
+  smaller than both.)
   **What it resolves**: a potential that is less than `2^-44 * threshold` below its threshold fires, too
   (6e-14 for a threshold of 1).
 * Input values are the `amp` of an `IClamp`, played from a `Vector`: an event for each time
@@ -272,13 +275,12 @@ class NeuronDialect(RecordingDialect):
         """`IF_curr_exp` with a current that lasts one tick."""
         dt = self.dt
         threshold, bias = population.threshold.reshape(-1).copy(), population.bias.reshape(-1).copy()
-        scale = PEAK * (1.0 - RESOLUTION)
         cell = self.sim.IF_curr_exp(
             cm=capacitance(dt),
             tau_m=dt / _LEAK,
             v_rest=0.0,
             v_reset=0.0,
-            v_thresh=(threshold + lift(threshold)) * scale,
+            v_thresh=lowered(threshold) * PEAK,
             tau_refrac=dt,
             tau_syn_E=dt / 1024,
             tau_syn_I=dt / 1024,
@@ -286,8 +288,9 @@ class NeuronDialect(RecordingDialect):
         )
         neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
 
-        def write_threshold(lifted: FloatArray) -> None:
-            for own, value in zip(neurons.local_cells, (lifted * scale)[neurons._mask_local], strict=True):
+        def write_threshold(threshold: FloatArray) -> None:
+            levels = (lowered(threshold) * PEAK)[neurons._mask_local]
+            for own, value in zip(neurons.local_cells, levels, strict=True):
                 own._cell.v_thresh = value
 
         neurons.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
@@ -383,6 +386,13 @@ def capacitance(dt: float) -> float:
     """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by
     `PEAK` mV."""
     return dt / (PEAK * (1.0 + _LEAK))
+
+
+def lowered(threshold: FloatArray) -> FloatArray:
+    """Return the lifted thresholds, lowered by more than what is rounded on the way to the membrane; above 0."""
+    raised = threshold + lift(threshold)
+    level: FloatArray = raised - np.maximum(RESOLUTION * raised, np.minimum(RESOLUTION * np.abs(threshold), raised / 2))
+    return level
 
 
 def lift(threshold: FloatArray) -> FloatArray:

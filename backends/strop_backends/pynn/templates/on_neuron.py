@@ -56,11 +56,17 @@ class Neuron:
         size = np.where(threshold == 0, 0.5, np.abs(threshold))
         return np.where(threshold > 0, 0.0, np.ldexp(1.0, np.frexp(size)[1]))
 
+    def lowered(self, threshold: Any) -> Any:
+        """Return the lifted thresholds, lowered by more than what is rounded on the way to the membrane; above 0."""
+        raised = threshold + self.lift(threshold)
+        part = np.minimum(self.resolution * np.abs(threshold), raised / 2)
+        return raised - np.maximum(self.resolution * raised, part)
+
     def neurons(self, name: str, threshold: Any, bias: Any) -> Any:
-        dt, scale = self.timestep, self.peak * (1.0 - self.resolution)
+        dt = self.timestep
         cell = self.sim.IF_curr_exp(
             cm=dt / (self.peak * (1.0 + self.leak)), tau_m=dt / self.leak, v_rest=0.0, v_reset=0.0,
-            v_thresh=(threshold + self.lift(threshold)) * scale, tau_refrac=dt,
+            v_thresh=self.lowered(threshold) * self.peak, tau_refrac=dt,
             tau_syn_E=dt / 1024, tau_syn_I=dt / 1024, i_offset=0.0,
         )  # fmt: skip
         return self.sim.Population(len(threshold), cell, initial_values={"v": 0.0}, label=name)
