@@ -20,9 +20,9 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
 * After a spike the membrane is clamped to `v_reset` for `tau_refrac`, a tick: one spike per frame.
 * The factor is that but for the roundings of the area, `cm` and the currents' units. Thresholds are lowered
   by a part in 2^44, some hundred times those roundings, so that a potential that reaches the threshold fires:
-  a part of what they are or of what they are with their lift, whichever is larger. (An injected current and
-  one that spikes bring are each rounded before they are added up, and can cancel to a lifted threshold that is far
-  smaller than both.)
+  a part of what they are or of what they are with their lift, whichever is larger. An injected current and
+  one that spikes bring are each rounded before they are added up, and can cancel to a threshold that is far smaller
+  than both; so injected currents are raised by a part in 2^45 of themselves.
   **What it resolves**: a potential that is less than `2^-44 * threshold` below its threshold fires, too
   (6e-14 for a threshold of 1).
 * Input values are the `amp` of an `IClamp`, played from a `Vector`: an event for each time
@@ -324,7 +324,9 @@ class NeuronDialect(RecordingDialect):
         parts, neurons = drive
         tuning = neurons.tuning
         currents = np.zeros((values.shape[1], 2 * len(ticks)))
-        currents[:, ::2] = ((values + tuning.bias) + tuning.lift).T
+        given = values + tuning.bias
+        # What spikes bring can cancel this but for a threshold that is far smaller; see the module's docstring.
+        currents[:, ::2] = (given + tuning.lift + RESOLUTION / 2 * np.abs(given)).T
         start = ticks - self.latency
         times = np.stack([start, start + 1], axis=1).reshape(-1) * self.dt
         for (clamp, amplitude, when), current in zip(parts, currents[neurons._mask_local], strict=True):

@@ -87,7 +87,8 @@ class Neuron:
         # A clamp in each cell, on from the tick before the one in which the value counts, off after it.
         h = self.sim.simulator.h
         currents = np.zeros((values.shape[1], 2 * len(ticks)))
-        currents[:, ::2] = ((values + bias) + self.lift(threshold)).T
+        given = values + bias
+        currents[:, ::2] = (given + self.lift(threshold) + self.resolution / 2 * np.abs(given)).T
         start = ticks - self.latency
         times = h.Vector(np.stack([start, start + 1], axis=1).reshape(-1) * self.timestep)
         for cell, current in zip(population.local_cells, currents[population._mask_local], strict=True):
