@@ -55,16 +55,12 @@ def check_out(out: Path) -> None:
 
 def save_model(model: Any, out: Path) -> None:
     """Save a model, whole or not at all."""
-    import keras
-
     from strop.graph.files.atomic import write_atomically
+    from strop.keras.copies import copied
 
     with write_atomically(out) as temporary, quiet_stderr():
         # Not the state of the optimiser, which is two to three times as large as the network.
-        network = keras.models.clone_model(model)
-        # Keras 3.15 compiles the copy as well (keras/src/models/cloning.py).
-        network.optimizer, network.compiled = None, False
-        network.set_weights(model.get_weights())
+        network = copied(model)
         network.save(temporary)
 
 

@@ -21,6 +21,7 @@ from strop.keras import (  # noqa: E402
     set_sharpness,
     spiking_layers,
 )
+from strop.keras.copies import copied  # noqa: E402
 
 L = keras.layers
 ALIKE = {"rtol": 1e-4, "atol": 2e-5}
@@ -131,6 +132,54 @@ def test_layers_keep_their_names_and_are_all_trainable_in_float32() -> None:
     assert ready.get_layer("last").kernel_constraint is None
 
 
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((6, 2), lambda: L.SpatialDropout1D(0.3)),
+        ((6, 6, 2), lambda: L.SpatialDropout2D(0.3)),
+        ((4, 4, 4, 2), lambda: L.SpatialDropout3D(0.3)),
+        ((6, 6, 2), lambda: L.GaussianDropout(0.3)),
+        ((6, 6, 2), lambda: L.AlphaDropout(0.3)),
+        ((6, 6, 2), lambda: L.ActivityRegularization(0.1)),
+        ((6, 6, 2), lambda: L.PReLU()),
+        ((6, 6, 2), lambda: L.UpSampling2D(2)),
+        ((6, 6, 2), lambda: L.Permute((2, 1, 3))),
+    ],
+)
+def test_layers_with_arguments_of_their_own_are_taken_over(shape: tuple[int, ...], layer: Any) -> None:
+    own = layer()
+    pool = getattr(L, f"MaxPooling{len(shape) - 1}D")(2)
+    model = sequential(shape, L.Dense(3, activation="relu"), own, pool, L.Flatten(), L.Dense(2))
+    ready = from_relu(model, frames_of(*shape), percentile=100)
+    found = [other for other in ready.layers if other.name.startswith(own.name)]
+    assert found
+    assert all(other.trainable for other in found)
+    if not isinstance(own, L.PReLU):  # its negative part is cut off
+        np.testing.assert_allclose(answers(ready, frames_of(*shape)), answers(model, frames_of(*shape)), **ALIKE)
+
+
+def test_an_adapted_normalization_keeps_what_it_saw() -> None:
+    frames = np.random.default_rng(0).normal(3.0, 2.0, (50, 6)).astype(np.float32)
+    seen = L.Normalization(name="seen")
+    seen.adapt(frames)
+    model = keras.Sequential([keras.Input((6,)), seen, L.Dense(12, activation="relu"), L.Dense(1)])
+    ready = from_relu(model, frames, percentile=100)
+    np.testing.assert_allclose(answers(ready, frames), answers(model, frames), **ALIKE)
+    again = copied(keras.Sequential([model, L.Dense(3)]))
+    np.testing.assert_array_equal(answers(again.layers[0], frames), answers(model, frames))
+
+
+def test_a_maximum_with_zero_is_a_relu() -> None:
+    image = keras.Input((5,))
+    x = keras.ops.maximum(L.Dense(7)(image), 0.0)
+    x = keras.ops.maximum(0, L.Dense(6)(x))
+    model = keras.Model(image, L.Dense(2)(x))
+    randomise(model, np.random.default_rng(0))
+    ready = from_relu(model, frames_of(5), percentile=100)
+    assert [type(layer) for layer in spiking_layers(ready)] == [SpikingBReLU] * 2
+    np.testing.assert_allclose(answers(ready, frames_of(5)), answers(model, frames_of(5)), **ALIKE)
+
+
 def test_a_shared_layer_stays_shared() -> None:
     shared = L.Dense(4, activation="relu", name="shared")
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
@@ -218,6 +267,20 @@ def test_models_without_anything_to_convert_are_refused() -> None:
         from_relu(sequential((4,), L.Dense(2), SpikingBReLU(name="spikes"), L.Dense(2)), frames_of(4))
     with pytest.raises(UnsupportedLayerError, match="takes a Keras model, got str"):
         from_relu("model.keras", frames_of(4))
+
+    class Own(keras.Model):  # type: ignore[misc]  # Keras ships no types
+        def __init__(self) -> None:
+            super().__init__(name="own")
+            self.inner = L.Dense(3, activation="relu")
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x)
+
+    called = Own()
+    called(frames_of(4))
+    for model in (Own(), called):
+        with pytest.raises(UnsupportedLayerError, match=r"'own' \(Own\) is a subclassed model"):
+            from_relu(model, frames_of(4))
 
 
 @pytest.mark.parametrize(

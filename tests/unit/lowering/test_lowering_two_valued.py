@@ -51,6 +51,11 @@ def model(change: Change) -> keras.Model:
 
 EXACT: dict[str, Change] = {
     "relu of signs": lambda x: L.ReLU()(signs(x)),
+    "product of scaled channels": lambda x: L.Multiply()([L.BatchNormalization(center=False)(spikes(x)), spikes(x)]),
+    "maximum of shifted channels": lambda x: L.Maximum()([normalised(x), spikes(x)]),
+    "minimum of shifted channels": lambda x: L.Minimum()([spikes(x), normalised(x)]),
+    "a max pool of one place": lambda x: L.MaxPooling2D(1, strides=2)(L.Conv2D(3, 2)(x)) - 0.25,
+    "a max pool of one place, padded": lambda x: L.MaxPooling2D(1, strides=(2, 3), padding="same")(signs(x)),
     "relu, activation": lambda x: L.Activation("relu")(signs(x)),
     "relu, function": lambda x: keras.activations.relu(signs(x), negative_slope=0.5),
     "relu, operation": lambda x: ops.relu(signs(x)),

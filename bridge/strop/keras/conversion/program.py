@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from strop.errors import UnsupportedLayerError
 from strop.keras.conversion.ramps import Ramp, activation_name, is_linear, is_threshold, ramp_of
@@ -64,6 +65,7 @@ _SAME_OPERATIONS = operation_classes(
     *("minimum", "moveaxis", "negative", "repeat", "reshape", "roll", "squeeze", "stack", "subtract", "sum"),
     *("swapaxes", "tile", "transpose"),
 )
+_MAXIMUM = operation_classes("maximum")
 _OTHER_OPERATIONS = operation_classes(
     *("cast", "divide", "greater", "greater_equal", "less", "less_equal", "multiply", "pad", "true_divide"),
 )
@@ -200,7 +202,7 @@ def program_of(model: Any) -> Program:
         calls.append((operation, path, args, kwargs, outputs))
         return outputs
 
-    inputs = list(model.inputs)
+    inputs = list(getattr(model, "inputs", None) or [])  # a subclassed model has none, and is refused by the walk
     outputs = walk(model, inputs, visit)
     program = Program(model, inputs, outputs, [])
     for number, call in enumerate(calls):
@@ -240,7 +242,10 @@ def _steps(
         yield _activation(operation.activation, path, operation, (middle,), {}, flat)
         return
     kind = _kind(operation, args, kwargs)
-    if kind == "activation":
+    rectified = _rectified(operation, args, kwargs)
+    if rectified is not None:
+        yield _activation(keras.activations.relu, path, (operation, number), (rectified,), {}, flat)
+    elif kind == "activation":
         # Without weights, a layer that is used twice is two activations.
         yield _activation(operation, path, (operation, number), args, kwargs, flat)
     elif kind:
@@ -276,6 +281,15 @@ def _kind(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Kind
     return "other" if type(operation) in _OTHER_OPERATIONS else None
 
 
+def _rectified(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the tensor of ``maximum(x, 0)``, which is a ReLU by another name; None for all else."""
+    values = keras.tree.flatten((args, kwargs))
+    if type(operation) not in _MAXIMUM or len(values) != 2 or sum(map(_is_tensor, values)) != 1:
+        return None
+    tensor, constant = values if _is_tensor(values[0]) else values[::-1]
+    return tensor if np.ndim(constant) == 0 and float(constant) == 0.0 else None
+
+
 def _is_a(operation: Any, classes: tuple[Any, ...]) -> bool:
     """Whether a layer is one of `classes`, or derived from one without another `call`."""
     return any(isinstance(operation, cls) and type(operation).call is cls.call for cls in classes)
@@ -288,7 +302,7 @@ def _pool_first(program: Program) -> None:
     for step in program.activations:
         following = consumers[id(step.outputs[0])]
         before = producers.get(id(step.inputs[0]))
-        pools = len(following) == 1 and _is_a(following[0].operation, MAX_POOLS)
+        pools = len(following) == 1 and _is_a(following[0].operation, MAX_POOLS) and not _has_places(step.operation)
         if not pools or id(step.outputs[0]) in ends or before is None or before.kind not in ("linear", "norm"):
             continue
         pool = following[0]
@@ -298,6 +312,11 @@ def _pool_first(program: Program) -> None:
         at, behind = program.steps.index(step), program.steps.index(pool)
         program.steps[behind : behind + 1] = [first, second]
         del program.steps[at]
+
+
+def _has_places(activation: Any) -> bool:
+    """Whether an activation has weights of its own for each place of a frame: a PReLU without shared axes."""
+    return any(max(weight.shape[:-1], default=1) > 1 for weight in getattr(activation, "weights", ()))
 
 
 def _keep_heads(program: Program) -> None:

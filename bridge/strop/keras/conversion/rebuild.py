@@ -19,6 +19,7 @@ from strop.keras.conversion.nhot import NhotHead, nhot_layers
 from strop.keras.conversion.program import Program, Step, replaced
 from strop.keras.conversion.ramps import Ramp
 from strop.keras.conversion.scales import Scales
+from strop.keras.copies import use_weights
 
 L = keras.layers
 
@@ -97,8 +98,9 @@ class Rebuilt:
             return L.Activation(operation, name=name, dtype="float32")
         if not isinstance(operation, L.Layer):
             return type(operation).from_config(operation.get_config())
-        config = {**operation.get_config(), "name": name, "dtype": "float32", "trainable": True}
-        config = {key: value for key, value in config.items() if not key.endswith("_constraint")}
+        config = {key: value for key, value in operation.get_config().items() if not key.endswith("_constraint")}
+        # Some layers (SpatialDropout) take no `trainable`.
+        config |= {key: value for key, value in (("name", name), ("dtype", "float32")) if key in config}
         cls = type(operation)
         if step.kind == "linear":
             config = {key: value for key, value in config.items() if key not in _LINEAR_OPTIONS_DROPPED}
@@ -110,6 +112,7 @@ class Rebuilt:
         elif isinstance(operation, L.GaussianNoise):
             config["stddev"] = config["stddev"] / self.scales.of(step.inputs[0])
         clone = cls.from_config(config)
+        clone.trainable = True
         if step.activation is not None:
             clone.activation = step.activation
         return clone
@@ -119,6 +122,7 @@ class Rebuilt:
         if ("written", step.key) not in self._made:
             self._made["written", step.key] = True
             layer.set_weights([np.asarray(array, np.float32) for array in weights(step, layer)])
+            use_weights(layer)
 
     def _weights_of_linear(self, step: Step, layer: Any) -> list[NDArray[Any]]:
         before, after = self.scales.of(step.inputs[0]), self.scales.of(step.outputs[0])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from strop.errors import DataError, NotSharpenedError
 from strop.keras.conversion.convert import build, from_relu
+from strop.keras.copies import copied
 from strop.keras.recipes.training_task import Task, task_of
 from strop.keras.sharpening.auto import AutoSharpener
 from strop.keras.sharpness import get_sharpness, set_sharpness, spiking_layers
@@ -135,8 +136,7 @@ def sharpen(
     (x, y), validation, (x_test, y_test) = _split(x, task.targets, _test(model, test, loss), seed)
     figures = {"before": _score(model, task, x_test, y_test)}
     if spiking:
-        ready = keras.models.clone_model(model)
-        ready.set_weights(model.get_weights())
+        ready = copied(model)
     else:
         ready = _converted(model, x, head, seed, settings)
         # The decoder of an n-hot code gives probabilities.

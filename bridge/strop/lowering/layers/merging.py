@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from itertools import combinations
 from typing import Any
 
@@ -100,10 +100,11 @@ def _multiply(layer: Any, context: Context, signals: Any) -> Signal:
     return combined(context, "Multiply", _listed(signals))
 
 
+# Of values that may have one factor for all places, or one for each.
 _FUNCTIONS: dict[str, Callable[[Sequence[FloatArray]], FloatArray]] = {
-    "Maximum": np.maximum.reduce,
-    "Minimum": np.minimum.reduce,
-    "Multiply": np.multiply.reduce,
+    "Maximum": partial(reduce, np.maximum),
+    "Minimum": partial(reduce, np.minimum),
+    "Multiply": partial(reduce, np.multiply),
 }
 
 
@@ -121,7 +122,7 @@ def combined(context: Context, kind: str, signals: Sequence[Signal]) -> Signal:
     single = [bits(level.terms, ordered[0].shape, ordered[0].channels_first) for level in levels]
     first = levels[0]
     if kind == "Multiply" and not any(level.shift.any() for level in levels):
-        return context.counted(single, np.asarray(len(single)), np.multiply.reduce([level.scale for level in levels]))
+        return context.counted(single, np.asarray(len(single)), _FUNCTIONS[kind]([level.scale for level in levels]))
     alike = all(_equal(level.scale, first.scale) and _equal(level.shift, first.shift) for level in levels)
     if kind != "Multiply" and alike:
         either = (first.scale > 0) == (kind == "Maximum")

@@ -13,7 +13,7 @@ from strop.lowering.context import Context
 from strop.lowering.layers.convolutional import same_padding, spatial_input
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
-from strop.lowering.signal import Pooled, Signal, flat_index
+from strop.lowering.signal import Pooled, Signal, flat_index, rearrange
 
 
 def _windows(layer: Any, signal: Signal) -> SumPool:
@@ -74,6 +74,9 @@ def _average(signal: Signal, windows: Operator) -> Signal:
 @handles(keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
 def _max_pooling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = spatial_input(layer, signal)
+    if all(extent == 1 for extent in layer.pool_size):  # a shortcut that only takes every second place, in ResNetV2
+        steps = tuple(slice(None, None, step) for step in layer.strides)
+        return rearrange(signal, lambda index: index[steps])
     return _maximum(context, signal, _windows(layer, signal))
 
 
