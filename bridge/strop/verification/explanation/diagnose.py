@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 # A guess that explains less than this share of the faults is none.
 _LEAST_EXPLAINED = 0.5
 # Where some guess explains this share, no search is made.
-_WELL_EXPLAINED = 0.9
+_WELL_EXPLAINED = 0.97
 # Another guess that explains as much, and takes hardly more bits to say, is told beside it.
 _AS_GOOD = 3.0
 # A source that nearly always fires adds a constant: its weight and the neuron's threshold are hard to tell apart.
@@ -44,6 +44,8 @@ _ALIKE = 9.0
 _MOST_SHOWN = 5
 # Neurons that never fire, or always: any threshold that is out of reach explains that as well.
 _PLAIN = ("silent", "stuck")
+# These say no more than which spikes are wrong.
+_NAMED_ONE_BY_ONE = ("isolated", "lost spikes")
 # Sources of which either version of the spikes is tried.
 _MOST_TOUCHED = 4
 
@@ -206,7 +208,10 @@ def _cases(graph: Graph, sample: Sample, suspect: _Suspect, name: str, compariso
 def cause_of(cases: list[Case]) -> Cause:
     """Return the likeliest cause of a layer's faults, among all hypotheses on all views of it."""
     guesses = _guesses(cases, HYPOTHESES)
-    if max((guess.explained for _, guess in guesses), default=0.0) < _WELL_EXPLAINED:
+    if (
+        max((guess.explained for _, guess in guesses if guess.kind not in _NAMED_ONE_BY_ONE), default=0.0)
+        < _WELL_EXPLAINED
+    ):
         guesses += _guesses(cases, SEARCHES)
     if not guesses:
         own = unexplained(cases[0])

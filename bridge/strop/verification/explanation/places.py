@@ -40,6 +40,15 @@ def channels_of(shape: tuple[int, ...]) -> Ints:
     return np.arange(prod(shape)) % shape[-1]
 
 
+def _border(shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    """Return which neurons lie in the first or last row or column, flat; None where there is no inside."""
+    if len(shape) != 3 or min(shape[:2]) < 3:
+        return None
+    inside = np.zeros(shape, dtype=bool)
+    inside[1:-1, 1:-1] = True
+    return ~inside.reshape(-1)
+
+
 def describe(neurons: Ints, shape: tuple[int, ...]) -> tuple[str, float]:
     """Return neurons, given by flat places, in words, and the bits that it takes to say which they are."""
     size, count = prod(shape), len(neurons)
@@ -57,6 +66,11 @@ def describe(neurons: Ints, shape: tuple[int, ...]) -> tuple[str, float]:
                 what = f"{name[0] if name else f'axis {axis},'} {int(values[0])}"
                 part = f"all {full:,}" if count == full else f"{count:,} of {full:,}"
                 return f"{what} ({part} neurons)", log2(shape[axis]) + 2.0 + (0 if count == full else 2.0)
+        border = _border(shape)
+        if border is not None and border[neurons].all():
+            whole = int(border.sum())
+            part = f"all {whole:,}" if count == whole else f"{count:,} of {whole:,}"
+            return f"the border of the map ({part} neurons)", 4.0 + (0 if count == whole else 2.0)
     ordered = np.sort(neurons)
     if ordered[-1] - ordered[0] == count - 1:
         return f"neurons {int(ordered[0])} to {int(ordered[-1])}", 2 * log2(size) + 1.0

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from strop.verification.explanation.case import Case, Guess
-from strop.verification.explanation.hypotheses import leftovers, levels, order, rounding, silence, timing, weights
+from strop.verification.explanation.hypotheses import (
+    inputs,
+    leftovers,
+    levels,
+    memory,
+    order,
+    rounding,
+    silence,
+    sources,
+    timing,
+    weights,
+    windows,
+)
 
 Hypothesis = Callable[[Case], Iterator[Guess]]
 
@@ -18,8 +30,20 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *rounding.HYPOTHESES,
     *silence.HYPOTHESES,
     *timing.HYPOTHESES,
+    *memory.HYPOTHESES,
     *weights.HYPOTHESES,
+    *inputs.HYPOTHESES,
     *order.HYPOTHESES,
+    *windows.HYPOTHESES,
+    *sources.HYPOTHESES,
     *leftovers.HYPOTHESES,
 )
-SEARCHES: tuple[Hypothesis, ...] = order.SEARCHES
+# Tried only where none of these explains the faults.
+SEARCHES: tuple[Hypothesis, ...] = (
+    *inputs.SEARCHES,
+    *windows.SEARCHES,
+    *sources.SEARCHES,
+    *order.SEARCHES,
+    *rounding.SEARCHES,
+    *memory.SEARCHES,
+)

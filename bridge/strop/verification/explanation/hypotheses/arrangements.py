@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ def arrangements(shape: tuple[int, ...]) -> Iterator[Arrangement]:
     """Yield the orders that go wrong in practice, of frames of a shape with channels last."""
     straight = np.arange(int(np.prod(shape))).reshape(shape)
     seen = {straight.tobytes()}
-    for found in (*_exchanged(straight), *_reversed(straight), *_shifted(straight)):
+    for found in (*_exchanged(straight), *_reversed(straight), *_turned(straight), *_shifted(straight)):
         if found.index.tobytes() not in seen:
             seen.add(found.index.tobytes())
             yield found
@@ -67,6 +67,12 @@ def _reversed(straight: Ints) -> Iterator[Arrangement]:
         yield Arrangement(f"{_axis(axis, straight.ndim)} in reversed order", np.flip(straight, axis))
 
 
+def _turned(straight: Ints) -> Iterator[Arrangement]:
+    if straight.ndim == 3 and straight.shape[0] == straight.shape[1]:
+        for turns, way in ((1, "left"), (3, "right")):
+            yield Arrangement(f"turned by 90 degrees to the {way}", np.rot90(straight, turns))
+
+
 def _shifted(straight: Ints) -> Iterator[Arrangement]:
     for axis in range(straight.ndim):
         for by in (1, -1):
@@ -79,6 +85,14 @@ def _shifted(straight: Ints) -> Iterator[Arrangement]:
                 edge[axis] = slice(0, 1) if by > 0 else slice(-1, None)
                 moved[tuple(edge)] = -1
                 yield Arrangement(words, moved)
+    if straight.ndim == 3:
+        for rows, columns in product((1, -1), repeat=2):
+            words = "shifted by one along its rows and its columns"
+            moved = np.roll(straight, (rows, columns), (0, 1))
+            yield Arrangement(words, moved)
+            moved = moved.copy()
+            moved[0 if rows > 0 else -1], moved[:, 0 if columns > 0 else -1] = -1, -1
+            yield Arrangement(words, moved)
 
 
 def _axis(axis: int, axes: int) -> str:

@@ -7,11 +7,13 @@ from math import log2
 
 import numpy as np
 
-from strop.verification.explanation.case import Case, Guess
+from strop.verification.explanation.case import Bools, Case, Guess
 from strop.verification.explanation.places import describe, neuron_text
 
 # Up to so many faults are called by name.
 _FEW = 4
+# Of more than this share something is left, not lost; and so many faults show whether they have a rule.
+_MOST_LOST, _ENOUGH = 0.6, 20
 
 
 def single_spikes(case: Case) -> Iterator[Guess]:
@@ -35,7 +37,7 @@ def lost_spikes(case: Case) -> Iterator[Guess]:
     extra = bool(spikes.all())
     possible = int(np.count_nonzero((~case.expected if extra else case.expected) & case.counted))
     share = len(spikes) / possible
-    if share == 1.0:
+    if share > _MOST_LOST or _near_thresholds(case, ~case.expected if extra else case.expected):
         return
     entropy = -(share * log2(share) + (1 - share) * log2(1 - share))
     where, _ = describe(case.bad_neurons, case.shape)
@@ -44,6 +46,18 @@ def lost_spikes(case: Case) -> Iterator[Guess]:
     else:
         sentence = f"spikes are lost without a rule: {100 * share:.2g} % of this layer's, in {where}; none is too many"
     yield case.counted_guess("lost spikes", sentence, 3.0 + possible * entropy, 0)
+
+
+def _near_thresholds(case: Case, possible: Bools) -> bool:
+    """Whether faults have smaller margins than other spikes, or larger ones: then there is a rule, known or not."""
+    margin = np.abs(case.margin if case.margin is not None else np.zeros(case.bad.shape))
+    bad, others = margin[case.bad], margin[possible & case.counted & ~case.bad]
+    if len(bad) < _ENOUGH or len(others) < _ENOUGH:
+        return False
+    others = np.sort(others)
+    # The share of pairs in which the fault has the larger margin (the statistic of Mann and Whitney).
+    share = (np.searchsorted(others, bad, "left") + np.searchsorted(others, bad, "right")).mean() / (2.0 * len(others))
+    return bool(abs(share - 0.5) > 0.2)
 
 
 def noise(case: Case) -> bool:
@@ -64,7 +78,10 @@ def unexplained(case: Case) -> Guess:
     if noise(case):
         sentence = f"no rule is to be seen in {where}; the same input gave different spikes: noise, or a memory"
         return case.counted_guess("unknown", sentence, 0.0, case.faults())
-    sentence = f"the weights of {arrows} into {where} differ in more than one place, or a rule that is not known"
+    sentence = (
+        f"the weights of {arrows} into {where} differ in more than one place, or its sums are noisy, or a rule that is "
+        "not known"
+    )
     return case.counted_guess("weights", sentence, 0.0, case.faults())
 
 

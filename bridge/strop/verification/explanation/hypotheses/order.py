@@ -1,18 +1,18 @@
-"""Hypotheses about order: permuted neurons, sources in another order, kernels read another way round."""
+"""Hypotheses about order: permuted neurons, sources in another order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, product
+from itertools import combinations
 from math import log2
 
 import numpy as np
 
-from strop.graph import Composed, Convolution, Dense, Operator
+from strop.graph import Composed, Operator
 from strop.graph.operators import stages_of
 from strop.verification.explanation.case import Bools, Case, Floats, Guess, Rows
 from strop.verification.explanation.hypotheses.arrangements import Arrangement, arrangements, node_of, planes, shapes_of
-from strop.verification.explanation.places import neuron_text
+from strop.verification.explanation.places import has_channels, neuron_text
 
 # Most neurons whose spikes are looked up among all others, and most sources of an unknown permutation.
 _MOST_MATCHED, _MOST_SOURCES = 1024, 400
@@ -83,10 +83,29 @@ def _matched(case: Case, neurons: Rows, differ: np.ndarray, words: str) -> Itera
     pairs = [(int(neurons[k]), int(partners[k])) for k in moved]
     if len(pairs) == 2 and pairs[0] == pairs[1][::-1]:
         sentence = f"neurons {_two(case, *pairs[0])} are exchanged ({words})"
+    elif (channels := _by_channel(case, pairs)) is not None:
+        bits = 4.0 + 2.0 * len(channels) * log2(case.shape[-1])
+        sentence = f"{words.replace('neurons', 'channels').replace('columns of weights', 'outgoing channels')}: "
+        sentence += ", ".join(f"{a} has the spikes of {b}" for a, b in channels[:2])
+        if len(channels) == 2 and channels[0] == channels[1][::-1]:
+            sentence = f"channels {channels[0][0]} and {channels[0][1]} are exchanged ({words})"
+        elif len(channels) > 2:
+            sentence += f" and so on ({len(channels)} of {case.shape[-1]})"
     else:
         shown = ", ".join(f"{_one(case, a)} has the spikes of {_one(case, b)}" for a, b in pairs[:2])
         sentence = f"{words}: {len(pairs)} of them, {shown}{' and so on' if len(pairs) > 2 else ''}"
     yield case.counted_guess("order", sentence, bits, int(left))
+
+
+def _by_channel(case: Case, pairs: list[tuple[int, int]]) -> list[tuple[int, int]] | None:
+    """Return which channel has the spikes of which other one, where whole channels moved; else None."""
+    if not has_channels(case.shape):
+        return None
+    count = case.shape[-1]
+    if any(a // count != b // count for a, b in pairs):
+        return None
+    found = sorted({(a % count, b % count) for a, b in pairs})
+    return found if len({a for a, _ in found}) == len(found) < len(pairs) else None
 
 
 def _one(case: Case, neuron: int) -> str:
@@ -126,73 +145,6 @@ def _before_flattening(case: Case, source: str) -> Iterator[Arrangement]:
                 yield Arrangement(found.words, found.index.reshape(own))
 
 
-def other_kernels(case: Case) -> Iterator[Guess]:
-    """A projection's kernel is read another way: transposed, flipped, in another memory order; or its padding is."""
-    for place, p in enumerate(case.projections):
-        stages = list(stages_of(p.operator))
-        for number, stage in enumerate(stages):
-            for words, other in _variants(stage):
-                operator = Composed((*stages[:number], other, *stages[number + 1 :]))
-                sentence = f"{words} in {case.arrow(place)}"
-                guess = case.try_potentials("order", sentence, 7.0, case.other_operator(place, operator))
-                if guess is not None:
-                    yield guess
-
-
-def _variants(stage: Operator) -> Iterator[tuple[str, Operator]]:
-    if isinstance(stage, Dense):
-        yield from _dense_variants(stage)
-    elif isinstance(stage, Convolution):
-        yield from _convolution_variants(stage)
-
-
-def _dense_variants(stage: Dense) -> Iterator[tuple[str, Operator]]:
-    weight, shape = stage.weight, stage.weight.shape
-    if shape[0] == shape[1]:
-        yield "the kernel is transposed", Dense(weight.T, stage.leading)
-    else:
-        yield "the kernel is transposed (memory order)", Dense(weight.T.reshape(shape), stage.leading)
-        yield "the kernel is transposed (memory order)", Dense(weight.reshape(shape[::-1]).T, stage.leading)
-
-
-def _convolution_variants(stage: Convolution) -> Iterator[tuple[str, Operator]]:
-    kernel = stage.kernel
-    spatial = kernel.ndim - 2
-    if spatial > 1 and len(set(kernel.shape[:-2])) == 1:
-        yield "rows and columns of the kernel are exchanged (transposed)", stage.with_kernel(kernel.swapaxes(0, 1))
-    if max(kernel.shape[:-2]) > 1:
-        whole = tuple(range(spatial))
-        yield "the kernel is flipped (convolution for correlation)", stage.with_kernel(np.flip(kernel, whole))
-        for axis in whole if spatial > 1 else ():
-            name = "rows" if axis == spatial - 2 else "columns"
-            yield f"the kernel's {name} are reversed", stage.with_kernel(np.flip(kernel, axis))
-    if kernel.shape[-1] == kernel.shape[-2] and kernel.shape[-1] > 1:
-        words = "incoming and outgoing channels of the kernel are exchanged (transposed)"
-        yield words, stage.with_kernel(kernel.swapaxes(-1, -2))
-    outward = (spatial + 1, spatial, *range(spatial))
-    words = "the kernel is read in another memory order (filters first, not last)"
-    yield words, stage.with_kernel(kernel.transpose(outward).reshape(kernel.shape))
-    stored = [kernel.shape[axis] for axis in outward]
-    yield words, stage.with_kernel(kernel.reshape(stored).transpose(np.argsort(outward)))
-    yield from _moved_paddings(stage)
-
-
-def _moved_paddings(stage: Convolution) -> Iterator[tuple[str, Operator]]:
-    """Yield the convolution with its window moved by one, and with the padding of its ends exchanged."""
-    steps = [step for step in product((-1, 0, 1), repeat=len(stage.padding)) if any(step)]
-    moved = [tuple((a + by, b - by) for (a, b), by in zip(stage.padding, step, strict=True)) for step in steps]
-    turned = tuple((after, before) for before, after in stage.padding)
-    for padding in dict.fromkeys([turned, *moved]):
-        if padding == stage.padding or min(min(pair) for pair in padding) < 0:
-            continue
-        other = Convolution(
-            *(stage.shape_in, stage.kernel, stage.strides, stage.dilation, padding),
-            *(stage.groups, stage.transposed, stage.output_padding),
-        )
-        if other.shape_out == stage.shape_out:
-            yield f"padding is {padding} and not {stage.padding}: the kernel is shifted", other
-
-
 def exchanged_projections(case: Case) -> Iterator[Guess]:
     """Two projections take each other's sources: branches of a concatenation, or of a sum, are exchanged."""
     for one, other in combinations(range(len(case.projections)), 2):
@@ -224,7 +176,7 @@ def exchanged_sources(case: Case) -> Iterator[Guess]:
         room = int(np.clip(_MOST_TRIED // (len(case.few) * case.layer.size), 32, 1000))
         order = np.argsort(quiet[candidates[:, 0], candidates[:, 1]], kind="stable")[:room]
         for one, other in candidates[order]:
-            difference = _row(p.operator, int(one)) - _row(p.operator, int(other))
+            difference = row_of(p.operator, int(one)) - row_of(p.operator, int(other))
             step = (signal[:, other] - signal[:, one]).astype(np.float64)
             shape = case.graph.signal_shape(p.source)
             names = " and ".join(neuron_text(int(n), shape).removeprefix("neuron ") for n in (one, other))
@@ -246,7 +198,7 @@ def _apart(signal: np.ndarray) -> np.ndarray:
     return result
 
 
-def _row(operator: Operator, neuron: int) -> Floats:
+def row_of(operator: Operator, neuron: int) -> Floats:
     """Return the weights from one value of the source to all neurons, shape (neurons,)."""
     one = np.zeros((1, operator.size_in))
     one[0, neuron] = 1.0
@@ -270,7 +222,7 @@ def permuted_sources(case: Case) -> Iterator[Guess]:
             or not case.simple
         ):
             continue
-        own = np.stack([_row(p.operator, n) for n in range(size)])
+        own = np.stack([row_of(p.operator, n) for n in range(size)])
         seen = _estimated([signal, *signals[:place], *signals[place + 1 :]], case.observed)[:size]
         scale = np.abs(own).max(axis=0) / np.maximum(np.abs(seen).max(axis=0), 1e-9)
         seen = seen * scale
@@ -332,7 +284,6 @@ HYPOTHESES = (
     arranged_neurons,
     exchanged_neurons,
     arranged_sources,
-    other_kernels,
     exchanged_projections,
     exchanged_sources,
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+from strop.graph import Composed, Convolution, Dense, Operator
+from strop.graph.operators import stages_of
 from strop.running.oracle import gamma, magnitude, terms
-from strop.verification.explanation.case import Case, Guess
+from strop.verification.explanation.case import Case, Floats, Guess
 from strop.verification.explanation.intervals import number
 
 # Number formats by their unit roundoff. Of those with few bits each weight is taken as rounded once, the sums not.
@@ -63,4 +66,90 @@ def _sizes(case: Case) -> tuple[np.ndarray, np.ndarray] | None:
     return margin, np.broadcast_to(size, bad.shape)[bad]
 
 
+def few_bits(case: Case) -> Iterator[Guess]:
+    """The weights of a projection are rounded to a few bits, with one step for all or one for each channel."""
+    for place, p in enumerate(case.projections):
+        for bits in range(2, 8):
+            for whole, words in ((True, "one step for all"), (False, "a step for each neuron or channel")):
+                other = _changed(p.operator, partial(_rounded, bits=bits, whole=whole))
+                if other is not None:
+                    sentence = f"the weights of {case.arrow(place)} are rounded to {bits} bits ({words})"
+                    guess = case.try_potentials("rounding", sentence, 8.0, case.other_operator(place, other))
+                    if guess is not None:
+                        yield guess
+
+
+def limited_weights(case: Case) -> Iterator[Guess]:
+    """Large weights of a projection are cut off at a limit, or small ones are missing."""
+    for place, p in enumerate(case.projections):
+        sizes = np.abs(_weights(p.operator))
+        if not sizes.any():
+            continue
+        for change, words in ((_clipped, "cut off: none is larger than about"), (_pruned, "zero below about")):
+            limits = np.quantile(sizes[sizes > 0.0], _SHARES)
+            found: dict[float, Guess] = {}
+            for _ in range(3):  # closer each time
+                for limit in limits:
+                    guess = _limited(case, place, change, float(limit), words)
+                    if guess is not None:
+                        found[float(limit)] = guess
+                if not found:
+                    break
+                best = max(found, key=lambda limit: found[limit].explained)
+                tried = sorted({*limits, best})
+                at = tried.index(best)
+                limits = np.linspace(tried[max(at - 1, 0)], tried[min(at + 1, len(tried) - 1)], 7)
+            if found:
+                yield max(found.values(), key=lambda guess: guess.explained)
+
+
+_SHARES = np.linspace(0.05, 0.99, 10)
+
+
+def _limited(case: Case, place: int, change: Callable[..., Floats], limit: float, words: str) -> Guess | None:
+    p = case.projections[place]
+    other = _changed(p.operator, partial(change, limit=limit))
+    if other is None:
+        return None
+    sentence = f"the weights of {case.arrow(place)} are {words} {number(limit)}"
+    return case.try_potentials("weights", sentence, 14.0, case.other_operator(place, other))
+
+
+def _rounded(weights: Floats, bits: int, whole: bool) -> Floats:
+    axes = None if whole else tuple(range(weights.ndim - 1))
+    step = np.abs(weights).max(axis=axes, keepdims=True) / (2 ** (bits - 1) - 1)
+    return np.asarray(np.round(weights / np.where(step == 0.0, 1.0, step)) * step)
+
+
+def _clipped(weights: Floats, limit: float) -> Floats:
+    return np.clip(weights, -limit, limit)
+
+
+def _pruned(weights: Floats, limit: float) -> Floats:
+    return np.where(np.abs(weights) < limit, 0.0, weights)
+
+
+def _weights(operator: Operator) -> Floats:
+    """Return the weights of an operator's last matrix or kernel; an empty array where it has none."""
+    for stage in reversed(list(stages_of(operator))):
+        if isinstance(stage, Dense | Convolution):
+            return stage.weight if isinstance(stage, Dense) else stage.kernel
+    return np.zeros(0)
+
+
+def _changed(operator: Operator, change: Callable[[Floats], Floats]) -> Operator | None:
+    """Return an operator with the weights of its last matrix or kernel changed; None where it has none."""
+    stages = list(stages_of(operator))
+    for number_, stage in reversed(list(enumerate(stages))):
+        if isinstance(stage, Dense | Convolution):
+            other = (
+                Dense(change(stage.weight), stage.leading)
+                if isinstance(stage, Dense)
+                else stage.with_kernel(change(stage.kernel))
+            )
+            return Composed((*stages[:number_], other, *stages[number_ + 1 :]))
+    return None
+
+
 HYPOTHESES = (float32_sums, coarse_weights)
+SEARCHES = (few_bits, limited_weights)

@@ -1,4 +1,4 @@
-"""Hypotheses about neurons that never fire, or always."""
+"""Hypotheses about neurons that never fire, always, or where they should not."""
 
 from __future__ import annotations
 
@@ -60,4 +60,15 @@ def _rounded_up(case: Case, constant: np.ndarray, chosen: np.ndarray) -> np.ndar
     return chosen
 
 
-HYPOTHESES = (silent, stuck)
+def inverted(case: Case) -> Iterator[Guess]:
+    """Neurons fire exactly where they should not: their spikes are read the wrong way round."""
+    concerned = case.bad.sum(axis=0) > 0.9 * np.maximum(case.counted.sum(axis=0), 1)
+    chosen = np.flatnonzero(concerned)
+    if not len(chosen):
+        return
+    where, bits = describe(chosen, case.shape)
+    verb = "fires exactly where it" if len(chosen) == 1 else "fire exactly where they"
+    yield case.guess("inverted", f"{where} {verb} should not: inverted", bits + 6.0, case.expected ^ concerned)
+
+
+HYPOTHESES = (silent, stuck, inverted)

@@ -1,4 +1,4 @@
-"""Hypotheses about time: spikes that are a frame late or early, frames in another order, neurons that remember."""
+"""Hypotheses about time: spikes that are a frame late or early, frames in another order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from strop.verification.explanation.case import Case, Guess, Rows
+from strop.verification.explanation.case import Case, Guess
+from strop.verification.explanation.places import describe
 
 # Shifts that are tried, in frames.
 _STEPS = (1, -1, 2, -2, 3, -3)
@@ -52,6 +53,27 @@ def shifted_projection(case: Case) -> Iterator[Guess]:
             delay = case.projections[place].delay
             sentence = f"{case.arrow(place)} arrives {_frames(steps)} (delay {delay + steps} rather than {delay})"
             yield case.guess("delay", sentence, 5.0 + abs(steps), predicted, rows)
+
+
+def shifted_neurons(case: Case) -> Iterator[Guess]:
+    """Some neurons, or a channel, answer to another frame, while the others are in time.
+
+    Tested on the frames whose neighbour in time was kept.
+    """
+    for steps in _STEPS[:4]:
+        before = case.earlier(steps)
+        rows = np.flatnonzero(before >= 0)
+        if not case.faults(rows):
+            continue
+        moved, counted = case.expected[before[rows]], case.counted[rows]
+        left = np.count_nonzero((moved != case.observed[rows]) & counted, axis=0)
+        late = left < 0.3 * case.bad[rows].sum(axis=0)
+        if not late.any():
+            continue
+        where, bits = describe(np.flatnonzero(late), case.shape)
+        sentence = f"the spikes of {where} are {_frames(steps)}: their delay, or their recording, is off"
+        predicted = np.where(late, moved, case.expected[rows])
+        yield case.guess("delay", sentence, bits + 4.0 + abs(steps), predicted, rows)
 
 
 def other_frames(case: Case) -> Iterator[Guess]:
@@ -101,46 +123,4 @@ def lost_frames(case: Case) -> Iterator[Guess]:
     yield case.counted_guess("lost spikes", sentence, 3.0 + len(rows) * float(np.log2(case.frames)), left)
 
 
-def _chains(case: Case) -> tuple[Rows, Rows]:
-    """Return rows with a known predecessor, and that predecessor."""
-    before = case.earlier(1)
-    rows = np.flatnonzero(before >= 0)
-    return rows, before[rows]
-
-
-def remembers(case: Case) -> Iterator[Guess]:
-    """Neurons keep a state: a potential that is not cleared, or a pause after each spike.
-
-    A potential that is added to the next frame's is known from the first spike on (which clears it), or from the first
-    frame of a run. Tested on the frames and neurons for which it is known.
-    """
-    rows, before = _chains(case)
-    if not len(rows) or not case.simple:
-        return
-    pause = case.expected[rows] & ~case.observed[before]
-    sentence = "neurons that fired in one frame do not fire in the next: they are refractory for more than a step"
-    yield case.guess("memory", sentence, 5.0, pause, rows)
-    yield from _kept_potential(case)
-
-
-def _kept_potential(case: Case) -> Iterator[Guess]:
-    before, starts = case.earlier(1), case.sample.starts
-    kept = np.full(case.potential.shape, np.nan)
-    drive = case.potential - case.bias
-    for row in range(case.frames):
-        last = before[row]
-        if starts[row]:
-            kept[row] = 0.0
-        elif last >= 0:
-            kept[row] = np.where(case.observed[last], 0.0, kept[last] + drive[last])
-    known = ~np.isnan(kept)
-    faults = int(np.count_nonzero(case.bad & known))
-    if not faults:
-        return
-    predicted = case.potential + np.where(known, kept, 0.0) >= case.threshold
-    left = int(np.count_nonzero((predicted != case.observed) & known & case.counted))
-    sentence = "potentials are not cleared: what is left of one frame adds to the next"
-    yield Guess("memory", sentence, 5.0, left, faults)
-
-
-HYPOTHESES = (shifted_layer, shifted_projection, other_frames, lost_frames, remembers)
+HYPOTHESES = (shifted_layer, shifted_projection, shifted_neurons, other_frames, lost_frames)

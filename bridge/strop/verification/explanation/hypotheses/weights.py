@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import log2
 
 import numpy as np
@@ -11,7 +12,7 @@ from strop.graph import Convolution, Input
 from strop.graph.operators import stages_of
 from strop.verification.explanation.case import Case, Floats, Guess
 from strop.verification.explanation.hypotheses.arrangements import node_of
-from strop.verification.explanation.hypotheses.order import _row
+from strop.verification.explanation.hypotheses.order import row_of
 from strop.verification.explanation.intervals import Cut, between, factor_cut, number
 from strop.verification.explanation.places import channels_of, has_channels, index_of, neuron_text, place_text
 from strop.verification.explanation.synapses import incoming_weights
@@ -25,11 +26,27 @@ def projections(case: Case) -> Iterator[Guess]:
     """A whole projection is missing, has the other sign, or is scaled by a factor."""
     for place, part in enumerate(case.parts):
         if case.simple:
-            yield _scaled(case, part, case.arrow(place), 1.0)
+            guess, source = _scaled(case, part, case.arrow(place), 1.0), case.projections[place].source
+            scaled = guess.kind == "weights" and node_of(case.graph, source) is not None
+            also = f", or the frames of {source} are scaled so" if scaled else ""
+            yield replace(guess, sentence=guess.sentence + also)
             continue
         for factor, words in ((0.0, "is missing"), (-1.0, "has the other sign")):
             predicted = case.respond(case.potential + (factor - 1.0) * part)
             yield case.guess("projection", f"{case.arrow(place)} {words}", 3.0, predicted)
+
+
+def signed_weights(case: Case) -> Iterator[Guess]:
+    """All negative, or all positive, weights of a projection are missing, have the other sign, or are scaled."""
+    if not case.simple:
+        return
+    for place, (p, part) in enumerate(zip(case.projections, case.parts, strict=True)):
+        size = case.flat(p.operator.absolute().apply(case.sent[p.source]))
+        for sign, words in ((-1.0, "negative (inhibitory)"), (1.0, "positive (excitatory)")):
+            # Rounding of the difference must not make weights where there are none.
+            own = np.where(np.abs(part + sign * size) > 1e-12 * size, (part + sign * size) / 2.0, 0.0)
+            if own.any() and (own != part).any():
+                yield _scaled(case, own, f"the sum of the {words} weights of {case.arrow(place)}", 3.0)
 
 
 def signal_groups(case: Case) -> Iterator[Guess]:
@@ -52,7 +69,7 @@ def _groups(case: Case, source: str) -> Iterator[tuple[str, np.ndarray, int]]:
     node = node_of(case.graph, source)
     if node is not None and node.encoding == "bitplane":
         yield from _planes(node)
-    if has_channels(shape) and shape[-1] <= _MOST_GROUPS:
+    if has_channels(shape) and 1 < shape[-1] <= _MOST_GROUPS:
         for channel in range(shape[-1]):
             yield f"channel {channel} of {source}", np.arange(shape[-1]) == channel, shape[-1]
 
@@ -78,7 +95,7 @@ def single_sources(case: Case) -> Iterator[Guess]:
         candidates = candidates[np.argsort(active[:, candidates].sum(axis=0), kind="stable")][:_MOST_CANDIDATES]
         shape = case.graph.signal_shape(p.source)
         for neuron in candidates:
-            weights = _row(p.operator, int(neuron))
+            weights = row_of(p.operator, int(neuron))
             few = case.few
             if _factor(case, np.outer(signal[few, neuron], weights), few).left < 0.6 * case.faults(few):
                 words = (
@@ -97,7 +114,7 @@ def _factor(case: Case, part: Floats, rows: np.ndarray) -> Cut:
 def _scaled(case: Case, part: Floats, words: str, bits: float) -> Guess:
     """Return the guess that a part of the potentials has a factor: 0 it is missing, -1 it has the other sign."""
     found = _factor(case, part, np.arange(case.frames))
-    many = words.startswith(("neuron", "channel", "bit"))
+    many = words.startswith(("neuron", "channel", "bit", "the sum"))
     kind = "weights" if many else "projection"
     if found.low <= 0.0 <= found.high:
         return case.counted_guess(kind, f"{words} is missing: it adds nothing", bits + 3.0, found.left)
@@ -259,4 +276,12 @@ def _change(case: Case, felt: Floats, own: np.ndarray, rows: np.ndarray) -> Cut:
     return factor_cut(felt[counted], below[counted], case.observed[np.ix_(rows, own)][counted])
 
 
-HYPOTHESES = (projections, neuron_projections, signal_groups, single_sources, single_synapses, kernel_taps)
+HYPOTHESES = (
+    projections,
+    signed_weights,
+    neuron_projections,
+    signal_groups,
+    single_sources,
+    single_synapses,
+    kernel_taps,
+)
