@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 # A guess that explains less than this share of the faults is none.
 _LEAST_EXPLAINED = 0.5
 # Where some guess explains this share, no search is made.
-_WELL_EXPLAINED = 0.97
+_WELL_EXPLAINED = 0.99
 # Another guess that explains as much, and takes hardly more bits to say, is told beside it.
 _AS_GOOD = 3.0
 # A source that nearly always fires adds a constant: its weight and the neuron's threshold are hard to tell apart.

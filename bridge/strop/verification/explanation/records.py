@@ -95,7 +95,7 @@ class Cause:
     ----------
     kind : str
         One word for it: "threshold", "comparator", "bias", "weight", "weights", "order", "projection", "delay",
-        "silent", "stuck", "rounding", "memory", "lost spikes", "isolated", "read-out", "unknown".
+        "silent", "stuck", "inverted", "rounding", "memory", "input", "lost spikes", "isolated", "read-out", "unknown".
     sentence : str
     explained : float
         Share of the sampled faults that it explains, 0 to 1; faults that it would cause are taken off.

@@ -129,9 +129,20 @@ def missing_sources(case: Case) -> Iterator[Guess]:
                 break
         missing = np.flatnonzero(~used)
         if len(missing) > 1:
+            missing = _in_a_row(case, signal, weights, missing, left)
             where, bits = describe(missing, case.graph.signal_shape(p.source))
             sentence = f"{where} of {p.source} add nothing in {case.arrow(place)}: their rows of weights are missing"
             yield case.counted_guess("weights", sentence, bits + 4.0, left)
+
+
+def _in_a_row(case: Case, signal: Floats, weights: Floats, missing: Rows, left: int) -> Rows:
+    """Return a run of sources in place of single ones, where that explains as much: some may never have mattered."""
+    size = len(weights)
+    for run in (np.arange(missing[0], missing[-1] + 1), np.arange(missing[0], size), np.arange(missing[-1] + 1)):
+        total = case.potential - signal[:, run] @ weights[run]
+        if len(run) < size and case.left(case.respond(total)) <= left:
+            missing = run
+    return missing
 
 
 HYPOTHESES = (other_source,)

@@ -8,7 +8,7 @@ from math import log2
 
 import numpy as np
 
-from strop.graph import Convolution, Input
+from strop.graph import Composed, Convolution, Input, Operator, Scale
 from strop.graph.operators import stages_of
 from strop.verification.explanation.case import Case, Floats, Guess
 from strop.verification.explanation.hypotheses.arrangements import node_of
@@ -237,23 +237,32 @@ def kernel_taps(case: Case) -> Iterator[Guess]:
     own = np.flatnonzero(channels_of(case.shape) == channel)
     for place, p in enumerate(case.projections):
         stages = list(stages_of(p.operator))
+        scales: list[Operator] = []
+        while len(stages) > 1 and isinstance(stages[-1], Scale):  # of a normalisation behind a pool
+            scales.insert(0, stages.pop())
         last = stages[-1]
         if not isinstance(last, Convolution) or last.kernel[..., 0].size > _MOST_TAPS:
             continue
         signal = case.sent[p.source]
         for stage in stages[:-1]:
             signal = stage.apply(signal)
-        yield from _taps(case, last, signal, channel, own, place)
+        yield from _taps(case, last, scales, signal, channel, own, place)
 
 
 def _taps(
-    case: Case, last: Convolution, signal: np.ndarray, channel: int, own: np.ndarray, place: int
+    case: Case,
+    last: Convolution,
+    scales: list[Operator],
+    signal: np.ndarray,
+    channel: int,
+    own: np.ndarray,
+    place: int,
 ) -> Iterator[Guess]:
     few = case.few
     for tap in np.ndindex(*last.kernel.shape[:-1]):
         kernel = np.zeros(last.kernel.shape)
         kernel[(*tap, channel)] = 1.0
-        single = last.with_kernel(kernel)
+        single = Composed((last.with_kernel(kernel), *scales))
         cut = _change(case, case.flat(single.apply(signal[few]))[:, own], own, few)
         if cut.left > 0.5 * case.faults(few):
             continue
