@@ -35,6 +35,8 @@ from strop.verification.judge import doubted
 Array = npt.NDArray[Any]
 # A guess that explains less than this share of the faults is none.
 _LEAST_EXPLAINED = 0.5
+# One that explains less than this is not the whole cause.
+_MOSTLY_EXPLAINED = 0.9
 # Where some guess explains this share, no search is made.
 _WELL_EXPLAINED = 0.99
 # Another guess that explains as much, and takes hardly more bits to say, is told beside it.
@@ -219,6 +221,8 @@ def cause_of(cases: list[Case]) -> Cause:
     guesses.sort(key=lambda pair: pair[0])
     cost, best = guesses[0]
     sentence = best.sentence
+    if best.explained < _MOSTLY_EXPLAINED:
+        sentence += ", and more than that"
     for other_cost, other in guesses[1:]:
         if other_cost > cost + (_ALIKE if {best.kind, other.kind} == {"threshold", "weight"} else _AS_GOOD):
             continue

@@ -38,6 +38,8 @@ def _changes(top: float) -> Iterator[tuple[str, float, Callable[[Array], Array]]
         steps = 2.0**bits - 1.0
         words = f"are rounded to {bits} bits"
         yield words, 5.0 + bits, lambda x, steps=steps: np.round(x / top * steps) / steps * top  # type: ignore[misc]
+        words = f"are cut down to {bits} bits"
+        yield words, 5.0 + bits, lambda x, bits=bits: np.floor(x / top * 2.0**bits) / 2.0**bits * top  # type: ignore[misc]
 
 
 def limited_frames(case: Case) -> Iterator[Guess]:

@@ -77,6 +77,14 @@ def few_bits(case: Case) -> Iterator[Guess]:
                     guess = case.try_potentials("rounding", sentence, 8.0, case.other_operator(place, other))
                     if guess is not None:
                         yield guess
+        for bits in range(1, 11):
+            for cut, words in ((np.round, "rounded"), (np.floor, "cut down")):
+                other = _changed(p.operator, partial(_fixed_point, bits=bits, cut=cut))
+                if other is not None:
+                    sentence = f"the weights of {case.arrow(place)} are {words} to steps of 1/{2**bits} (fixed point)"
+                    guess = case.try_potentials("rounding", sentence, 9.0, case.other_operator(place, other))
+                    if guess is not None:
+                        yield guess
 
 
 def limited_weights(case: Case) -> Iterator[Guess]:
@@ -119,6 +127,10 @@ def _rounded(weights: Floats, bits: int, whole: bool) -> Floats:
     axes = None if whole else tuple(range(weights.ndim - 1))
     step = np.abs(weights).max(axis=axes, keepdims=True) / (2 ** (bits - 1) - 1)
     return np.asarray(np.round(weights / np.where(step == 0.0, 1.0, step)) * step)
+
+
+def _fixed_point(weights: Floats, bits: int, cut: Callable[[Floats], Floats]) -> Floats:
+    return cut(weights * 2.0**bits) / 2.0**bits
 
 
 def _clipped(weights: Floats, limit: float) -> Floats:

@@ -34,7 +34,7 @@ def _constant(case: Case, *, fired: bool) -> Iterator[Guess]:
     if fired:
         verb = "fires" if len(neurons) == 1 else "fire"
         sentence = f"{where} {verb} in every frame: a threshold that is always reached, or a bias too large"
-        yield case.counted_guess("stuck", sentence, bits + 2.0, left)
+        yield case.counted_guess("stuck", sentence, bits + 1.5, left)
         return
     if whole:
         arrows = ", ".join(f"{p.source} -> {p.target}" for p in case.projections)
@@ -46,7 +46,7 @@ def _constant(case: Case, *, fired: bool) -> Iterator[Guess]:
         sentence = f"{where} never fires, where it should {own} times: it is dead"
     else:
         sentence = f"{where} never fire, where they should {own} times: they are dead"
-    yield case.counted_guess("silent", sentence, bits + 2.0, left)
+    yield case.counted_guess("silent", sentence, bits + 1.5, left)
 
 
 def _rounded_up(case: Case, constant: np.ndarray, chosen: np.ndarray) -> np.ndarray:

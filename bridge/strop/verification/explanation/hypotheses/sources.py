@@ -12,8 +12,10 @@ from strop.graph import Projection
 from strop.verification.explanation.case import Case, Floats, Guess, Rows
 from strop.verification.explanation.hypotheses.arrangements import node_of
 from strop.verification.explanation.hypotheses.order import row_of
-from strop.verification.explanation.places import describe, has_channels
+from strop.verification.explanation.places import describe, has_channels, neuron_text
 
+# Single sources that are tried.
+_MOST_CANDIDATES = 128
 # Populations that are tried in a source's place.
 _MOST_OTHERS = 16
 # Synapses that trying all pairs of channels may take, all frames together, and values that are kept of it.
@@ -145,5 +147,32 @@ def _in_a_row(case: Case, signal: Floats, weights: Floats, missing: Rows, left: 
     return missing
 
 
+def stuck_source(case: Case) -> Iterator[Guess]:
+    """One value of a source has its greatest value in every frame: a dead pixel that is white, a neuron that is stuck.
+
+    Only frames in which it has not can be faulty; the sources of which that holds are tried.
+    """
+    if not case.simple:
+        return
+    for p in case.projections:
+        signal = case.flat(case.sent[p.source]).astype(np.float64)
+        missing = signal.max(initial=0.0) - signal
+        share = (missing[case.bad_rows] > 0.0).mean(axis=0)
+        candidates = np.flatnonzero((share >= 0.97) & (missing > 0.0).any(axis=0))
+        order = np.argsort((missing > 0.0).sum(axis=0)[candidates], kind="stable")
+        for source in candidates[order][:_MOST_CANDIDATES]:
+            weights = row_of(p.operator, int(source))
+            place = neuron_text(int(source), case.graph.signal_shape(p.source))
+            sentence = f"{place} of {p.source} is taken as {signal.max():g} in every frame in {p.source} -> {p.target}"
+
+            def changed(rows: Rows, step: Floats = missing[:, source], weights: Floats = weights) -> Floats:
+                result: Floats = case.potential[rows] + np.outer(step[rows], weights)
+                return result
+
+            guess = case.try_potentials("stuck", sentence, 4.0 + log2(signal.shape[1]), changed)
+            if guess is not None:
+                yield guess
+
+
 HYPOTHESES = (other_source,)
-SEARCHES = (exchanged_channels, missing_sources)
+SEARCHES = (exchanged_channels, missing_sources, stuck_source)

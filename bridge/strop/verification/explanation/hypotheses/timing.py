@@ -107,6 +107,19 @@ def other_frames(case: Case) -> Iterator[Guess]:
     yield case.counted_guess("order", sentence, float(bits), left)
 
 
+def lost_inputs(case: Case) -> Iterator[Guess]:
+    """In some frames the layer fires by its biases alone: nothing reached it."""
+    alone = case.respond(np.broadcast_to(case.bias, (1, len(case.bias))))
+    as_alone = ~((case.observed != alone) & case.counted).any(axis=1)
+    rows = np.flatnonzero(as_alone & case.bad.any(axis=1))
+    if not len(rows) or not (case.observed.any(axis=1) & ~as_alone).any():
+        return
+    shown = ", ".join(map(str, case.sample.frames[rows][:3])) + (" ..." if len(rows) > 3 else "")
+    sentence = f"no input arrives in {len(rows)} of {case.frames} frames looked at (frame {shown}): biases act alone"
+    left = case.faults() - int(np.count_nonzero(case.bad[rows]))
+    yield case.counted_guess("lost spikes", sentence, 3.5 + len(rows) * float(np.log2(case.frames)), left)
+
+
 def lost_frames(case: Case) -> Iterator[Guess]:
     """In some frames the whole layer is silent, in the others nothing is wrong."""
     silent = ~case.observed.any(axis=1) & case.bad.any(axis=1)
@@ -123,4 +136,4 @@ def lost_frames(case: Case) -> Iterator[Guess]:
     yield case.counted_guess("lost spikes", sentence, 3.0 + len(rows) * float(np.log2(case.frames)), left)
 
 
-HYPOTHESES = (shifted_layer, shifted_projection, shifted_neurons, other_frames, lost_frames)
+HYPOTHESES = (shifted_layer, shifted_projection, shifted_neurons, other_frames, lost_inputs, lost_frames)

@@ -26,9 +26,9 @@ def projections(case: Case) -> Iterator[Guess]:
     """A whole projection is missing, has the other sign, or is scaled by a factor."""
     for place, part in enumerate(case.parts):
         if case.simple:
-            guess, source = _scaled(case, part, case.arrow(place), 1.0), case.projections[place].source
-            scaled = guess.kind == "weights" and node_of(case.graph, source) is not None
-            also = f", or the frames of {source} are scaled so" if scaled else ""
+            guess, source = scaled(case, part, case.arrow(place), 1.0), case.projections[place].source
+            of_frames = guess.kind == "weights" and node_of(case.graph, source) is not None
+            also = f", or the frames of {source} are scaled so" if of_frames else ""
             yield replace(guess, sentence=guess.sentence + also)
             continue
         for factor, words in ((0.0, "is missing"), (-1.0, "has the other sign")):
@@ -46,7 +46,7 @@ def signed_weights(case: Case) -> Iterator[Guess]:
             # Rounding of the difference must not make weights where there are none.
             own = np.where(np.abs(part + sign * size) > 1e-12 * size, (part + sign * size) / 2.0, 0.0)
             if own.any() and (own != part).any():
-                yield _scaled(case, own, f"the sum of the {words} weights of {case.arrow(place)}", 3.0)
+                yield scaled(case, own, f"the sum of the {words} weights of {case.arrow(place)}", 3.0)
 
 
 def signal_groups(case: Case) -> Iterator[Guess]:
@@ -58,8 +58,8 @@ def signal_groups(case: Case) -> Iterator[Guess]:
             signal = case.sent[p.source] * members
             few = case.few
             part = case.flat(p.operator.apply(signal[few]))
-            if _factor(case, part, few).left < 0.6 * case.faults(few):
-                yield _scaled(
+            if factor_of(case, part, few).left < 0.6 * case.faults(few):
+                yield scaled(
                     case, case.flat(p.operator.apply(signal)), f"{words} in {p.source} -> {p.target}", log2(groups)
                 )
 
@@ -97,24 +97,25 @@ def single_sources(case: Case) -> Iterator[Guess]:
         for neuron in candidates:
             weights = row_of(p.operator, int(neuron))
             few = case.few
-            if _factor(case, np.outer(signal[few, neuron], weights), few).left < 0.6 * case.faults(few):
+            if factor_of(case, np.outer(signal[few, neuron], weights), few).left < 0.6 * case.faults(few):
                 words = (
                     f"{neuron_text(int(neuron), shape)} of {p.source}, its row of weights in {p.source} -> {p.target},"
                 )
                 part = np.outer(signal[:, neuron], weights).astype(np.float64)
-                yield _scaled(case, part, words, log2(signal.shape[1]))
+                yield scaled(case, part, words, log2(signal.shape[1]))
 
 
-def _factor(case: Case, part: Floats, rows: np.ndarray) -> Cut:
+def factor_of(case: Case, part: Floats, rows: np.ndarray) -> Cut:
+    """Return the factor that a part of the potentials must have, in some rows."""
     counted = case.counted[rows]
     limits = case.threshold - (case.potential[rows] - part)
     return factor_cut(part[counted], limits[counted], case.observed[rows][counted])
 
 
-def _scaled(case: Case, part: Floats, words: str, bits: float) -> Guess:
+def scaled(case: Case, part: Floats, words: str, bits: float) -> Guess:
     """Return the guess that a part of the potentials has a factor: 0 it is missing, -1 it has the other sign."""
-    found = _factor(case, part, np.arange(case.frames))
-    many = words.startswith(("neuron", "channel", "bit", "the sum"))
+    found = factor_of(case, part, np.arange(case.frames))
+    many = words.startswith(("neuron", "channel", "bit", "the sum", "the kernel's"))
     kind = "weights" if many else "projection"
     if found.low <= 0.0 <= found.high:
         return case.counted_guess(kind, f"{words} is missing: it adds nothing", bits + 3.0, found.left)
@@ -196,7 +197,7 @@ def neuron_projections(case: Case) -> Iterator[Guess]:
         single = np.zeros(part.shape)
         single[:, neuron] = part[:, neuron]
         words = f"{neuron_text(neuron, case.shape)}, its column of weights in {case.arrow(place)},"
-        yield _scaled(case, single, words, log2(case.observed.shape[1]) + 2.0)
+        yield scaled(case, single, words, log2(case.observed.shape[1]) + 2.0)
 
 
 def _weights_into(case: Case, neuron: int) -> Floats:

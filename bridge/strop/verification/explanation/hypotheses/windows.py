@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 
 from strop.graph import Composed, Convolution, Dense, Operator, Select, SumPool
 from strop.graph.operators import stages_of
 from strop.verification.explanation.case import Case, Guess
+from strop.verification.explanation.hypotheses.weights import factor_of, scaled
+from strop.verification.explanation.places import place_text
 
 # Windows, dilations, and axes that are tried.
-_WIDEST, _MOST_DILATION, _MOST_AXES = 4, 3, 3
+_WIDEST, _MOST_DILATION, _MOST_AXES, _MOST_PLACES = 4, 3, 3, 25
 _PADDINGS = (("wrap", "those of the other end"), ("edge", "the last ones, repeated"), ("reflect", "mirrored values"))
 
 
@@ -29,6 +33,36 @@ def other_windows(case: Case) -> Iterator[Guess]:
 def other_layouts(case: Case) -> Iterator[Guess]:
     """The weights of a kernel stand in memory in any other order of its axes."""
     yield from _with(case, _layouts)
+
+
+def missing_taps(case: Case) -> Iterator[Guess]:
+    """One place of a kernel, a row, or a column of it is missing, has the other sign, or is scaled."""
+    if not case.simple:
+        return
+    for place, p in enumerate(case.projections):
+        stages = list(stages_of(p.operator))
+        for number, stage in enumerate(stages):
+            if not isinstance(stage, Convolution) or not 1 < math.prod(stage.kernel.shape[:-2]) <= _MOST_PLACES:
+                continue
+            for words, where in _places(stage.kernel.shape[:-2]):
+                kernel = np.zeros(stage.kernel.shape)
+                kernel[where] = stage.kernel[where]
+                operator = Composed((*stages[:number], stage.with_kernel(kernel), *stages[number + 1 :]))
+                few = case.few
+                part = case.flat(operator.apply(case.sent[p.source][few]))
+                if factor_of(case, part, few).left < 0.6 * case.faults(few):
+                    part = case.flat(operator.apply(case.sent[p.source]))
+                    yield scaled(case, part, f"the kernel's {words} in {case.arrow(place)}", 5.0)
+
+
+def _places(extents: tuple[int, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    for place in np.ndindex(*extents):
+        yield f"place {place_text(place)}", place
+    if len(extents) == 2:
+        for row in range(extents[0]):
+            yield f"row {row}", (row,)
+        for column in range(extents[1]):
+            yield f"column {column}", (slice(None), column)
 
 
 def _with(case: Case, variants: Callable[[Operator], Iterator[tuple[str, Operator]]]) -> Iterator[Guess]:
@@ -179,4 +213,4 @@ def _layouts(stage: Operator) -> Iterator[tuple[str, Operator]]:
 
 HYPOTHESES = (other_kernels,)
 # Those of many variants are tried only where nothing else explains the faults.
-SEARCHES = (other_windows, other_layouts)
+SEARCHES = (other_windows, missing_taps, other_layouts)
