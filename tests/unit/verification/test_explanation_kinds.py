@@ -80,6 +80,15 @@ class Leaking(Otherwise):
         return spikes
 
 
+class Deaf(Otherwise):
+    """Of frame 5, d2 gets nothing; two of its neurons fire by their biases."""
+
+    def fired(self, graph: Graph, population: Population, known: Mapping[str, Any]) -> Any:
+        if population.name == "d2":
+            known = {**known, "d1": known["d1"] & (np.arange(len(known["d1"])) != 5)[:, None]}
+        return super().fired(graph, population, known)
+
+
 class FromElsewhere(Otherwise):
     """The skip of `twins` comes from b where it should come from a."""
 
@@ -145,10 +154,7 @@ DENSE = {
     "three bits": (Frames(lambda x: np.round(7 * x) / 7), "the frames of x are rounded to 3 bits"),
     "a ceiling": (Frames(lambda x: np.minimum(x, 0.7)), "the frames of x are cut off at about 0."),
     "an offset": (Frames(lambda x: x + 0.25), "to every value of x is added between 0.2"),
-    "a lost input": (
-        Frames(lambda x: x * (np.arange(len(x)) != 5)[:, None]),
-        "no input arrives in 1 of ",
-    ),
+    "a lost input": (Deaf(), "no input arrives in 1 of "),
     "a white pixel": (Frames(lambda x: np.where(np.arange(12) == 4, 1.0, x)), "neuron 4 of x is taken as "),
     "fixed point": (Broken(weights("d1", "d2", lambda w: np.floor(8 * w) / 8)), "are cut down to steps of 1/8"),
     "another unit": (Frames(lambda x: x * 0.8), "times, or the frames of x are scaled so"),
@@ -191,7 +197,7 @@ PICTURED = {
     "dilation": (operator("pool", "conv2", _dilated), "the dilation is 2 x 2 and not 1 x 1"),
     "wrapped": (operator("pool", "conv2", _padded("wrap")), "beyond the border lie those of the other end"),
     "repeated": (operator("pool", "conv2", _padded("edge")), "beyond the border lie the last ones, repeated"),
-    "a row of taps": (weights("pool", "conv2", at(2, lambda k: 0 * k)), "the kernel's row 2 in projection pool -> conv2"),
+    "a row of taps": (weights("pool", "conv2", at(2, lambda k: 0 * k)), "the kernel's row 2 in projection"),
     "a place of taps": (weights("pool", "conv2", at((1, 1), lambda k: -k)), "the kernel's place [1, 1] in projection"),
     "turned": (weights("pool", "conv2", lambda k: np.rot90(k, 1, (0, 1))), "turned by 90 degrees to the left"),
     "layout": (

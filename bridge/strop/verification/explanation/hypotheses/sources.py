@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations
 from math import log2
 
@@ -67,9 +68,8 @@ def exchanged_channels(case: Case) -> Iterator[Guess]:
             how = f"the channels of {p.source} are permuted ({len(moved)} of {shape[-1]})"
         sentence = f"{how} in {case.arrow(place)}"
         bits = 4.0 + len(moved) * log2(shape[-1])
-        guess = case.try_potentials(
-            "order", sentence, bits, case.other_signal(place, lambda s, order=order: s[..., order])
-        )
+        change = partial(np.take, indices=order, axis=-1)
+        guess = case.try_potentials("order", sentence, bits, case.other_signal(place, change))
         if guess is not None:
             yield guess
 
