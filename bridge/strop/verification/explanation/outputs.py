@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 # Relative to the size of the logits: what float32 may leave of a difference, with a wide margin.
 _TOLERANCE = 2e-4
 _SOFTMAX = ("softmax", "key", "log_softmax")
+# Frames with smaller probabilities are left out where so many others are there.
+_LEAST_PROBABILITY, _ENOUGH = 1e-25, 8
 
 
 def explain_outputs(
@@ -78,6 +80,10 @@ def _reason(readout: Readout, own: Floats, values: Floats, known: Mapping[str, A
         return _exchanged_classes(own, values) or "its values differ"
     for reason in _functions(readout, own, values):
         return reason
+    if readout.kind in ("softmax", "key"):  # of a probability that float32 rounds to nothing the logit is unknown
+        told = (np.minimum(values, own) > _LEAST_PROBABILITY).all(axis=1)
+        if np.count_nonzero(told) >= _ENOUGH:
+            values, own, known = values[told], own[told], {name: spikes[told] for name, spikes in known.items()}
     theirs, ours = _as_logits(readout, values), _as_logits(readout, own)
     tolerance = _TOLERANCE * (1.0 + float(np.abs(ours).max(initial=0.0)))
     for reason in (
