@@ -192,15 +192,15 @@ def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
     sources, targets = _ids(projection.pre), _ids(projection.post)
     # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
     defaults: dict[str, Any] = {"synapse_label": projection.nest_synapse_label}
-    alike = isinstance(synapses.delay, float)
-    if alike:
-        defaults["delay"] = synapses.delay
+    delay = synapses.delay
+    if isinstance(delay, float):
+        defaults["delay"] = delay
     nest.SetDefaults(model, defaults)
     for begin in range(0, len(synapses.pre), _BLOCK):
         own = slice(begin, begin + _BLOCK)
         single = {"synapse_model": model, "weight": synapses.weight[own], "receptor_type": 0}
-        if not alike:
-            single["delay"] = synapses.delay[own]
+        if not isinstance(delay, float):
+            single["delay"] = delay[own]
         nest.Connect(sources[synapses.pre[own]], targets[synapses.post[own]], "one_to_one", single)
     projection._sources.update(sources[np.unique(synapses.pre)].tolist())
     projection._simulator.state.stale_connection_cache = True
