@@ -105,7 +105,6 @@ READOUTS = {
     "a bias": (lambda r: replace(r, bias=np.array(r.bias) + 0.1 * np.eye(4)[1]), "its bias is off: class 1 by -0.1"),
     "classes": (_columns(lambda w: w[..., [1, 0, 2, 3]]), "classes 0 and 1 are exchanged"),
     "all scaled": (_columns(lambda w: 1.25 * w), "scaled by 0.8"),
-    "scaled far": (_columns(lambda w: 20.0 * w), "scaled by 0.05"),
 }
 
 

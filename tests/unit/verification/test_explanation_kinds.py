@@ -10,11 +10,13 @@ import pytest
 from broken_backends import Broken, Spikes, at, exchanged, images, operator, vectors, weights
 
 import strop
-from strop.graph import Composed, Convolution, Dense, Graph, Input, Population, Scale, Select, SumPool
+from strop.graph import Composed, Convolution, Dense, Graph, Input, Population, Readout, Scale, Select, SumPool
 from strop.running.backend import Backend, Runner
+from strop.running.decode import softmax
 from strop.running.oracle import fires, potential
 from strop.running.reference import ReferenceBackend
 from strop.verification.explanation.explained import Explanation
+from strop.verification.explanation.outputs import _reason
 
 FRAMES = np.random.default_rng(1).random((200, 12), np.float32)
 PICTURES = np.random.default_rng(1).random((60, 8, 10, 2), np.float32)
@@ -253,3 +255,13 @@ def test_spikes_that_are_lost_by_a_rule_are_not_called_lost_without_one() -> Non
             return fires(population, potential(graph, population.name, known) - higher)
 
     assert "without a rule" not in first_line(vectors(), FRAMES, Tired())
+
+
+def test_a_read_out_that_is_scaled_far_is_named_though_float32_rounds_some_probabilities_to_nothing() -> None:
+    rng = np.random.default_rng(0)
+    spikes, weight = rng.random((80, 16)) > 0.5, rng.normal(size=(16, 4))
+    readout = Readout("out", "softmax", ("s",), (Dense(weight),), np.zeros(4))
+    theirs = softmax(spikes @ weight).astype(np.float32).astype(np.float64)
+    ours = softmax(spikes @ (10.0 * weight))
+    assert ours.min() < 1e-30
+    assert "scaled by 0.1 " in _reason(readout, ours, theirs, {"s": spikes})
