@@ -60,27 +60,41 @@ from outcome import Case, caught, differences, observe, where_counts_differ  # n
 # Counts of operations for `strop.costs.energy`: no verification reads them.
 _NOT_VERIFIED = ("strop.costs.keras_macs",)
 MODULES = (
+    *("strop.lowering", "strop.graph.rounding"),
+    # The frames' way to the networks, what the oracle makes of them, and the way back to answers.
     *(
-        "strop.lowering",
+        "strop.running.frame_forms",
+        "strop.running.frame_source",
+        "strop.running.frame_streams",
+        "strop.running.frames",
+        "strop.running.label_source",
+        "strop.running.labels",
+        "strop.running.lazy_rows",
         "strop.running.encode",
         "strop.running.decode",
+        "strop.running.fidelity",
         "strop.running.oracle",
         "strop.running.reference",
         "strop.running.simulate",
-        "strop.verification.verify",
+        "strop.running.stimulus",
+    ),
+    # The verdict.
+    *(
+        "strop.verification.bounds",
+        "strop.verification.comparison",
+        "strop.verification.counts",
+        "strop.verification.job",
+        "strop.verification.judge",
+        "strop.verification.near",
+        "strop.verification.outcome",
+        "strop.verification.outputs",
+        "strop.verification.partial",
+        "strop.verification.report",
+        "strop.verification.selfcheck",
         "strop.verification.session",
         "strop.verification.totals",
+        "strop.verification.verify",
     ),
-    *(
-        "strop.verification.outcome",
-        "strop.verification.report",
-        "strop.verification.bounds",
-        "strop.graph.rounding",
-        "strop.verification.judge",
-        "strop.verification.comparison",
-        "strop.verification.outputs",
-    ),
-    *("strop.verification.selfcheck",),
 )
 
 
