@@ -72,11 +72,9 @@ MODULES = (
         "strop.running.lazy_rows",
         "strop.running.encode",
         "strop.running.decode",
-        "strop.running.fidelity",
         "strop.running.oracle",
         "strop.running.reference",
         "strop.running.simulate",
-        "strop.running.stimulus",
     ),
     # The verdict.
     *(
@@ -134,7 +132,7 @@ def state() -> str:
     own = Path(__file__).parent
     for file in (
         *sorted(root.rglob("*.py")),
-        *(own / f"{n}.py" for n in ("battery", "architectures", "answers", "planted", "refused")),
+        *(own / f"{n}.py" for n in ("battery", "architectures", "answers", "given", "planted", "refused")),
     ):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
