@@ -117,6 +117,10 @@ class FrameSource(ABC):
             f"there is no frame {frame}: the data hold {self.count:,} frames, 0 to {(self.count or 0) - 1:,}"
         )
 
+    def require_labels(self, count: int) -> None:
+        """Raise a `DataError` if labels were given, and not as many as frames."""
+        self._labels.require(count)
+
     @property
     def frame_notes(self) -> list[str]:
         """How the frames were scaled, one sentence per input; complete after the last chunk."""
