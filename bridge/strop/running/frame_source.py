@@ -75,6 +75,8 @@ class FrameSource(ABC):
         Frames that were given out so far.
     """
 
+    _labels: LabelSource
+
     def __init__(self, graph: Graph, count: int | None) -> None:
         self.graph, self.count, self.given = graph, count, 0
         self._seen = Seen(graph)
