@@ -34,6 +34,17 @@ def test_a_decision_that_was_to_be_taken_in_spikes_is(monkeypatch: pytest.Monkey
         strop.verify(model(), FRAMES, backends="reference", decision="spikes")
 
 
+def test_scaled_spikes_are_decided_in_spikes_and_plain_ones_are_left() -> None:
+    inputs = keras.Input((6,))
+    spikes = SpikingBReLU(1.0)(L.Dense(4)(inputs))
+    scaled = keras.Model(inputs, spikes * np.float32([0.5, 1.0, 0.75, -0.25]) + 0.125)
+    graph = strop.lower(scaled, decision="spikes")
+    assert graph.readouts[0].kind == "winner"
+    classes = strop.simulate(graph, FRAMES, "reference").classes
+    np.testing.assert_array_equal(classes, np.asarray(scaled(FRAMES)).argmax(axis=1))
+    assert not strop.lower(keras.Model(inputs, spikes), decision="spikes").readouts
+
+
 def test_labels_of_a_stream_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     require = LabelSource.require
