@@ -70,7 +70,12 @@ values by a rounding of float32; here they are these values exactly.
 A built-in layer that strop cannot carry is called so, with the reason and what to do instead (see
 [Layers](layers.md)); so are layers that Keras 3 no longer has (`LocallyConnected2D`), and operations as TensorFlow
 before 2.4 wrote them. A subclassed model does not tell how its layers are connected, so it cannot be rebuilt from
-`.h5` or SavedModel.
+`.h5` or SavedModel. A Sequential or functional model of a class of your own, with a `train_step` for instance, does:
+pass the class in `custom_objects`. Where it overrides `call`, it is refused.
+
+Two things Keras itself cannot load again, and the message quotes it: a layer that is shared between a wrapper or a
+nested model and the model around it, in `.keras` files (the `.h5` of the same model is read); and, under TensorFlow,
+models whose layers have names with other letters than ASCII, which `predict` refuses.
 """
 
 

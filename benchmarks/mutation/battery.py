@@ -13,6 +13,7 @@ sys.path[:0] = [str(_TESTS / "support"), str(_TESTS / "equivalence")]
 
 import answers  # noqa: E402
 import architectures  # noqa: E402
+import given  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import planted  # noqa: E402
@@ -102,7 +103,8 @@ def _graph(seed: int, encoding: str) -> Callable[[], Any]:
 
 def cases() -> list[Case]:
     """Return the whole battery; Keras models are built on the way."""
-    found = [*_architectures(), *_random(), *_made_for_it(), *_graphs(), *planted.cases(), *refused.cases()]
+    found = [*_architectures(), *_random(), *_made_for_it(), *_graphs(), *planted.cases()]
+    found += [*given.cases(), *refused.cases()]
     names = [case.name for case in found]
     assert len(set(names)) == len(names), "two cases have one name"
     assert strop.__file__ is not None

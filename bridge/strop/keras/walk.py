@@ -35,6 +35,7 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
             raise UnsupportedLayerError(
                 f"model {where!r} was never built, so its shapes are unknown: call model.build() or give it an Input"
             )
+        _refuse_own_call(model, keras.Sequential, where)
         for layer in model.layers:
             values = keras.tree.flatten(_enter(layer, visit, path, tuple(values), {}))
         return values
@@ -44,10 +45,7 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
             f"model {where!r} ({type(model).__name__}) is a subclassed model, so its layers cannot be followed: "
             "rebuild it as a Sequential or functional model"
         )
-    if type(model).call is not _functional_class().call:
-        raise UnsupportedLayerError(
-            f"model {where!r} ({type(model).__name__}) overrides call(): use a functional model"
-        )
+    _refuse_own_call(model, functional_class(), where)
 
     def enter(operation: Any) -> Callable[..., Any]:
         return lambda *args, **kwargs: _enter(operation, visit, path, args, kwargs)
@@ -68,8 +66,18 @@ def operation_classes(*functions: str) -> list[Any]:
     return found
 
 
+def _refuse_own_call(model: keras.Model, base: Any, where: str) -> None:
+    """Refuse a model whose class does more than to call its layers."""
+    for name in ("call", "__call__"):
+        if getattr(type(model), name) is not getattr(base, name):
+            raise UnsupportedLayerError(
+                f"model {where!r} ({type(model).__name__}) overrides {name}(), so what it computes is not known: use a "
+                "Sequential or functional model"
+            )
+
+
 @cache
-def _functional_class() -> Any:
+def functional_class() -> Any:
     """Return the class of functional models, which Keras exports under no public name."""
     tensor = keras.Input((1,))
     return type(keras.Model(tensor, keras.layers.Identity()(tensor)))

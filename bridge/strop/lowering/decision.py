@@ -30,7 +30,8 @@ _KEEPS_ORDER = ("key", "softmax", "log_softmax", "linear", "sigmoid", "log_sigmo
 def winner_of(context: Context, path: str, shown: Signal) -> Signal | None:
     """Return the spikes of the winning class if `shown`, an output of the model, decides between classes; else None."""
     if not isinstance(shown, ReadoutSignal):
-        vector = len(shown.shape) == 1 and shown.shape[0] > 1 and shown.levels is None
+        # Spikes are what they are, and decide nothing; scaled ones do, as other values do.
+        vector = len(shown.shape) == 1 and shown.shape[0] > 1 and not (shown.levels and shown.levels.plain)
         return decide(context, path, shown) if vector else None
     logits, size = shown.summed, int(np.prod(shown.shape))
     if shown.after is None and len(logits.shape) == 1 and logits.shape[0] > 1 and shown.kind in _KEEPS_ORDER:

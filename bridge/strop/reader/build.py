@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from strop.errors import ModelFileError, StropError, UnsupportedLayerError
-from strop.reader import larq, qkeras
+from strop.reader import causal, larq, qkeras
 from strop.reader.chain import Expansion
-from strop.reader.classes import KnownObjects
+from strop.reader.classes import FUNCTIONAL, MODEL_CLASSES, SEQUENTIAL, KnownObjects, model_kind
 from strop.reader.config import dtype_name, layer_from_config, plain, safe_name
 from strop.reader.naming import brief, shown_shape
 from strop.reader.stored_operations import Operation, operation_from_entry
@@ -35,10 +35,7 @@ from strop.reader.topology import (
     with_tensors,
 )
 
-_SEQUENTIAL = frozenset(["Sequential"])
-_FUNCTIONAL = frozenset(["Functional", "Model", "Network"])
 _WRAPPERS = frozenset(["SpectralNormalization", "TimeDistributed"])
-MODEL_CLASSES = _SEQUENTIAL | _FUNCTIONAL
 
 
 @dataclass(frozen=True)
@@ -105,10 +102,19 @@ class Rebuilder:
         UnsupportedLayerError
             If a layer is not on the allow-list.
         """
-        if class_name in _SEQUENTIAL:
+        kind = model_kind(class_name, self._source, self._known)
+        if kind in SEQUENTIAL:
             return self._sequential(config, name, build_shape)
-        if class_name in _FUNCTIONAL and isinstance(config, Mapping) and "layers" in config:
+        connected = isinstance(config, Mapping) and "layers" in config
+        if kind in FUNCTIONAL and connected:
             return self._functional(config)
+        if connected:
+            short = str(class_name).rpartition(">")[2]
+            raise UnsupportedLayerError(
+                f"{self._source}: the model is of a class of its own, {class_name!r}, whose call() may do more than "
+                "the layers in the file, and no code is taken from a file: pass the class to "
+                f"strop.load_model(..., custom_objects={{{short!r}: ...}})"
+            )
         raise UnsupportedLayerError(
             f"{self._source}: a model of class {class_name!r} does not tell how its layers are connected; "
             "only Sequential and functional models can be read; rebuild it as one of these and save it again"
@@ -239,7 +245,7 @@ class Rebuilder:
     def _layer(self, entry: Entry, where: str) -> Any:
         if entry.is_operation:
             raise UnsupportedLayerError(f"{where} is an operation on tensors, which no Sequential model can hold")
-        if entry.class_name in MODEL_CLASSES:
+        if model_kind(entry.class_name, self._source, self._known) in MODEL_CLASSES:
             return self.model(entry.class_name, entry.config, name=entry.name)
         config = {**as_mapping(entry.config, f"{where}: config"), "name": entry.name}
         if entry.class_name in _WRAPPERS and entry.class_name not in self._known.passed:
@@ -247,13 +253,13 @@ class Rebuilder:
             wrapped = self._layer(inner, f"{where}: layer {inner.name!r}")
             if isinstance(wrapped, Expansion):
                 raise UnsupportedLayerError(
-                    f"{where} wraps a quantised layer ({inner.class_name}), which strop does not read"
+                    f"{where} wraps a layer ({inner.class_name}) that becomes several here, which strop does not read"
                 )
             layer = layer_from_config(entry.class_name, config, where, self._known, keras_layer(wrapped))
             self._limit_weights(layer, where)
             return RebuiltWrapper(layer, {inner.name: wrapped})
         expanded = None
-        for package in (larq, qkeras) if self._known.find(entry.class_name) is None else ():
+        for package in (larq, qkeras, causal) if self._known.find(entry.class_name) is None else ():
             expanded = expanded or package.expansion(entry.class_name, config, where, self._known)
         if expanded is not None:
             self._limit_weights(expanded.main, where)

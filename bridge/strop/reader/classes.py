@@ -38,6 +38,10 @@ BUILT_IN = tuple(_BUILT_IN.split())
 """The layers of `keras.layers` that the legacy formats are rebuilt from, those that only the lowering refuses
 included."""
 
+SEQUENTIAL = frozenset(["Sequential"])
+FUNCTIONAL = frozenset(["Functional", "Model", "Network"])
+MODEL_CLASSES = SEQUENTIAL | FUNCTIONAL
+
 _FORMER_NAMES = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -222,6 +226,34 @@ def _why_not(class_name: str) -> str:
         "from a file: register the class with keras.saving.register_keras_serializable before, or pass it to "
         f"strop.load_model(..., custom_objects={{{class_name.rpartition('>')[2]!r}: ...}})"
     )
+
+
+def model_kind(class_name: Any, where: str, known: KnownObjects) -> Any:
+    """Return which of `MODEL_CLASSES` a class of models is: one of the user's own stands for its base.
+
+    What is no such class is returned as it is.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If that class has a `call` of its own.
+    """
+    import keras
+
+    from strop.keras.walk import functional_class
+
+    cls = known.find(class_name) if isinstance(class_name, str) and class_name not in MODEL_CLASSES else None
+    if not isinstance(cls, type) or not issubclass(cls, keras.Model):
+        return class_name
+    sequential = issubclass(cls, keras.Sequential)
+    # A class of functional models becomes one below `functional_class` when its first model is made.
+    bases = (keras.Sequential,) if sequential else (keras.Model, functional_class())
+    if any(getattr(cls, name) not in [getattr(base, name) for base in bases] for name in ("call", "__call__")):
+        raise UnsupportedLayerError(
+            f"{where}: model class {class_name!r} overrides call(), so what it computes is not known: use a Sequential "
+            "or functional model"
+        )
+    return "Sequential" if sequential else "Functional"
 
 
 def function_of_name(name: str, known: KnownObjects) -> Callable[..., Any] | None:

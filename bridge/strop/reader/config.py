@@ -182,6 +182,8 @@ def _arguments(cls: type, config: Mapping[str, Any], where: str, known: KnownObj
         option = _RENAMED_OPTIONS.get((cls.__name__, written), written)
         value = plain(raw)
         if option in _UNUSED_OPTIONS:
+            if option == "quantization_config" and value is not None:
+                raise UnsupportedLayerError(f"{where}: its weights are quantised by Keras; save the model before that")
             if value not in _UNUSED_OPTIONS[option]:
                 raise UnsupportedLayerError(f"{where} uses {option}={value!r}, which strop cannot carry over")
         elif option in _IGNORED_OPTIONS or option.endswith(_IGNORED_ENDINGS) or option == "dtype":

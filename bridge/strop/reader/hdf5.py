@@ -105,10 +105,11 @@ def _check_kernel_order(file: Group, group: Group, rebuilt: RebuiltModel, source
 
 def _with_names_of_model(stored: dict[str, list[StoredWeight]], rebuilt: RebuiltModel) -> dict[str, list[StoredWeight]]:
     """Name groups after nested models whose config has no name (Keras before 2.2.3): they come in the same order."""
-    unclaimed = [name for name, weights in stored.items() if weights and name not in rebuilt.layers]
+    layers = {safe_name(name): layer for name, layer in rebuilt.layers.items()}
+    unclaimed = [name for name, weights in stored.items() if weights and name not in layers]
     unnamed = [
         name
-        for name, layer in rebuilt.layers.items()
+        for name, layer in layers.items()
         if isinstance(layer, RebuiltModel) and name not in stored and any(slots(layer, (name,)))
     ]
     if len(unclaimed) != len(unnamed):

@@ -75,6 +75,8 @@ class FrameSource(ABC):
         Frames that were given out so far.
     """
 
+    _labels: LabelSource
+
     def __init__(self, graph: Graph, count: int | None) -> None:
         self.graph, self.count, self.given = graph, count, 0
         self._seen = Seen(graph)
@@ -116,6 +118,10 @@ class FrameSource(ABC):
         return DataError(
             f"there is no frame {frame}: the data hold {self.count:,} frames, 0 to {(self.count or 0) - 1:,}"
         )
+
+    def require_labels(self, count: int) -> None:
+        """Raise a `DataError` if labels were given, and not as many as frames."""
+        self._labels.require(count)
 
     @property
     def frame_notes(self) -> list[str]:

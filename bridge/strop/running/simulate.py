@@ -185,6 +185,9 @@ def simulate(
     source = frame_source(graph, frames, inputs=keys_of(model, graph)[0])
     spikes = _spikes(graph, found, name, options, source, workers, client)
     answers = decode(graph, spikes)
+    counts = {len(rows) for rows in (*spikes.values(), *answers)}
+    if counts != {source.given} or any(spikes[p.name].shape[1:] != p.shape for p in graph.populations):
+        raise StropError(f"{source.given} frames were simulated, and answers of {sorted(counts)} came: some were lost")
     output = answers[0] if len(answers) == 1 else answers
     notes = (*graph.assumptions, *source.frame_notes)
     return Result(spikes, output, classes(graph, spikes), name, found.version(), notes)

@@ -22,7 +22,15 @@ NONE = np.zeros(())
 
 
 class Bound(ABC):
-    """How far computed potentials may be from the oracle's."""
+    """How far computed potentials may be from the oracle's.
+
+    Attributes
+    ----------
+    resolution : float
+        `Backend.resolution`, which `blur` comes from; 0 where nothing is blurred.
+    """
+
+    resolution = 0.0
 
     @abstractmethod
     def error(self, name: str, signals: Signals) -> FloatArray:

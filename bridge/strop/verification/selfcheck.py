@@ -52,7 +52,13 @@ def plant_spikes(
     for population in graph.populations:
         # Computed here, not by the code under test, from the spikes of earlier layers with their planted faults.
         name, a = population.name, potential(graph, population.name, known)
-        reach = _SAFETY * (bound.error(name, known) + bound.blur(name, known))
+        blur = bound.blur(name, known)
+        if np.any(blur > 2.0 * bound.resolution * _size(graph, name, known)):
+            raise StropError(
+                f"the comparison is broken: in layer {name!r} it excuses more than a resolution of "
+                f"{bound.resolution:.1e} may. Do not trust the verdicts of this installation, and please report it"
+            )
+        reach = _SAFETY * (bound.error(name, known) + blur)
         for p in graph.incoming(name):
             if p.source in doubt and doubt[p.source].any():
                 reach = reach + p.operator.absolute().apply(doubt[p.source])
@@ -73,6 +79,14 @@ def plant_spikes(
         known[name] = planted[name][rows]
         places[name] = rows[place]
     return planted, places
+
+
+def _size(graph: Graph, name: str, signals: Signals) -> npt.NDArray[np.float64]:
+    """Return at least what a neuron compares: all that it adds up, its bias, and its threshold or 1."""
+    population = graph.population(name)
+    sums = [p.operator.absolute().apply(np.abs(signals[p.source] * 1.0)) for p in graph.incoming(name)]
+    size: npt.NDArray[np.float64] = sum(sums, np.abs(population.bias) + np.abs(population.threshold) + 1.0)
+    return size
 
 
 def check_spikes(

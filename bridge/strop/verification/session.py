@@ -163,6 +163,11 @@ class _Comparing:
             self.outputs[name].add(verdict.faults, verdict.ties, verdict.difference)
             tied |= verdict.ties
         readouts = [readout_of(self.graph, name) for name in self.graph.outputs]
+        for report, readout, own in zip(self.outputs.values(), readouts, outputs, strict=True):
+            # Of a decision in spikes one value per frame can be compared: its class.
+            values = own.size if readout is None or readout.kind != "winner" else len(own)
+            if report.values != values and not report.faults:
+                raise StropError(f"{report.values} values of output {report.name!r} were compared, of {values}")
         decided: Answers = [
             None if readout is None or classes_of(readout) is None else answered_classes(readout, values)
             for readout, values in zip(readouts, outputs, strict=True)

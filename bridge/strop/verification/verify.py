@@ -14,6 +14,7 @@ from strop.errors import BackendError, StropError, did_you_mean
 from strop.graph import Graph
 from strop.running.backend import Backend
 from strop.running.cluster import run_job
+from strop.running.decode import classes_of
 from strop.running.encode import Frames
 from strop.running.frame_source import frame_source
 from strop.running.labels import as_labels as as_labels  # moved; importable from here as before
@@ -113,6 +114,8 @@ def verify(
 
         lowering = trace(model, frames=frames, **lowered_as)
         graph, probe = lowering.graph, KerasProbe(model, lowering)
+    if lowering is not None and decision == "spikes":
+        _check_decisions(graph)
     checked, left_out = _checked_backends(graph, backends, options or {})
     source = frame_source(graph, frames, labels, *keys_of(model, graph))
     totals = Totals(graph, lowering, checked, evidence, strict)
@@ -124,9 +127,17 @@ def verify(
             progress.advance(partial.count)
     if totals.frames != source.given:
         raise StropError(f"{totals.frames} of {source.given} frames were verified: chunks were lost, or came twice")
+    source.require_labels(totals.frames)
     report = totals.report()
     report.notes = [*graph.assumptions, *source.notes, *left_out]
     return report
+
+
+def _check_decisions(graph: Graph) -> None:
+    """Check that every output that decides between classes decides in spikes, as was asked for."""
+    for readout in graph.readouts:
+        if readout.name in graph.outputs and classes_of(readout) is not None and readout.kind != "winner":
+            raise StropError(f"output {readout.name!r} is decided off the simulator, with decision='spikes'")
 
 
 def _checked_backends(

@@ -41,7 +41,9 @@ def model(change: Change) -> keras.Model:
 
 def pooled_means(x: Any) -> Any:
     y = spikes(x)
-    return L.Concatenate()([ops.mean(y, axis=(1, 2)), ops.sum(y, axis=[1, -2]), ops.max(y, axis=(1, 2))])
+    flat = L.Flatten()(y)
+    alone = [ops.mean(flat, axis=1, keepdims=True), ops.max(flat, axis=-1, keepdims=True)]
+    return L.Concatenate()([ops.mean(y, axis=(1, 2)), ops.sum(y, axis=[1, -2]), ops.max(y, axis=(1, 2)), *alone])
 
 
 EXACT: dict[str, Change] = {

@@ -252,6 +252,15 @@ def test_classes_and_functions_of_the_users_own_are_read_from_keras_2(tmp_path: 
         strop.load_model(tmp_path / "model.h5")
 
 
+def test_causal_separable_convolutions_of_keras_2_are_padded_in_front(tmp_path: Path) -> None:
+    layers = keras_2().layers
+    frames = keras_2().Input(file_models.SEQUENCE)
+    x = library(2).spike()(layers.SeparableConv1D(4, 3, padding="causal", dilation_rate=2, name="causal")(frames))
+    x = library(2).spike()(layers.SeparableConv1D(3, 2, padding="causal", depth_multiplier=2)(x))
+    read = prove_read(keras_2().Model(frames, x), KERAS_2, tmp_path)
+    assert read.get_layer("causal_padding").padding == (4, 0)
+
+
 def test_layers_that_keras_2_lacks_are_named_as_such() -> None:
     layers = keras_2().layers
     assert sorted(NOT_IN_KERAS_2) == sorted(row.name for row in layer_rows() if not hasattr(layers, row.name))

@@ -108,6 +108,25 @@ def test_nested_models_without_names_take_their_weights_in_order(old_files: Any,
     np.testing.assert_allclose(np.asarray(model(frames)), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_wrappers_and_nested_models_with_slashes_in_their_names_get_their_weights(old_files: Any, draw: Any) -> None:
+    wrapped = old_files.dense("inside", 4)
+    first = old_files.layer("TimeDistributed", "block/steps", layer=wrapped, batch_input_shape=[None, 2, 3])
+    inner = {"name": "block/rest", "layers": [old_files.dense("in/side", 3, batch_input_shape=[None, 2, 4])]}
+    nested = {"class_name": "Sequential", "config": inner}
+    arrays = {"block/steps": (draw(3, 4), draw(4)), "block/rest": (draw(4, 3), draw(3))}
+    scopes = {"block/steps": "block/steps", "block/rest": "in/side"}
+    weights = {
+        name: {f"{scopes[name]}/kernel:0": kernel, f"{scopes[name]}/bias:0": bias}
+        for name, (kernel, bias) in arrays.items()
+    }
+    model = load_model(old_files.hdf5("Sequential", [first, nested], weights))
+    frames = draw(10, 2, 3)
+    expected = frames
+    for kernel, bias in arrays.values():
+        expected = expected @ kernel + bias
+    np.testing.assert_allclose(np.asarray(model(frames)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_frozen_layers_of_nested_models_get_their_own_weights(old_files: Any, draw: Any) -> None:
     # Keras 2 lists the weights of frozen layers last: a reader that goes by order swaps them.
     inner = {

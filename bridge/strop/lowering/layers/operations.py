@@ -155,7 +155,8 @@ def _reduced(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Si
     rank = len(signal.shape) + 1
     axes = range(rank) if axes is None else [axes] if isinstance(axes, int) else axes
     counted = tuple(axis % rank - 1 for axis in axes)
-    if -1 in counted or len(counted) == rank - 1 or getattr(operation, "initial", None) is not None:
+    none_left = len(counted) == rank - 1 and not operation.keepdims
+    if -1 in counted or none_left or getattr(operation, "initial", None) is not None:
         raise Refusal("it runs over the batch axis, leaves no axis, or starts at a constant", "name the axes")
     if isinstance(signal, ReadoutSignal) and _name(operation) == "Max":
         raise Refusal("it takes the largest value of a read-out", "take it of what the model predicts")
