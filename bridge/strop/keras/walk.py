@@ -35,6 +35,8 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
             raise UnsupportedLayerError(
                 f"model {where!r} was never built, so its shapes are unknown: call model.build() or give it an Input"
             )
+        if type(model).call is not keras.Sequential.call:
+            raise _overridden(model, where)
         for layer in model.layers:
             values = keras.tree.flatten(_enter(layer, visit, path, tuple(values), {}))
         return values
@@ -45,9 +47,7 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
             "rebuild it as a Sequential or functional model"
         )
     if type(model).call is not _functional_class().call:
-        raise UnsupportedLayerError(
-            f"model {where!r} ({type(model).__name__}) overrides call(): use a functional model"
-        )
+        raise _overridden(model, where)
 
     def enter(operation: Any) -> Callable[..., Any]:
         return lambda *args, **kwargs: _enter(operation, visit, path, args, kwargs)
@@ -55,6 +55,10 @@ def walk(model: keras.Model, values: list[Any], visit: Visitor, path: str = "") 
     # Keras's own interpreter of its graph (keras 3.8 to 3.15, src/ops/function.py, Function._run_through_graph);
     # it is how Keras clones models, and it follows tensors, not names.
     return list(keras.tree.flatten(model._run_through_graph(values, operation_fn=enter)))
+
+
+def _overridden(model: keras.Model, where: str) -> UnsupportedLayerError:
+    return UnsupportedLayerError(f"model {where!r} ({type(model).__name__}) overrides call(): use a functional model")
 
 
 def operation_classes(*functions: str) -> list[Any]:

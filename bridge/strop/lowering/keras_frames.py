@@ -21,7 +21,12 @@ from strop.reader.naming import brief
 Array = npt.NDArray[Any]
 
 
-def keras_frames(graph: Graph, frames: Mapping[str, Array], encoded: Collection[str] = frozenset()) -> dict[str, Array]:
+def keras_frames(
+    graph: Graph,
+    frames: Mapping[str, Array],
+    encoded: Collection[str] = frozenset(),
+    wide: Collection[str] = frozenset(),
+) -> dict[str, Array]:
     """Return the frames for Keras, one array of shape `(n, *input.shape)` per input, in the model's input dtype.
 
     Parameters
@@ -30,7 +35,17 @@ def keras_frames(graph: Graph, frames: Mapping[str, Array], encoded: Collection[
         As the user has them, checked by `strop.running.encode.as_frames`.
     encoded : collection of str
         Inputs that the model encodes itself (`Lowering.encoded`).
+    wide : collection of str
+        Inputs that the model takes in float64 (`KerasProbe.wide`).
+
+    Raises
+    ------
+    DataError
+        If float32, in which frames enter the graph, would round what the model takes in float64.
     """
+    for node in graph.inputs:
+        if node.name in wide and node.encoding in ("host", "current"):
+            _refuse_what_is_rounded(node, frames[node.name])
     return {node.name: _for_keras(node, frames[node.name], node.name in encoded) for node in graph.inputs}
 
 
@@ -49,6 +64,16 @@ def _for_keras(node: Input, frames: Array, as_they_are: bool) -> Array:
         numbers = numbers.round().clip(0, most)
         values = (numbers / most if node.step is None else numbers * node.step) + node.offset
     return values.astype(node.dtype)
+
+
+def _refuse_what_is_rounded(node: Input, frames: Array) -> None:
+    whole = frames.astype("float64")
+    rounded = whole != whole.astype("float32")
+    if rounded.any():
+        raise DataError(
+            f"frames for input {node.name!r} hold {float(whole[rounded][0])!r}, which float32 does not, and the model "
+            "takes float64: frames enter a graph in float32. Give x.astype('float32')"
+        )
 
 
 def build_for(model: Any, frames: Any) -> None:

@@ -16,7 +16,16 @@ import numpy.typing as npt
 
 from strop.graph import ELEMENTWISE_KINDS, Graph, Readout
 from strop.graph.rounding.formats import FLOAT32
-from strop.running.decode import FUNCTIONS, answered_classes, class_scores, classes_of, readout_logits
+from strop.running.decode import (
+    FUNCTIONS,
+    RISING,
+    answered_classes,
+    class_scores,
+    classes_of,
+    is_binary,
+    keeps_order,
+    readout_logits,
+)
 from strop.running.oracle import BoolArray, FloatArray
 from strop.verification.bounds import Bound
 from strop.verification.judge import Judgement
@@ -24,6 +33,10 @@ from strop.verification.judge import Judgement
 # Roundings of an exponential, a logarithm or a rational approximation in float32, besides that of its argument: up to
 # eight units in the last place (Eigen's float functions, as TensorFlow 2.21 has them, stay within seven).
 _FUNCTION_ROUNDINGS = 16
+# Of an output that decides nothing: an error of such a part of its largest value leaves too little of it.
+_LEAST_KNOWN = 1e-2
+# So many frames tell how far values lie apart.
+_ENOUGH_FRAMES = 8
 # Elementwise functions of Keras that add or divide before they cut off: their rounding is that of their argument.
 _HARD = ("hard_sigmoid", "hard_tanh", "relu", "relu6", "softsign")
 
@@ -38,14 +51,18 @@ class AnswerVerdict:
         Values that float32 cannot explain.
     ties : bool array, shape (n,)
         Frames in which another class wins, by less than float32 can tell.
-    undecided : bool array, shape (n,)
+    hopeless : bool array, shape (n,)
         Frames in which nothing could be a fault.
+    undecided : bool array, shape (n, *shape)
+        Values that rounding may decide, whether or not they differ: of a class, where another one may win; else where
+        the error may be a hundredth of the largest value, or more than all frames differ by.
     difference : float
         The largest difference of values.
     """
 
     faults: BoolArray
     ties: BoolArray
+    hopeless: BoolArray
     undecided: BoolArray
     difference: float
 
@@ -63,10 +80,11 @@ def any_in_frame(values: BoolArray) -> BoolArray:
 
 def joined(parts: Sequence[AnswerVerdict], order: npt.NDArray[np.int64]) -> AnswerVerdict:
     """Return verdicts on parts of a chunk as one; row k of it is row `order[k]` of the parts one behind the other."""
-    faults, ties, undecided = (
-        np.concatenate([getattr(part, kind) for part in parts])[order] for kind in ("faults", "ties", "undecided")
+    faults, ties, hopeless, undecided = (
+        np.concatenate([getattr(part, kind) for part in parts])[order]
+        for kind in ("faults", "ties", "hopeless", "undecided")
     )
-    return AnswerVerdict(faults, ties, undecided, max(part.difference for part in parts))
+    return AnswerVerdict(faults, ties, hopeless, undecided, max(part.difference for part in parts))
 
 
 def compare_answers(
@@ -107,7 +125,7 @@ def _compare_spikes(
     open_ = judgement.doubt.get(name, np.zeros(spikes.shape, bool))
     faults = ((values != spikes) & ~open_) | (_shaped(decoded, spikes.shape) != spikes)
     difference = float(np.abs(values - spikes.astype(np.float64)).max(initial=0.0))
-    return AnswerVerdict(faults, none, ~any_in_frame(~open_), difference)
+    return AnswerVerdict(faults, none, ~any_in_frame(~open_), open_, difference)
 
 
 def _compare_winner(
@@ -132,7 +150,7 @@ def _compare_winner(
     differ = winner != chosen
     faults = np.zeros((len(values), 1), bool)
     faults[:, 0] = (differ & ~open_) | (answered_classes(readout, decoded) != winner) | crowded
-    return AnswerVerdict(faults, differ & open_, open_, 0.0)
+    return AnswerVerdict(faults, differ & open_, open_, open_[:, None], 0.0)
 
 
 def _compare_values(
@@ -145,21 +163,66 @@ def _compare_values(
             error = error + operator.absolute().apply(judgement.doubt[source])
     middle, radius = answer_range(readout, logits, np.broadcast_to(error, logits.shape))
     if readout.argmax:
-        return _compare_class_numbers(middle, radius, values, decoded)
+        scores = _score_range(readout, logits, error, middle, radius)
+        return _compare_class_numbers(middle, radius, scores, values, decoded)
     values = _shaped(values, middle.shape).astype(np.float64)
     # Written so that a NaN is a fault.
     verdict_on = np.abs(values - middle)
     faults = ~(verdict_on <= radius) | ~(np.abs(_shaped(decoded, middle.shape) - middle) <= radius)
-    ties = np.zeros(len(values), bool)
+    ties, hopeless = np.zeros(len(values), bool), any_in_frame(~np.isfinite(radius))
     if classes_of(readout) is not None:
         ours = class_scores(readout, logits).argmax(axis=-1)
         ties = (answered_classes(readout, values) != ours) & ~any_in_frame(faults)
-    undecided = any_in_frame(~np.isfinite(radius))
-    return AnswerVerdict(faults, ties, undecided, float(verdict_on.max(initial=0.0)))
+        another = ties | hopeless | _another_may_win(*_score_range(readout, logits, error, middle, radius))
+        undecided = np.broadcast_to(another.reshape(-1, *(1,) * (faults.ndim - 1)), faults.shape)
+    else:
+        undecided = _lost_in_rounding(middle, radius)
+    return AnswerVerdict(faults, ties, hopeless, undecided, float(verdict_on.max(initial=0.0)))
+
+
+def _score_range(
+    readout: Readout, logits: FloatArray, error: FloatArray, middle: FloatArray, radius: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the largest score of each class, classes along the last axis."""
+    if readout.argmax and readout.after is None:
+        rising = RISING.get(readout.kind, (-np.inf, np.inf))
+        return np.clip(logits - error, *rising), np.clip(logits + error, *rising)
+    if readout.argmax:
+        return middle - radius, middle + radius
+    if keeps_order(readout):
+        return class_scores(readout, logits - error), class_scores(readout, logits + error)
+    low, high = (edge.reshape(len(edge), -1) for edge in (middle - radius, middle + radius))
+    if is_binary(readout):
+        half = np.full_like(low, 0.5)
+        return np.concatenate([half, low], axis=1), np.concatenate([half, high], axis=1)
+    return low, high
+
+
+def _another_may_win(low: FloatArray, high: FloatArray) -> BoolArray:
+    """Return where the score of another class may be as large as the winner's; classes lie along the last axis."""
+    winner = (low + high).argmax(axis=-1)[..., None]
+    least, most = np.take_along_axis(low, winner, -1), np.take_along_axis(high, winner, -1)
+    # Scores that are exact and equal are decided: the lower class wins.
+    rivals = (np.arange(low.shape[-1]) != winner) & (high >= least) & ((high > low) | (most > least))
+    found: BoolArray = rivals.any(axis=-1)
+    return found
+
+
+def _lost_in_rounding(middle: FloatArray, radius: FloatArray) -> BoolArray:
+    """Return which values of an output that decides nothing are hardly known, shape (n, *shape)."""
+    largest, apart = np.abs(middle).max(initial=0.0), np.ptp(middle, axis=0)
+    lost = ~(radius <= _LEAST_KNOWN * largest + _FLUSHED)
+    if len(middle) >= _ENOUGH_FRAMES:
+        lost |= (radius > apart) & (apart > 0.0)
+    return lost
 
 
 def _compare_class_numbers(
-    middle: FloatArray, radius: FloatArray, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
+    middle: FloatArray,
+    radius: FloatArray,
+    scores: tuple[FloatArray, FloatArray],
+    values: npt.NDArray[Any],
+    decoded: npt.NDArray[Any],
 ) -> AnswerVerdict:
     """The argmax of values: another one is a tie where the two intervals overlap."""
     ours = middle.argmax(axis=-1)
@@ -173,7 +236,8 @@ def _compare_class_numbers(
     faults = (differ & ~(valid & (behind >= ahead)[..., 0])) | (_shaped(decoded, ours.shape) != ours)
     ties = any_in_frame(differ & ~faults)
     difference = float(np.abs(numbers.astype(np.float64) - ours).max(initial=0.0))
-    return AnswerVerdict(faults, ties, np.zeros(len(values), bool), difference)
+    undecided = _another_may_win(*scores) | (differ & ~faults)
+    return AnswerVerdict(faults, ties, np.zeros(len(values), bool), undecided, difference)
 
 
 def _shaped(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
