@@ -92,7 +92,7 @@ def build_for(model: Any, frames: Any) -> None:
         frames = next(iter(frames.values()), None)
     elif isinstance(frames, tuple | list) and len(frames) and np.ndim(getattr(frames[0], "shape", None) or ()):
         frames = frames[0]
-    shape = tuple(getattr(frames, "shape", ()))
+    shape = tuple(getattr(frames, "shape", ())) or _shape_of_lists(frames)
     if len(shape) > 1:
         try:
             model.build((None, *(int(length) for length in shape[1:])))
@@ -101,3 +101,15 @@ def build_for(model: Any, frames: Any) -> None:
                 f"model {model.name!r} is not built yet, and cannot be built for frames of shape {shape[1:]}: "
                 f"{brief(error)}"
             ) from error
+
+
+def _shape_of_lists(frames: Any) -> tuple[int, ...]:
+    """Return the shape of nested lists of numbers, or () for anything else."""
+    if isinstance(frames, tuple) and len(frames) == 2:
+        frames = frames[0]  # a pair of frames and labels
+    if not isinstance(frames, (tuple, list)):
+        return ()
+    try:
+        return np.shape(frames)
+    except ValueError:  # rows of different lengths
+        return ()

@@ -120,7 +120,7 @@ class KerasProbe:
 
     def _check_walk(self, outputs: list[npt.NDArray[Any]], direct: list[npt.NDArray[Any]]) -> None:
         for ours, theirs in zip(outputs, direct, strict=True):
-            if not np.allclose(ours, theirs, atol=1e-4):
+            if not np.allclose(ours, theirs, atol=1e-4, equal_nan=True):
                 raise StropError(
                     f"model {self.model.name!r} gives another output than its layers one after the other: "
                     "it does something that strop does not see"

@@ -168,6 +168,7 @@ class OutputReport:
             "faults": self.faults,
             "ties": self.ties,
             "frames_with_faults": self.frames_with_faults,
-            "largest_difference": self.largest_difference,
+            # JSON has no NaN and no infinity.
+            "largest_difference": self.largest_difference if np.isfinite(self.largest_difference) else None,
             "undecided": self.undecided,
         }

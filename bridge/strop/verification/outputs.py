@@ -22,8 +22,6 @@ from strop.running.decode import (
     answered_classes,
     class_scores,
     classes_of,
-    is_binary,
-    keeps_order,
     readout_logits,
 )
 from strop.running.oracle import BoolArray, FloatArray
@@ -33,9 +31,10 @@ from strop.verification.judge import Judgement
 # Roundings of an exponential, a logarithm or a rational approximation in float32, besides that of its argument: up to
 # eight units in the last place (Eigen's float functions, as TensorFlow 2.21 has them, stay within seven).
 _FUNCTION_ROUNDINGS = 16
-# Of an output that decides nothing: an error of such a part of its largest value leaves too little of it.
+# An error of such a part of the largest value leaves too little of an output.
 _LEAST_KNOWN = 1e-2
-# So many frames tell how far values lie apart.
+# Kinds of read-outs whose values do not gather at an end; and so many frames tell how far they lie apart.
+_UNBOUNDED = ("linear", "relu")
 _ENOUGH_FRAMES = 8
 # Elementwise functions of Keras that add or divide before they cut off: their rounding is that of their argument.
 _HARD = ("hard_sigmoid", "hard_tanh", "relu", "relu6", "softsign")
@@ -54,8 +53,8 @@ class AnswerVerdict:
     hopeless : bool array, shape (n,)
         Frames in which nothing could be a fault.
     undecided : bool array, shape (n, *shape)
-        Values that rounding may decide, whether or not they differ: of a class, where another one may win; else where
-        the error may be a hundredth of the largest value, or more than all frames differ by.
+        What rounding may decide, whether or not it differs: class numbers where another class may win; values whose
+        error may be a hundredth of the largest one, or more than all frames differ by.
     difference : float
         The largest difference of values.
     """
@@ -112,7 +111,9 @@ def compare_answers(
         elif readout.kind == "winner":
             verdict = _compare_winner(judgement, readout, values, ours)
         else:
-            verdict = _compare_values(judgement, readout, bound, values, ours)
+            # Where float32 overflows, nothing is known: an infinite error is no slip of the computation.
+            with np.errstate(invalid="ignore", over="ignore"):
+                verdict = _compare_values(judgement, readout, bound, values, ours)
         verdicts[name if name not in verdicts else f"{name}#{place + 1}"] = verdict
     return verdicts
 
@@ -173,29 +174,18 @@ def _compare_values(
     if classes_of(readout) is not None:
         ours = class_scores(readout, logits).argmax(axis=-1)
         ties = (answered_classes(readout, values) != ours) & ~any_in_frame(faults)
-        another = ties | hopeless | _another_may_win(*_score_range(readout, logits, error, middle, radius))
-        undecided = np.broadcast_to(another.reshape(-1, *(1,) * (faults.ndim - 1)), faults.shape)
-    else:
-        undecided = _lost_in_rounding(middle, radius)
+    undecided = _lost_in_rounding(middle, radius, flat=readout.kind not in _UNBOUNDED)
     return AnswerVerdict(faults, ties, hopeless, undecided, float(verdict_on.max(initial=0.0)))
 
 
 def _score_range(
     readout: Readout, logits: FloatArray, error: FloatArray, middle: FloatArray, radius: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the least and the largest score of each class, classes along the last axis."""
-    if readout.argmax and readout.after is None:
-        rising = RISING.get(readout.kind, (-np.inf, np.inf))
-        return np.clip(logits - error, *rising), np.clip(logits + error, *rising)
-    if readout.argmax:
+    """Return the least and the largest score of each class of an argmax, classes along the last axis."""
+    if readout.after is not None:
         return middle - radius, middle + radius
-    if keeps_order(readout):
-        return class_scores(readout, logits - error), class_scores(readout, logits + error)
-    low, high = (edge.reshape(len(edge), -1) for edge in (middle - radius, middle + radius))
-    if is_binary(readout):
-        half = np.full_like(low, 0.5)
-        return np.concatenate([half, low], axis=1), np.concatenate([half, high], axis=1)
-    return low, high
+    rising = RISING.get(readout.kind, (-np.inf, np.inf))
+    return np.clip(logits - error, *rising), np.clip(logits + error, *rising)
 
 
 def _another_may_win(low: FloatArray, high: FloatArray) -> BoolArray:
@@ -208,12 +198,12 @@ def _another_may_win(low: FloatArray, high: FloatArray) -> BoolArray:
     return found
 
 
-def _lost_in_rounding(middle: FloatArray, radius: FloatArray) -> BoolArray:
-    """Return which values of an output that decides nothing are hardly known, shape (n, *shape)."""
-    largest, apart = np.abs(middle).max(initial=0.0), np.ptp(middle, axis=0)
-    lost = ~(radius <= _LEAST_KNOWN * largest + _FLUSHED)
-    if len(middle) >= _ENOUGH_FRAMES:
-        lost |= (radius > apart) & (apart > 0.0)
+def _lost_in_rounding(middle: FloatArray, radius: FloatArray, *, flat: bool) -> BoolArray:
+    """Return which values of an output are hardly known, shape (n, *shape); `flat`: they may all lie at one end."""
+    lost = ~(radius <= _LEAST_KNOWN * np.abs(middle).max(initial=0.0) + _FLUSHED)
+    apart = np.ptp(middle, axis=0).max(initial=0.0)
+    if len(middle) >= _ENOUGH_FRAMES and apart > 0.0 and not flat:
+        lost |= radius > apart
     return lost
 
 
