@@ -88,11 +88,7 @@ def build_for(model: Any, frames: Any) -> None:
 
     if frames is None or model.built or not isinstance(model, keras.Sequential):
         return
-    if isinstance(frames, Mapping):
-        frames = next(iter(frames.values()), None)
-    elif isinstance(frames, tuple | list) and len(frames) and np.ndim(getattr(frames[0], "shape", None) or ()):
-        frames = frames[0]
-    shape = tuple(getattr(frames, "shape", ())) or _shape_of_lists(frames)
+    shape = _shape(frames)
     if len(shape) > 1:
         try:
             model.build((None, *(int(length) for length in shape[1:])))
@@ -103,13 +99,19 @@ def build_for(model: Any, frames: Any) -> None:
             ) from error
 
 
-def _shape_of_lists(frames: Any) -> tuple[int, ...]:
-    """Return the shape of nested lists of numbers, or () for anything else."""
-    if isinstance(frames, tuple) and len(frames) == 2:
-        frames = frames[0]  # a pair of frames and labels
+def _shape(frames: Any) -> tuple[int, ...]:
+    """Return the shape of frames for one input, in any form but a stream; () for what has none."""
+    if isinstance(frames, Mapping):
+        return _shape(next(iter(frames.values()), None))
     if not isinstance(frames, (tuple, list)):
-        return ()
-    try:
-        return np.shape(frames)
-    except ValueError:  # rows of different lengths
-        return ()
+        return tuple(getattr(frames, "shape", ()))
+    if not any(hasattr(part, "shape") or isinstance(part, Mapping) for part in frames):
+        try:
+            return np.shape(frames)  # numbers
+        except ValueError:  # a pair of lists
+            pass
+    parts = [_shape(part) for part in frames]
+    if len(parts) > 1 and parts.count(parts[0]) == len(parts):
+        return (len(parts), *parts[0])  # frame by frame
+    # Of one input, or of a pair with labels.
+    return parts[0] if parts and len(parts) <= 3 else ()
