@@ -39,6 +39,7 @@ class Runner(ABC):
         ----------
         signals : mapping of input name to array, shape (n, *signal_shape)
             Encoded frames, from `strop.running.encode.encode`: bool spikes, or float64 values for analogue encodings.
+            They cannot be written to.
 
         Returns
         -------

@@ -200,10 +200,10 @@ def _another_may_win(low: FloatArray, high: FloatArray) -> BoolArray:
 
 def _lost_in_rounding(middle: FloatArray, radius: FloatArray, *, flat: bool) -> BoolArray:
     """Return which values of an output are hardly known, shape (n, *shape); `flat`: they may all lie at one end."""
-    lost = ~(radius <= _LEAST_KNOWN * np.abs(middle).max(initial=0.0) + _FLUSHED)
+    lost: BoolArray = ~(radius <= _LEAST_KNOWN * np.abs(middle).max(initial=0.0) + _FLUSHED)
     apart = np.ptp(middle, axis=0).max(initial=0.0)
     if len(middle) >= _ENOUGH_FRAMES and apart > 0.0 and not flat:
-        lost |= radius > apart
+        lost = lost | (radius > apart)
     return lost
 
 
