@@ -50,7 +50,8 @@ def get_target(name: str) -> Writer:
     BackendError
         If two distributions have registered the same name.
     """
-    entries = {entry.value: entry for entry in entry_points(group=GROUP) if entry.name == name}
+    own = entry_points(group=GROUP) if isinstance(name, str) else ()
+    entries = {entry.value: entry for entry in own if entry.name == name}
     if not entries:
         known = target_names()
         raise BackendMissingError(

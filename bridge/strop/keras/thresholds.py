@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from strop.errors import DataError
@@ -67,6 +68,26 @@ def declare_threshold(activation: _Activation, at: float, low: float = 0.0, high
     if _DECLARED.setdefault(activation, threshold) != threshold:
         raise DataError(f"{activation!r} was declared as {_DECLARED[activation]} before, and now as {threshold}")
     return activation
+
+
+def compared_threshold(activation: Any, dtype: str) -> Threshold | None:
+    """Return the declared threshold with `at` as it is compared with: rounded to the type of the compared values.
+
+    A float32 tensor is compared with the float32 nearest to 0.7, which is smaller than 0.7. A float64 next to a
+    float32 is left as it is: it declares `x > t`.
+
+    Parameters
+    ----------
+    activation : function or layer
+    dtype : str
+        Type in which a function's argument comes; a layer has one of its own.
+    """
+    found = declared_threshold(activation)
+    if found is None or getattr(activation, "compute_dtype", dtype) != "float32":
+        return found
+    rounded = float(np.float32(found.at))
+    strict = found.at in (np.nextafter(rounded, math.inf), np.nextafter(rounded, -math.inf))
+    return found if strict and not isinstance(activation, Heaviside) else replace(found, at=rounded)
 
 
 def declared_threshold(activation: Any) -> Threshold | None:

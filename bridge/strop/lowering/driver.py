@@ -37,11 +37,11 @@ def trace_model(
     """Lower `model`; see `strop.lower`. `planes` holds its `bits`, `step` and `offset`, or None for them."""
     if not isinstance(model, keras.Model):
         raise UnsupportedLayerError(f"strop.lower takes a Keras 3 model, got {type(model).__name__}")
-    if encoding not in ENCODINGS:
+    if not isinstance(encoding, str) or encoding not in ENCODINGS:
         known = ", ".join(ENCODINGS)
         raise GraphError(f"encoding must be one of {known}, got {encoding!r}{did_you_mean(encoding, ENCODINGS)}")
     _refuse_values_that_are_not_finite(model)
-    if decision not in ("host", "spikes"):
+    if not isinstance(decision, str) or decision not in ("host", "spikes"):
         raise GraphError(f"decision must be 'host' or 'spikes', got {decision!r}")
     context = Context()
 

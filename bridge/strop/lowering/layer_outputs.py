@@ -34,7 +34,8 @@ def walker_of(model: keras.Model, visits: Sequence[int]) -> Walker:
     """Return a compiled walk along `model` that gives the outputs of some of its calls; the kept one, if it still fits.
 
     New weights (and sharpness) need no new walk: they are read each time. Any other change does: a layer added, an
-    argument of a layer, a function, or a variable exchanged.
+    argument of a layer, a function, or a variable exchanged. A layer or activation of the user's own needs one each
+    time.
 
     Parameters
     ----------
@@ -57,9 +58,11 @@ class _Fingerprint:
 
     def __init__(self, model: keras.Model) -> None:
         layers = list(model._flatten_layers())
-        self.config = _config(model)
+        functions = [getattr(layer, "activation", None) for layer in layers]
+        # Code of users may read anything when it is traced: lists, globals, other objects.
+        self.config = _config(model) if all(_is_known(part) for part in (*layers, *functions)) else None
         self.attributes = [_plain(layer) for layer in layers]
-        parts = [*model.variables, *layers, *(getattr(layer, "activation", None) for layer in layers)]
+        parts = [*model.variables, *layers, *functions]
         self.parts = [weakref.ref(part) for part in parts if part is not None and _can_be_referred_to(part)]
 
     def same(self, other: _Fingerprint) -> bool:
@@ -69,6 +72,14 @@ class _Fingerprint:
         if len(self.parts) != len(other.parts):
             return False
         return all(mine() is theirs() is not None for mine, theirs in zip(self.parts, other.parts, strict=True))
+
+
+def _is_known(part: Any) -> bool:
+    """Whether a layer or activation is Keras's or strop's own, and computes by its config and weights alone."""
+    if part is None:
+        return True
+    code = type(part) if isinstance(part, keras.layers.Layer) else part
+    return (getattr(code, "__module__", None) or "").split(".")[0] in ("keras", "strop")
 
 
 def _plain(layer: Any) -> dict[str, Any]:
@@ -86,7 +97,7 @@ def _can_be_referred_to(part: Any) -> bool:
 
 
 def _config(model: keras.Model) -> str | None:
-    """Return all arguments of all layers as text, or None for a model without a config: it is compiled anew each time.
+    """Return all arguments of all layers as text, or None for a model without a config.
 
     Keras's number and image formats are global settings, which some layers look up when they are called.
     """

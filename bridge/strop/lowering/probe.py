@@ -22,12 +22,24 @@ class KerasProbe:
     model : keras.Model
     lowering : Lowering
         From `strop.lowering.trace(model)`: says which calls show which population.
+
+    Raises
+    ------
+    StropError
+        If `model.predict` is not what its layers compute, because its class overrides it.
     """
 
     def __init__(self, model: keras.Model, lowering: Lowering) -> None:
+        _refuse_other_predictions(model)
         self.model, self.lowering = model, lowering
         self._visits = sorted({observation.visit for observation in lowering.observations})
         self._walker = walker_of(model, self._visits)
+
+    @property
+    def wide(self) -> frozenset[str]:
+        """Names of the inputs that Keras takes in float64, where `model.predict` rounds no frame to float32."""
+        inputs = zip(self.lowering.graph.inputs, self.model.inputs, strict=True)
+        return frozenset(node.name for node, tensor in inputs if tensor.dtype == "float64")
 
     @property
     def observed(self) -> frozenset[str]:
@@ -108,11 +120,20 @@ class KerasProbe:
 
     def _check_walk(self, outputs: list[npt.NDArray[Any]], direct: list[npt.NDArray[Any]]) -> None:
         for ours, theirs in zip(outputs, direct, strict=True):
-            if not np.allclose(ours, theirs, atol=1e-4):
+            if not np.allclose(ours, theirs, atol=1e-4, equal_nan=True):
                 raise StropError(
                     f"model {self.model.name!r} gives another output than its layers one after the other: "
                     "it does something that strop does not see"
                 )
+
+
+def _refuse_other_predictions(model: keras.Model) -> None:
+    for name in ("predict", "predict_step", "predict_on_batch", "make_predict_function", "__call__"):
+        if getattr(type(model), name, None) is not getattr(keras.Model, name, None):
+            raise StropError(
+                f"model {model.name!r} ({type(model).__name__}) overrides {name}(), so it predicts something else than "
+                "its layers compute: verify keras.Model(model.inputs, model.outputs)"
+            )
 
 
 def _reason(error: Exception) -> str:

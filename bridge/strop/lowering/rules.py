@@ -96,7 +96,7 @@ def handler_for(operation: Any) -> Handler:
     Refusal
         If there is none, or Keras evaluates the layer in less than float32.
     """
-    from strop.keras.thresholds import declared_threshold
+    from strop.keras.thresholds import compared_threshold
 
     cls: Any = type(operation)
     for base in cls.__mro__:
@@ -105,7 +105,7 @@ def handler_for(operation: Any) -> Handler:
         if base in _REFUSED:
             raise Refusal(*_REFUSED[base])
     _refuse_low_precision(operation)
-    declared = declared_threshold(operation)
+    declared = compared_threshold(operation, "float32")
     if declared is not None:
         return lambda layer, context, signal: context.spiking(signal, declared.at, declared.low, declared.high)
     for base in cls.__mro__:

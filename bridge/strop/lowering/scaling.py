@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from strop.graph import WHOLE_TYPES
+from strop.keras.thresholds import declared_threshold
 from strop.keras.walk import operation_classes, walk
 from strop.lowering.layers.linear import TRAINING_ALONE
 from strop.lowering.layers.operations import MOVING
@@ -105,6 +106,9 @@ def _scales(operation: Any, tensors: list[_Raw], args: tuple[Any, ...]) -> bool:
         return True
     if isinstance(operation, L.BatchNormalization):
         return _of_larger_frames(operation)
+    declared = declared_threshold(operation.activation if isinstance(operation, L.Activation) else operation)
+    if declared is not None:
+        return declared.at > 1.0
     if len(tensors) == 1 and type(operation) in _COMPARISONS:
         constants = [value for value in args if not isinstance(value, _Raw)]
         return bool(np.max(keras.ops.convert_to_numpy(constants[0])) > 1.0) if constants else False

@@ -29,6 +29,9 @@ ONE = np.ones(())
 # Roundings of an elementwise product with a factor, and of the addition of a shift, that Keras computes as such.
 PLAIN_ROUNDINGS = 2
 
+# 53 - 24: what a float64 has beyond a float32.
+_FACTOR_BITS = 29
+
 # Roundings on the longest way through Keras's batch normalisation, which makes factor and shift in float32:
 # `x * (rsqrt(variance + epsilon) * gamma) + (beta - mean * rsqrt(variance + epsilon) * gamma)` (keras 3.15,
 # src/backend/tensorflow/nn.py, batch_normalization; tensorflow 2.21, python/ops/nn_impl.py, batch_normalization).
@@ -208,6 +211,7 @@ class Signal:
         plain : bool
             Whether Keras multiplies by `scale` and adds `shift` as they stand here.
         """
+        scale = coarse(scale)
         size = np.abs(shift) if shift_size is None else shift_size
         if self.pooled is not None:
             pooled = replace(
@@ -271,6 +275,18 @@ def _mapped(operator: Operator, values: FloatArray) -> FloatArray:
         return ZERO
     mapped: FloatArray = operator.apply(np.broadcast_to(values, operator.shape_in)[None])[0]
     return mapped
+
+
+def coarse(factors: FloatArray) -> FloatArray:
+    """Return factors with 29 significant bits, so that a product with a float32 weight is a float64, unrounded.
+
+    Where float32 sums the weights exactly, the oracle then sums the products exactly: a sum of whole numbers that is 0
+    stays 0 behind a normalisation, and meets a threshold of 0 as in Keras. A float32 factor stays as it is; another is
+    off by 2^-30 at most, which the bound counts (`Affine`).
+    """
+    fraction, exponent = np.frexp(factors)
+    rounded: FloatArray = np.ldexp(np.rint(fraction * 2.0**_FACTOR_BITS), exponent - _FACTOR_BITS)
+    return rounded
 
 
 def flat_index(shape: Shape) -> npt.NDArray[np.int64]:

@@ -66,6 +66,8 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     BackendMissingError
         If Keras 3 and TensorFlow are not installed.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelFileError(f"a model's file is given by its path, got {type(path).__name__}")
     path = Path(path)
     read = _reader(path)
     _require_keras()
@@ -97,7 +99,7 @@ def _reader(path: Path) -> Callable[[Path, KnownObjects], keras.Model]:
     from strop.reader import hdf5, keras3
     from strop.reader.savedmodel import folder
 
-    if path.is_dir():
+    if os.path.isdir(path):
         return keras3.read_folder if keras3.is_model_folder(path) else folder.read_saved_model
     start = _first_bytes(path)
     if start.startswith(_ZIP_STARTS) or (start.startswith(b"PK") and zipfile.is_zipfile(path)):
@@ -117,8 +119,8 @@ def _first_bytes(path: Path) -> bytes:
             start = file.read(64)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path} does not exist; expected {_KINDS}") from error
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ModelFileError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not start:
         raise ModelFileError(f"{path} is empty; save or copy the model again")
     return start

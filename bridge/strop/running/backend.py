@@ -39,6 +39,7 @@ class Runner(ABC):
         ----------
         signals : mapping of input name to array, shape (n, *signal_shape)
             Encoded frames, from `strop.running.encode.encode`: bool spikes, or float64 values for analogue encodings.
+            They cannot be written to.
 
         Returns
         -------
@@ -87,6 +88,44 @@ class Runner(ABC):
             that this simulator cannot take there (as one of the other sign); nothing has changed then.
         """
         raise NotOfferedError(type(self), "set_weights")
+
+
+def spikes_from(
+    runner: Runner, signals: Mapping[str, npt.NDArray[Any]], name: str, populations: Iterable[str]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Stream one chunk through a runner; return the spikes of every population as plain arrays.
+
+    The runner gets signals that it cannot write to: others compare with them what it gives.
+
+    Parameters
+    ----------
+    name : str
+        The backend's, for messages.
+    populations : iterable of str
+        Those of the graph.
+
+    Raises
+    ------
+    BackendError
+        If it gives anything but a mapping of arrays, or no spikes of a population. Types and shapes are not looked at.
+    """
+    locked = {source: values.view() for source, values in signals.items()}
+    for values in locked.values():
+        values.flags.writeable = False
+    given: Any = runner.run(locked)
+    if not isinstance(given, Mapping):
+        raise BackendError(
+            f"{name} gave a {type(given).__name__} in place of a dict with the spikes of each population"
+        )
+    missing = sorted(set(populations) - set(given))
+    if missing:
+        raise BackendError(f"{name} gave no spikes of {', '.join(missing)}")
+    foreign = [population for population, values in given.items() if not isinstance(values, np.ndarray)]
+    if foreign:
+        kind = type(given[foreign[0]]).__name__
+        raise BackendError(f"{name} gave a {kind} for the spikes of {foreign[0]!r}, which are a NumPy array of bool")
+    # A subclass (masked arrays) compares in a way of its own.
+    return {population: np.asarray(values) for population, values in given.items()}
 
 
 def checked_weights(

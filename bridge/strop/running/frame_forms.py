@@ -119,7 +119,7 @@ def kind_of(value: Any) -> str:
 def is_array(value: Any) -> bool:
     """Whether a value is an array of some framework, or a number: no sequence, and no stream."""
     ready = any(hasattr(value, name) for name in ("__array__", "detach", "toarray"))
-    return ready or isinstance(value, (int, float, complex))
+    return ready or isinstance(value, (int, float, complex, memoryview))
 
 
 # Sequences and mappings -----------------------------------------------------------------------------------------------
@@ -187,6 +187,8 @@ def split_pair(graph: Graph, frames: Any, keys: Mapping[str, str] | None, notes:
     count = _count(graph, frames[0], keys)
     if count is None or (isinstance(frames, list) and _count(graph, frames, keys) is not None):
         return frames, None
+    if len(frames) == 2 and frames[1] is None:
+        return frames[0], None
     if not _may_be_labels(frames[1], count) or (len(frames) == 3 and not _may_be_labels(frames[2], count)):
         if len(graph.inputs) == len(frames) or _count(graph, frames, keys) is not None:
             return frames, None

@@ -59,13 +59,13 @@ def frame_notes(graph: Graph, frames: Mapping[str, npt.NDArray[Any]]) -> list[st
 
 
 def _range_matters(node: Input, dtype: np.dtype[Any]) -> bool:
-    return node.dtype == "float32" and dtype.name != "bool" and (dtype.name != "uint8" or node.whole_numbers)
+    return node.dtype == "float32" and dtype.name != "bool"
 
 
 def _scaling(node: Input, dtype: np.dtype[Any], values: tuple[float, float] | None) -> str:
     kind = dtype.name
     if kind == "uint8" and not node.whole_numbers:
-        return "uint8 frames divided by 255"
+        return f"uint8 frames divided by 255{_doubt(values)}"
     if kind == "bool":
         return "bool frames used as 0 and 1"
     if node.dtype != "float32":
@@ -80,6 +80,14 @@ def _scaling(node: Input, dtype: np.dtype[Any], values: tuple[float, float] | No
         advice = "divide by 255 first" if 128 <= most <= 255 else "bring them to that range first"
         return f"{plain}, though nothing in the model scales them: if the model was trained on 0..1, {advice}"
     return f"{kind} frames used as they are"
+
+
+def _doubt(values: tuple[float, float] | None) -> str:
+    """Return what speaks against dividing by 255: images of 8 bits have values in the upper half."""
+    most = 255.0 if values is None else values[1]
+    if most >= 128.0 or most == 0.0:
+        return ""
+    return f", though none is above {most:g}: if the model was trained on these numbers as they are, give float32"
 
 
 def _encoded(node: Input) -> str:

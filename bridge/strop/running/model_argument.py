@@ -13,6 +13,8 @@ from strop.graph import Graph
 if TYPE_CHECKING:
     import keras
 
+# Characters of what is no path: a model's JSON, for example.
+_SHOWN = 200
 # A Keras model or a graph, or the path of a file that `open_file` reads.
 ModelOrGraph = Any
 
@@ -30,8 +32,9 @@ def open_file(path: str | os.PathLike[str]) -> keras.Model | Graph:
     from strop.graph.readers import read_graph
 
     path = Path(path)
-    if not path.exists():
-        raise ModelFileError(f"model {path} does not exist")
+    # Unlike `Path.exists`, it takes a text that can be no path (too long, with a NUL) for one that does not exist.
+    if not os.path.exists(path):
+        raise ModelFileError(f"model {str(path)[:_SHOWN]!s} does not exist")
     graph = read_graph(path)
     if graph is not None:
         return graph
@@ -60,7 +63,8 @@ def model_or_graph(model: ModelOrGraph, function: str) -> keras.Model | Graph:
         return model
     kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
     advice = ""
-    if any(base.__module__.split(".")[0] in ("tf_keras", "tensorflow") for base in type(model).__mro__):
+    roots = [base.__module__.split(".")[0] for base in type(model).__mro__]
+    if "tf_keras" in roots or ("tensorflow" in roots and "keras" not in roots):
         advice = ". A model of tf_keras (Keras 2) can be saved, and its file be given"
     raise StropError(
         f"{function} takes a Keras 3 model, a strop.Graph, or the path of a file of one; got {kind}{advice}"

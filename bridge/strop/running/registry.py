@@ -58,6 +58,11 @@ def get_backend(name: str | Backend) -> Backend:
         If no such backend is registered, its simulator is not installed, or its module does not import.
     """
     if isinstance(name, Backend):
+        own: Any = getattr(name, "name", None)
+        if not isinstance(own, str) or not own or own == "keras":
+            raise BackendError(
+                f"a backend has a name of its own, other than 'keras'; that of {type(name).__qualname__} is {own!r}"
+            )
         return name
     if not isinstance(name, str):
         raise BackendError(
@@ -114,7 +119,17 @@ def named_backends(backends: str | Backend | Iterable[str | Backend] | None) -> 
         except TypeError:
             named = [backends]
     # `get_backend` refuses what is neither a name nor a backend, before it is hashed.
-    return list(dict.fromkeys(backend if isinstance(backend, str) else get_backend(backend) for backend in named))
+    found: dict[str, str | Backend] = {}
+    for backend in named:
+        name = backend if isinstance(backend, str) else get_backend(backend).name
+        known = found.setdefault(name, backend)
+        if known is not backend and not (isinstance(known, str) and isinstance(backend, str)):
+            one, other = get_backend(known), get_backend(backend)
+            if type(one) is not type(other) or vars(one) != vars(other):
+                raise BackendError(
+                    f"two backends are called {name!r}, and results go by their names: rename one of them"
+                )
+    return list(found.values())
 
 
 def backend_status(name: str) -> BackendStatus:

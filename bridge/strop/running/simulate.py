@@ -13,7 +13,7 @@ import numpy.typing as npt
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.graph.html_table import html_table
-from strop.running.backend import Backend, Runner
+from strop.running.backend import Backend, Runner, spikes_from
 from strop.running.cluster import run_job
 from strop.running.decode import classes, decode
 from strop.running.encode import Frames, encode
@@ -112,7 +112,8 @@ class SimulationJob(Job):
     options: dict[str, Any]
 
     def start(self) -> Session:
-        return _Simulation(self.graph, self.backend.prepare(self.graph, **self.options), self.backend.version())
+        runner = self.backend.prepare(self.graph, **self.options)
+        return _Simulation(self.graph, runner, self.backend.name, self.backend.version())
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,18 @@ class _Simulated:
 
 
 class _Simulation(Session):
-    def __init__(self, graph: Graph, runner: Runner, version: str) -> None:
-        self.graph, self.runner, self.version = graph, runner, version
+    def __init__(self, graph: Graph, runner: Runner, name: str, version: str) -> None:
+        self.graph, self.runner, self.name, self.version = graph, runner, name, version
 
     def take(self, chunk: Chunk, wanted: None) -> _Simulated:
-        spikes = self.runner.run(encode(self.graph, frames_of(self.graph, chunk)))
+        signals = encode(self.graph, frames_of(self.graph, chunk))
+        spikes = spikes_from(self.runner, signals, self.name, self.graph.population_names)
         packed = {}
         for population in self.graph.populations:
-            own, shape = spikes.get(population.name), (chunk.count, *population.shape)
-            if own is None or own.shape != shape:
-                got = "none" if own is None else f"{own.dtype} {own.shape}"
-                raise BackendError(f"the backend should give spikes of {population.name!r} as bool {shape}; got {got}")
+            own, shape = spikes[population.name], (chunk.count, *population.shape)
+            if own.shape != shape or own.dtype != np.bool_:
+                got = f"{own.dtype} {own.shape}"
+                raise BackendError(f"{self.name} should give spikes of {population.name!r} as bool {shape}; got {got}")
             packed[population.name] = np.packbits(own.reshape(chunk.count, -1), axis=1)
         return _Simulated(chunk.start, chunk.count, self.version, packed)
 

@@ -106,6 +106,8 @@ class OutputReport:
     frames_with_faults : int
     largest_difference : float
     frames : int
+    undecided : int
+        Values that rounding may decide either way (`strop.verification.outputs.AnswerVerdict`).
     """
 
     name: str
@@ -115,14 +117,22 @@ class OutputReport:
     frames_with_faults: int = 0
     largest_difference: float = 0.0
     frames: int = 0
+    undecided: int = 0
 
-    def add(self, faults: npt.NDArray[np.bool_], ties: npt.NDArray[np.bool_], difference: float) -> None:
-        """Count some frames in: faults of shape (n, *shape), ties of shape (n,), the largest difference."""
+    def add(
+        self,
+        faults: npt.NDArray[np.bool_],
+        ties: npt.NDArray[np.bool_],
+        difference: float,
+        undecided: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count some frames in: faults, undecided (n, *shape), ties (n,), the largest difference."""
         self.values += faults.size
         self.frames += len(ties)
         self.faults += int(np.count_nonzero(faults))
         self.ties += int(np.count_nonzero(ties))
         self.frames_with_faults += int(faults.reshape(len(faults), -1).any(axis=1).sum())
+        self.undecided += 0 if undecided is None else int(np.count_nonzero(undecided))
         # A NaN is larger than everything.
         self.largest_difference = float(np.maximum(self.largest_difference, difference))
 
@@ -141,7 +151,14 @@ class OutputReport:
         self.faults += other.faults
         self.ties += other.ties
         self.frames_with_faults += other.frames_with_faults
+        self.undecided += other.undecided
         self.largest_difference = float(np.maximum(self.largest_difference, other.largest_difference))
+
+    @property
+    def is_mostly_decided(self) -> bool:
+        """Whether rounding decides hardly any of its values (`MOST_UNDECIDED`)."""
+        each = self.values / max(self.frames, 1)
+        return self.undecided <= max(ALWAYS_ALLOWED * each, MOST_UNDECIDED * self.values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -151,5 +168,7 @@ class OutputReport:
             "faults": self.faults,
             "ties": self.ties,
             "frames_with_faults": self.frames_with_faults,
-            "largest_difference": self.largest_difference,
+            # JSON has no NaN and no infinity.
+            "largest_difference": self.largest_difference if np.isfinite(self.largest_difference) else None,
+            "undecided": self.undecided,
         }

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from strop.errors import BackendError, DataError
+from strop.errors import DataError
 from strop.graph import Graph
 from strop.lowering.keras_frames import keras_frames
-from strop.running.backend import Backend
+from strop.running.backend import Backend, spikes_from
 from strop.running.encode import FrameDict, Frames, encode
 from strop.running.frame_source import frame_source
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
@@ -121,19 +121,16 @@ def explain(
 def _run(graph: Graph, backend: Backend, part: FrameDict, options: Mapping[str, Any]) -> dict[str, Array]:
     runner = backend.prepare(graph, **options)
     try:
-        observed = runner.run(encode(graph, part))
+        return spikes_from(runner, encode(graph, part), backend.name, graph.population_names)
     finally:
         runner.close()
-    missing = sorted(set(graph.population_names) - set(observed))
-    if missing:
-        raise BackendError(f"{backend.name} gave no spikes of {', '.join(missing)}")
-    return observed
 
 
 def _keras_spikes(model: Any, lowering: Lowering, own: Mapping[str, Array]) -> dict[str, Array]:
     from strop.lowering.probe import KerasProbe
 
-    spikes, _ = KerasProbe(model, lowering).run(keras_frames(lowering.graph, own))
+    probe = KerasProbe(model, lowering)
+    spikes, _ = probe.run(keras_frames(lowering.graph, own, lowering.encoded, probe.wide))
     return spikes
 
 

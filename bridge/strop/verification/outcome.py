@@ -267,6 +267,10 @@ class Outcome:
             found.append(f"nothing was compared in {', '.join(self.saturated)}: every neuron fired in every frame")
         if self.keras is not None and not self.keras.layers:
             found.append("Keras shows the spikes of no layer: only its outputs were compared")
+        for output in [] if self.keras is None else self.keras.outputs:
+            if not output.is_mostly_decided:
+                share = 100 * output.undecided / output.values
+                found.append(f"Keras: rounding may decide {share:.3g} % of output {output.name!r} either way")
         for name, backend in self.backends.items():
             if backend.unproved:
                 found.append(f"{name}: no spike of {', '.join(backend.unproved)} is beyond what it resolves")
@@ -275,7 +279,7 @@ class Outcome:
                 if not layer.is_mostly_decided:
                     share = 100 * layer.undecided / layer.compared
                     found.append(
-                        f"{name}: rounding may decide {share:.2g} % of the comparisons in {layer.name} either way"
+                        f"{name}: rounding may decide {share:.3g} % of the comparisons in {layer.name} either way"
                     )
         return found
 

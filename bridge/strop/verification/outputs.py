@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from strop.graph import ELEMENTWISE_KINDS, Graph, Readout
 from strop.graph.rounding.formats import FLOAT32
-from strop.running.decode import FUNCTIONS, answered_classes, class_scores, classes_of, readout_logits
+from strop.running.decode import (
+    FUNCTIONS,
+    RISING,
+    answered_classes,
+    class_scores,
+    classes_of,
+    readout_logits,
+)
 from strop.running.oracle import BoolArray, FloatArray
 from strop.verification.bounds import Bound
 from strop.verification.judge import Judgement
@@ -24,6 +31,11 @@ from strop.verification.judge import Judgement
 # Roundings of an exponential, a logarithm or a rational approximation in float32, besides that of its argument: up to
 # eight units in the last place (Eigen's float functions, as TensorFlow 2.21 has them, stay within seven).
 _FUNCTION_ROUNDINGS = 16
+# An error of such a part of the largest value leaves too little of an output.
+_LEAST_KNOWN = 1e-2
+# Kinds of read-outs whose values do not gather at an end; and so many frames tell how far they lie apart.
+_UNBOUNDED = ("linear", "relu")
+_ENOUGH_FRAMES = 8
 # Elementwise functions of Keras that add or divide before they cut off: their rounding is that of their argument.
 _HARD = ("hard_sigmoid", "hard_tanh", "relu", "relu6", "softsign")
 
@@ -38,14 +50,18 @@ class AnswerVerdict:
         Values that float32 cannot explain.
     ties : bool array, shape (n,)
         Frames in which another class wins, by less than float32 can tell.
-    undecided : bool array, shape (n,)
+    hopeless : bool array, shape (n,)
         Frames in which nothing could be a fault.
+    undecided : bool array, shape (n, *shape)
+        What rounding may decide, whether or not it differs: class numbers where another class may win; values whose
+        error may be a hundredth of the largest one, or more than all frames differ by.
     difference : float
         The largest difference of values.
     """
 
     faults: BoolArray
     ties: BoolArray
+    hopeless: BoolArray
     undecided: BoolArray
     difference: float
 
@@ -63,10 +79,11 @@ def any_in_frame(values: BoolArray) -> BoolArray:
 
 def joined(parts: Sequence[AnswerVerdict], order: npt.NDArray[np.int64]) -> AnswerVerdict:
     """Return verdicts on parts of a chunk as one; row k of it is row `order[k]` of the parts one behind the other."""
-    faults, ties, undecided = (
-        np.concatenate([getattr(part, kind) for part in parts])[order] for kind in ("faults", "ties", "undecided")
+    faults, ties, hopeless, undecided = (
+        np.concatenate([getattr(part, kind) for part in parts])[order]
+        for kind in ("faults", "ties", "hopeless", "undecided")
     )
-    return AnswerVerdict(faults, ties, undecided, max(part.difference for part in parts))
+    return AnswerVerdict(faults, ties, hopeless, undecided, max(part.difference for part in parts))
 
 
 def compare_answers(
@@ -94,7 +111,9 @@ def compare_answers(
         elif readout.kind == "winner":
             verdict = _compare_winner(judgement, readout, values, ours)
         else:
-            verdict = _compare_values(judgement, readout, bound, values, ours)
+            # Where float32 overflows, nothing is known: an infinite error is no slip of the computation.
+            with np.errstate(invalid="ignore", over="ignore"):
+                verdict = _compare_values(judgement, readout, bound, values, ours)
         verdicts[name if name not in verdicts else f"{name}#{place + 1}"] = verdict
     return verdicts
 
@@ -107,7 +126,7 @@ def _compare_spikes(
     open_ = judgement.doubt.get(name, np.zeros(spikes.shape, bool))
     faults = ((values != spikes) & ~open_) | (_shaped(decoded, spikes.shape) != spikes)
     difference = float(np.abs(values - spikes.astype(np.float64)).max(initial=0.0))
-    return AnswerVerdict(faults, none, ~any_in_frame(~open_), difference)
+    return AnswerVerdict(faults, none, ~any_in_frame(~open_), open_, difference)
 
 
 def _compare_winner(
@@ -132,7 +151,7 @@ def _compare_winner(
     differ = winner != chosen
     faults = np.zeros((len(values), 1), bool)
     faults[:, 0] = (differ & ~open_) | (answered_classes(readout, decoded) != winner) | crowded
-    return AnswerVerdict(faults, differ & open_, open_, 0.0)
+    return AnswerVerdict(faults, differ & open_, open_, open_[:, None], 0.0)
 
 
 def _compare_values(
@@ -145,21 +164,55 @@ def _compare_values(
             error = error + operator.absolute().apply(judgement.doubt[source])
     middle, radius = answer_range(readout, logits, np.broadcast_to(error, logits.shape))
     if readout.argmax:
-        return _compare_class_numbers(middle, radius, values, decoded)
+        scores = _score_range(readout, logits, error, middle, radius)
+        return _compare_class_numbers(middle, radius, scores, values, decoded)
     values = _shaped(values, middle.shape).astype(np.float64)
     # Written so that a NaN is a fault.
     verdict_on = np.abs(values - middle)
     faults = ~(verdict_on <= radius) | ~(np.abs(_shaped(decoded, middle.shape) - middle) <= radius)
-    ties = np.zeros(len(values), bool)
+    ties, hopeless = np.zeros(len(values), bool), any_in_frame(~np.isfinite(radius))
     if classes_of(readout) is not None:
         ours = class_scores(readout, logits).argmax(axis=-1)
         ties = (answered_classes(readout, values) != ours) & ~any_in_frame(faults)
-    undecided = any_in_frame(~np.isfinite(radius))
-    return AnswerVerdict(faults, ties, undecided, float(verdict_on.max(initial=0.0)))
+    undecided = _lost_in_rounding(middle, radius, flat=readout.kind not in _UNBOUNDED)
+    return AnswerVerdict(faults, ties, hopeless, undecided, float(verdict_on.max(initial=0.0)))
+
+
+def _score_range(
+    readout: Readout, logits: FloatArray, error: FloatArray, middle: FloatArray, radius: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the largest score of each class of an argmax, classes along the last axis."""
+    if readout.after is not None:
+        return middle - radius, middle + radius
+    rising = RISING.get(readout.kind, (-np.inf, np.inf))
+    return np.clip(logits - error, *rising), np.clip(logits + error, *rising)
+
+
+def _another_may_win(low: FloatArray, high: FloatArray) -> BoolArray:
+    """Return where the score of another class may be as large as the winner's; classes lie along the last axis."""
+    winner = (low + high).argmax(axis=-1)[..., None]
+    least, most = np.take_along_axis(low, winner, -1), np.take_along_axis(high, winner, -1)
+    # Scores that are exact and equal are decided: the lower class wins.
+    rivals = (np.arange(low.shape[-1]) != winner) & (high >= least) & ((high > low) | (most > least))
+    found: BoolArray = rivals.any(axis=-1)
+    return found
+
+
+def _lost_in_rounding(middle: FloatArray, radius: FloatArray, *, flat: bool) -> BoolArray:
+    """Return which values of an output are hardly known, shape (n, *shape); `flat`: they may all lie at one end."""
+    lost: BoolArray = ~(radius <= _LEAST_KNOWN * np.abs(middle).max(initial=0.0) + _FLUSHED)
+    apart = np.ptp(middle, axis=0).max(initial=0.0)
+    if len(middle) >= _ENOUGH_FRAMES and apart > 0.0 and not flat:
+        lost = lost | (radius > apart)
+    return lost
 
 
 def _compare_class_numbers(
-    middle: FloatArray, radius: FloatArray, values: npt.NDArray[Any], decoded: npt.NDArray[Any]
+    middle: FloatArray,
+    radius: FloatArray,
+    scores: tuple[FloatArray, FloatArray],
+    values: npt.NDArray[Any],
+    decoded: npt.NDArray[Any],
 ) -> AnswerVerdict:
     """The argmax of values: another one is a tie where the two intervals overlap."""
     ours = middle.argmax(axis=-1)
@@ -173,7 +226,8 @@ def _compare_class_numbers(
     faults = (differ & ~(valid & (behind >= ahead)[..., 0])) | (_shaped(decoded, ours.shape) != ours)
     ties = any_in_frame(differ & ~faults)
     difference = float(np.abs(numbers.astype(np.float64) - ours).max(initial=0.0))
-    return AnswerVerdict(faults, ties, np.zeros(len(values), bool), difference)
+    undecided = _another_may_win(*scores) | (differ & ~faults)
+    return AnswerVerdict(faults, ties, np.zeros(len(values), bool), undecided, difference)
 
 
 def _shaped(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

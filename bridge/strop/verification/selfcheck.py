@@ -27,6 +27,8 @@ _SAFETY = 4.0
 _TRIED = 8
 # More classes than any read-out has.
 _NO_CLASS = 2.0**40
+# More than float32 holds.
+_BEYOND_ROUNDING = 2.0**200
 
 
 def plant_spikes(
@@ -130,11 +132,14 @@ def check_outputs(
     for frame in (0, -1):
         for name, verdict in compare([_disturbed(values, frame) for values in outputs]).items():
             # A value that is wrong already may become right by the disturbance.
-            if verdict.undecided[frame] or honest[name].faulty[frame]:
+            if verdict.hopeless[frame] or honest[name].faulty[frame]:
                 continue
-            if verdict.ties[frame] and not verdict.faulty[frame]:
-                # The planted class may win as well as Keras's. A number that is no class may not.
-                verdict = compare([_disturbed(values, frame, _NO_CLASS) for values in outputs])[name]
+            for size in () if verdict.faulty[frame] else (_NO_CLASS, _BEYOND_ROUNDING):
+                # The planted class may win as well as Keras's: a number that is no class may not. And rounding may
+                # excuse more than the largest value (then the output is a reservation).
+                verdict = compare([_disturbed(values, frame, size) for values in outputs])[name]
+                if verdict.faulty[frame]:
+                    break
             report = reports.setdefault(name, OutputReport(name))
             before = report.faults, report.frames_with_faults
             report.add(verdict.faults, verdict.ties, verdict.difference)

@@ -16,7 +16,7 @@ from strop.costs.activity import Activity
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.lowering.keras_frames import keras_frames
-from strop.running.backend import Backend, Runner
+from strop.running.backend import Backend, Runner, spikes_from
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
 from strop.running.encode import encode
 from strop.running.frame_source import Chunk
@@ -145,7 +145,7 @@ class _Comparing:
     ) -> tuple[Answers, BoolArray]:
         """Compare Keras with the oracle; return its classes, and the frames in which it differs."""
         begin = time.perf_counter()
-        spikes, outputs = probe.run(keras_frames(self.graph, self.chunk.own, probe.lowering.encoded))
+        spikes, outputs = probe.run(keras_frames(self.graph, self.chunk.own, probe.lowering.encoded, probe.wide))
         seconds = time.perf_counter() - begin
         found, compared = self._compare(KERAS, self.session.keras_bound, spikes, oracle, near)
         compared.seconds = seconds
@@ -160,7 +160,7 @@ class _Comparing:
         self._note(KERAS, found, spikes, oracle, outputs, wrong)
         for name, verdict in verdicts.items():
             self.outputs[name] = OutputReport(name)
-            self.outputs[name].add(verdict.faults, verdict.ties, verdict.difference)
+            self.outputs[name].add(verdict.faults, verdict.ties, verdict.difference, verdict.undecided)
             tied |= verdict.ties
         readouts = [readout_of(self.graph, name) for name in self.graph.outputs]
         for report, readout, own in zip(self.outputs.values(), readouts, outputs, strict=True):
@@ -219,11 +219,8 @@ class _Comparing:
         """
         bound = self.session.bounds[name]
         begin = time.perf_counter()
-        spikes = self.session.runners[name].run(self.signals)
+        spikes = spikes_from(self.session.runners[name], self.signals, name, self.graph.population_names)
         seconds = time.perf_counter() - begin
-        missing = sorted(set(self.graph.population_names) - set(spikes))
-        if missing:
-            raise BackendError(f"{name} gave no spikes of {', '.join(missing)}")
         found, compared = self._compare(name, bound, spikes, oracle)
         compared.seconds = seconds
         if self.wanted.check:

@@ -66,13 +66,13 @@ _WORDS = "A tie is a difference that float32 rounding in Keras cannot decide; an
 def _proved_line(report: Outcome) -> list[str]:
     if not report.proved:
         return []
-    return [f"[green]equal for all inputs, proved[/green]: {', '.join(report.proved)} (spikes, not read-outs)"]
+    return [f"[green]equal for all inputs, proved[/green]: {escape(', '.join(report.proved))} (spikes, not read-outs)"]
 
 
 def _unproved_lines(report: Outcome) -> list[str]:
     """Return why spikes are not proved for all inputs, a line for each reason."""
     reasons = unproved({name: own.proof for name, own in report.backends.items()})
-    lines = [f"not proved for all inputs: {', '.join(names)} ({escape(why)})" for why, names in reasons.items()]
+    lines = [f"not proved for all inputs: {escape(', '.join(names))} ({escape(why)})" for why, names in reasons.items()]
     # Where something is proved, the reader knows how.
     tried = any(own.proof is not None and own.proof.certificate is not None for own in report.backends.values())
     return lines if report.proved or not tried else [*lines, "strop quantize gives a graph whose spikes can be proved"]
@@ -136,7 +136,7 @@ def _wide_table(report: Outcome, columns: list[tuple[str, Any]]) -> list[Table]:
     """One row per layer, one column per comparison."""
     table = Table()
     table.add_column("layer")
-    for heading in ("neurons", "spikes/frame", *(name for name, _ in columns)):
+    for heading in ("neurons", "spikes/frame", *(escape(name) for name, _ in columns)):
         table.add_column(heading, justify="right")
     for layer in _layers(columns):
         found = [next((own for own in column.layers if own.name == layer.name), None) for _, column in columns]
@@ -176,7 +176,7 @@ def _long_tables(report: Outcome, columns: list[tuple[str, Any]]) -> list[Table]
         wrong = [layer for layer in column.layers if layer.faults]
         equal = len(column.layers) - len(wrong)
         runs.add_row(
-            name,
+            escape(name),
             f"[{'red' if wrong else 'green'}]{equal} of {len(column.layers)}[/]",
             _answers(column) if isinstance(column, BackendReport) else _keras_answers(column),
             _decided(column),

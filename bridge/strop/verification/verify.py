@@ -157,6 +157,11 @@ def _checked_backends(
             left_out.append(f"{name} is left out: {error}")
         else:
             checked[name] = found
+    for name, own in options.items() if isinstance(options, Mapping) else [("all", options)]:
+        if not isinstance(own, Mapping) or not all(isinstance(key, str) for key in own):
+            raise BackendError(
+                f"options are given as {own!r} for {name!r}: give each backend's as {{'name': {{'option': value}}}}"
+            )
     unknown = [name for name in options if name not in checked]
     if unknown:
         raise BackendError(

@@ -63,6 +63,7 @@ EXACT: dict[str, Change] = {
     "constants along an axis": lambda x: (
         -spikes(x) * np.float32([1, -2, 0.5]) + np.float32([[0.1], [0.2], [0], [1], [2]])
     ),
+    "taken, without a gradient": lambda x: ops.stop_gradient(ops.take(spikes(x), [3, 1, 1, -1], axis=1)),
     "product of signs": lambda x: signs(x) * signs(x),
     "sum, mean, max": pooled_means,
     "greater": lambda x: ops.cast(L.Conv2D(3, 2)(x) > 0.25, "float32"),
@@ -90,6 +91,7 @@ def test_strict_and_other_comparisons_differ_on_the_threshold() -> None:
 REFUSED: dict[str, tuple[Change, str]] = {
     "flip of the batch": (lambda x: ops.flip(spikes(x), axis=0), "from one frame of a batch to another"),
     "reshape into the batch": (lambda x: ops.reshape(spikes(x), (-1, 3)), "from one frame of a batch to another"),
+    "one frame twice": (lambda x: ops.take(spikes(x), [0, 0], axis=0), "from one frame of a batch to another"),
     "square": (lambda x: ops.square(L.Conv2D(3, 2)(x)), "no exact spiking form of Square"),
     "product of sums": (lambda x: L.Conv2D(3, 2)(x) * L.Conv2D(3, 2)(x), "not spikes"),
     "quotient": (lambda x: spikes(x) / spikes(x), "quotient"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -151,3 +152,63 @@ def test_two_winners_are_a_fault_though_the_argmax_is_right() -> None:
     with lowered_as(crowd):
         report = strop.verify(model, frames, backends=["reference"], decision="spikes")
     assert not report.passed
+
+
+def rounded_away(kind: str) -> keras.Model:
+    """Read-outs of large weights that cancel: float32 leaves nothing of a bias of 0.5."""
+    rng = np.random.default_rng(3)
+    classes = 1 if kind == "regression" else 4
+    model = keras.Sequential([L.Input((6,)), L.Dense(8), SpikingBReLU(1.0), L.Dense(classes)])
+    if kind == "softmax":
+        model.add(L.Softmax())
+    half = rng.normal(size=(6, 4))
+    model.layers[0].set_weights([np.tile(half, 2), np.full(8, 0.3)])
+    large = np.repeat(rng.normal(size=(4, 1)) * (1e30 if kind == "regression" else 1e7), classes, axis=1)
+    model.layers[2].set_weights([np.concatenate([large, -large]), 0.5 * np.arange(classes)])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["regression", "softmax", "linear"])
+def test_outputs_that_rounding_decides_are_a_reservation(kind: str) -> None:
+    """The planted values of the self-check are found even there."""
+    frames = np.random.default_rng(4).normal(size=(40, 6)).astype(np.float32)
+    report = strop.verify(rounded_away(kind), frames, backends=("reference",))
+    assert report.keras is not None
+    (output,) = report.keras.outputs
+    assert output.undecided > 0.5 * output.values
+    assert report.to_dict()["keras"]["outputs"][0]["undecided"] == output.undecided
+    if report.passed:
+        assert report.verdict == "passed with reservations"
+        assert f"of output {output.name!r} either way" in " ".join(report.reservations())
+    assert not strop.verify(rounded_away(kind), frames, backends=("reference",), strict=True).passed
+
+
+@pytest.mark.parametrize("end", ["linear", "relu", "softmax", "sigmoid", "argmax", "mean of softmaxes"])
+def test_outputs_that_are_clear_are_none(end: str) -> None:
+    """Classes that win by the order of exactly equal scores are clear, too."""
+    rng = np.random.default_rng(3)
+    x = keras.Input((6,))
+    spikes = SpikingBReLU(1.0)(L.Dense(12)(x))
+    kinds = {"argmax": None, "mean of softmaxes": "softmax"}
+    ends = [L.Dense(3, activation=kinds.get(end, end))(spikes) for _ in range(2)]
+    last = L.Average()(ends) if end == "mean of softmaxes" else ends[0]
+    model = keras.Model(x, keras.ops.argmax(last, axis=-1) if end == "argmax" else last)
+    for layer in model.layers[1:]:
+        layer.set_weights([rng.integers(-2, 3, w.shape) if w.ndim else w for w in layer.get_weights()])
+    report = strop.verify(model, rng.normal(size=(60, 6)).astype(np.float32), backends=("reference",))
+    assert report.keras is not None
+    assert report.keras.outputs[0].undecided == 0
+    assert report.verdict == "passed"
+
+
+@pytest.mark.parametrize("end", [None, "softmax", "sigmoid", "relu"])
+def test_an_output_that_overflows_fails_and_says_so(end: str | None) -> None:
+    model = keras.Sequential([L.Input((6,)), L.Dense(8), SpikingBReLU(1.0), L.Dense(3, activation=end)])
+    model.layers[0].set_weights([np.ones((6, 8)), np.zeros(8)])
+    model.layers[2].set_weights([np.tile([3e38, 3e38, 1.0], (8, 1)), np.zeros(3)])
+    report = strop.verify(model, np.ones((5, 6), np.float32), backends=("reference",))
+    assert report.verdict != "passed"
+    assert report.passed == (end == "sigmoid")  # a sigmoid of infinity is 1
+    if not report.passed:
+        assert "not finite" in str(report)
+    json.dumps(report.to_dict(), allow_nan=False)

@@ -108,6 +108,49 @@ def test_wrong_declarations_are_found() -> None:
     assert report.keras.faults > 0
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_thresholds_are_those_that_float32_compares_with(strict: bool) -> None:
+    """0.7 is less in float32, and a float32 tensor that holds it fires; the float64 next to 0.7f declares `x > 0.7`."""
+
+    def at_least(x):
+        return keras.ops.where(x > 0.7 if strict else x >= 0.7, 1.0, 0.0)
+
+    nearest = float(np.float32(0.7))
+    declare_threshold(at_least, np.nextafter(nearest, 1.0) if strict else 0.7)
+    frames = np.float32([[0.6, 0.7, 0.8, nearest]] * 4)
+    frames[1:] = frames[:1, ::-1]
+    model = sequential((4,), L.Activation(at_least), L.Dense(3))
+    report = strop.verify(model, frames, backends=("reference",))
+    assert report.passed
+    assert report.backends["reference"].layers[0].spikes == 4 * (1 if strict else 3)
+    if not strict:
+        assert strop.verify(sequential((4,), Heaviside(0.7), L.Dense(3)), frames, backends=("reference",)).passed
+        wide = sequential((4,), Heaviside(0.7, dtype="float64"), L.Dense(3))
+        (layer,) = strop.verify(wide, frames, backends=("reference",)).backends["reference"].layers
+        assert layer.spikes == 4
+
+
+@pytest.mark.parametrize("untrained", [True, False])
+def test_whole_numbers_that_add_up_to_zero_meet_a_threshold_of_zero_behind_a_normalisation(untrained: bool) -> None:
+    """Keras multiplies 0 by the factor; products of weights and factor that are rounded need not add up to 0."""
+    rng = np.random.default_rng(5)
+    model = sequential(
+        (12,), L.Dense(24, use_bias=False), Heaviside(0.5), L.Dense(16, use_bias=False), L.BatchNormalization()
+    )
+    model = keras.Sequential([*model.layers, Heaviside(0.0), L.Dense(3)])
+    for layer in model.layers:
+        if isinstance(layer, L.Dense):
+            layer.set_weights([rng.integers(-3, 4, w.shape) for w in layer.get_weights()])
+    norm = model.layers[3]
+    zeros, ones = np.zeros(16), np.ones(16)
+    # Factor, shift, mean, variance; unlike sequential() leaves them, the shift and the mean are 0.
+    norm.set_weights([ones, zeros, zeros, ones] if untrained else [rng.random(16) + 0.1, zeros, zeros, rng.random(16)])
+    report = strop.verify(model, rng.integers(0, 2, (300, 12)).astype("float32"), backends=("reference",))
+    assert report.keras is not None
+    assert (report.keras.faults, report.keras.ties) == (0, 0)
+    assert report.passed
+
+
 def test_bad_declarations_are_refused() -> None:
     with pytest.raises(DataError, match="two different values"):
         Heaviside(0.0, 1.0, 1.0)

@@ -13,7 +13,7 @@ from keras import ops  # noqa: E402
 from random_networks import randomise  # noqa: E402
 
 import strop  # noqa: E402
-from strop.keras import SpikingBReLU  # noqa: E402
+from strop.keras import Heaviside, SpikingBReLU  # noqa: E402
 from strop.lowering import driver  # noqa: E402
 
 L = keras.layers
@@ -69,6 +69,8 @@ SCALED = {
     "by rows": (lambda x: L.TimeDistributed(L.Rescaling(1 / 255))(x), "Rescaling"),
     "statistics of whole numbers": (batch_norm(120.0, 4000.0), "BatchNormalization"),
     "compared with 127": (lambda x: ops.cast(x > 127.0, "float32"), "Greater"),
+    "stepped at 128": (Heaviside(128.0), "Heaviside"),
+    "stepped at 128, as activation": (L.Activation(Heaviside(128.0)), "Activation"),
     "on one of two ways": (lambda x: L.Concatenate()([L.Rescaling(1 / 255)(x), L.Permute((2, 1, 3))(x)]), "Rescaling"),
 }
 PLAIN = {
@@ -77,6 +79,7 @@ PLAIN = {
     "statistics of frames to 1": batch_norm(0.4, 0.1),
     "compared with a half": lambda x: ops.cast(x > 0.5, "float32"),
     "moved": lambda x: L.Reshape((4, 9))(x),
+    "stepped at a half": Heaviside(0.5),
 }
 
 

@@ -21,7 +21,9 @@ def unbuilt() -> keras.Sequential:
 FRAMES = np.random.default_rng(0).random((20, 6, 6, 1)).astype(np.float32)
 
 
-@pytest.mark.parametrize("frames", [FRAMES, (FRAMES, np.zeros(20, int)), [FRAMES], {"x": FRAMES}], ids=type)
+@pytest.mark.parametrize(
+    "frames", [FRAMES, (FRAMES, np.zeros(20, int)), [FRAMES], {"x": FRAMES}, FRAMES.tolist()], ids=type
+)
 def test_lower_builds_for_frames_in_any_form(frames: object) -> None:
     model = unbuilt()
     with pytest.raises(UnsupportedLayerError, match="was never built, and no frames say for which shape"):

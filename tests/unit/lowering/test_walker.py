@@ -218,3 +218,72 @@ def test_inputs_of_a_dictionary_and_several_outputs_are_walked() -> None:
     randomise(model, np.random.default_rng(0))
     frames = {"left": RNG.random((9, 4)), "right": RNG.random((9, 3))}
     assert strop.verify(model, frames, backends=("reference",)).passed
+
+
+class Scaled(L.Layer):
+    """A step whose height is no weight, and stands in no config."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.height, self._hidden = [1.0], {"height": np.ones(1)}
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.where(x >= 0.0, self.height[0] * self._hidden["height"][0], 0.0)
+
+
+declare_threshold(Scaled, at=0.0)
+
+
+@pytest.mark.parametrize("where", ["list", "hidden array", "closure"])
+def test_layers_and_functions_of_the_user_are_walked_anew_each_time(where: str, warned: list[str]) -> None:
+    held = [0.0]
+
+    def step(x: Any) -> Any:
+        return keras.ops.cast(x >= held[0], "float32")
+
+    declare_threshold(step, at=0.0)
+    layer = L.Activation(step) if where == "closure" else Scaled()
+    model = keras.Sequential([L.Input((6, 6, 1)), L.Flatten(), L.Dense(5), layer, L.Dense(3)])
+    for _ in range(6):
+        assert strop.verify(model, FRAMES, backends=("reference",)).passed
+    assert warned == []
+    if where == "closure":
+        held[0] = 0.5
+        assert not strop.verify(model, FRAMES, backends=("reference",)).passed
+        return
+    (layer.height if where == "list" else layer._hidden["height"])[0] = 0.5
+    with pytest.raises(StropError, match="no spikes, for example 0.5"):
+        strop.verify(model, FRAMES, backends=("reference",))
+
+
+class TwiceCalled(keras.Sequential):
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        return 2 * super().call(inputs)
+
+
+def test_a_sequential_model_that_overrides_call_is_refused_inside_too() -> None:
+    layers = [L.Input((6,)), L.Dense(4), SpikingBReLU(1.0), L.Dense(3)]
+    with pytest.raises(StropError, match=r"overrides call\(\)"):
+        strop.lower(TwiceCalled(layers))
+    x = keras.Input((6,))
+    with pytest.raises(StropError, match=r"overrides call\(\)"):
+        strop.lower(keras.Model(x, SpikingBReLU(1.0)(TwiceCalled(layers)(x))))
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_step", "predict_on_batch", "__call__"])
+def test_a_model_that_predicts_otherwise_is_refused(name: str) -> None:
+    own = type("Own", (keras.Model,), {name: lambda self, *args, **kwargs: None})
+    x = keras.Input((6,))
+    model = own(x, L.Dense(3)(SpikingBReLU(1.0)(L.Dense(4)(x))))
+    with pytest.raises(StropError, match=rf"overrides {name}\(\)"):
+        strop.verify(model, np.zeros((3, 6)), backends=("reference",))
+    assert strop.verify(keras.Model(model.inputs, model.outputs), np.zeros((3, 6)), backends=("reference",)).passed
+
+
+def test_frames_that_a_float64_model_would_not_round_are_refused() -> None:
+    x = keras.Input((6,), dtype="float64")
+    model = keras.Model(x, L.Dense(3)(SpikingBReLU(1.0)(L.Dense(4)(x))))
+    with pytest.raises(StropError, match="0.1, which float32 does not, and the model takes float64"):
+        strop.verify(model, np.full((3, 6), 0.1), backends=("reference",))
+    assert strop.verify(model, np.full((3, 6), 0.1, np.float32), backends=("reference",)).passed
+    assert strop.verify(model, np.full((3, 6), 0.25), backends=("reference",)).passed

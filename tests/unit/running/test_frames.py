@@ -78,6 +78,8 @@ def pairs() -> Iterator[Any]:
         (_Sparse(), False),
         ({"x": FRAMES}, False),
         ({"1": FRAMES}, False),
+        (memoryview(FRAMES), False),
+        ((FRAMES, None), False),
         ((FRAMES, NUMBERS), True),
         ([FRAMES, NUMBERS], True),
         ((FRAMES.tolist(), NUMBERS.tolist()), True),
@@ -270,6 +272,13 @@ def test_what_an_integer_input_cannot_hold_is_refused(dtype: str, frames: np.nda
     ("graph", "frames", "note"),
     [
         (whole(), np.zeros((1, 3), np.uint8), "uint8 frames divided by 255"),
+        (
+            whole(),
+            np.array([[0, 1, 1]], np.uint8),
+            "uint8 frames divided by 255, though none is above 1: if the model was trained on these numbers as they "
+            "are, give float32",
+        ),
+        (whole(), np.array([[0, 1, 128]], np.uint8), "uint8 frames divided by 255"),
         (
             whole(scaled_by="Rescaling"),
             np.full((1, 3), 9, np.uint8),

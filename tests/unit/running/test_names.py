@@ -108,7 +108,7 @@ def test_a_path_stands_for_the_graph_in_its_file(kind: Any, tmp_path: Path) -> N
     assert export(path, "brian2", tmp_path / "out").is_dir()
 
 
-@pytest.mark.parametrize("given", [None, 3, FRAMES, object(), lambda x: x, "no/such/file.keras"])
+@pytest.mark.parametrize("given", [None, 3, FRAMES, object(), lambda x: x, "no/such/file.keras", "{" * 5000, "a\0b"])
 def test_what_is_no_model_is_refused(given: Any, tmp_path: Path) -> None:
     from strop.costs.inspection import inspect
 
@@ -121,3 +121,19 @@ def test_what_is_no_model_is_refused(given: Any, tmp_path: Path) -> None:
     ):
         with pytest.raises(StropError, match=r"takes a Keras 3 model, a strop\.Graph, or the path|does not exist"):
             call()
+
+
+@pytest.mark.parametrize("path", [None, 3, "{" * 5000, "a\0b", "no/such/file"])
+def test_what_is_no_path_of_a_file_is_refused(path: Any) -> None:
+    from strop.graph import Graph
+    from strop.reader import load_model
+
+    for call in (load_model, Graph.load):
+        with pytest.raises(StropError, match="given by its path|cannot be read|does not exist"):
+            call(path)
+
+
+@pytest.mark.parametrize("options", [[1], "abc", {"reference": None}, {"reference": 5}, {"reference": {1: 2}}])
+def test_options_that_are_no_mappings_are_refused(options: Any) -> None:
+    with pytest.raises(BackendError, match="options are given as"):
+        verify(network(), FRAMES, backends="reference", options=options)

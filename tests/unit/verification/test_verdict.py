@@ -13,6 +13,7 @@ from strop.errors import StropError
 from strop.graph import Dense, Graph, Input, Population, Readout
 from strop.running.backend import Runner
 from strop.running.reference import ReferenceBackend
+from strop.running.simulate import simulate
 from strop.verification.comparison import Comparison
 from strop.verification.judge import Judgement, Verdict
 from strop.verification.outcome import BackendReport, KerasReport, LayerReport, OutputReport
@@ -153,11 +154,82 @@ class OddBackend(ReferenceBackend):
         (lambda spikes: {**spikes, "b": spikes["b"][:-1]}, "shape"),
         (lambda spikes: {**spikes, "b": spikes["b"].astype(int)}, "int64"),
         (lambda spikes: {**spikes, "c": spikes["b"]}, "'c'"),
+        (lambda spikes: None, "odd gave a NoneType in place of a dict"),
+        (lambda spikes: list(spikes.values()), "odd gave a list in place of a dict"),
+        (lambda spikes: {**spikes, "b": spikes["b"].tolist()}, "odd gave a list for the spikes of 'b'"),
+        (lambda spikes: {**spikes, "b": None}, "odd gave a NoneType for the spikes of 'b'"),
     ],
 )
 def test_what_a_backend_gives_must_be_spikes_of_every_population(change: Any, words: str) -> None:
     with pytest.raises(StropError, match=words):
         verify(network(), FRAMES, backends=[OddBackend(change)])
+
+
+class Agreeable(np.ndarray):
+    """Equal to everything."""
+
+    def __ne__(self, other: Any) -> Any:
+        return np.zeros(self.shape, bool)
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda wrong: np.ma.MaskedArray(wrong, np.ones(wrong.shape, bool)),
+        lambda wrong: wrong.view(Agreeable),
+    ],
+)
+def test_arrays_that_compare_in_their_own_way_hide_no_fault(hide: Any) -> None:
+    def changed(spikes: dict[str, Any]) -> dict[str, Any]:
+        wrong = spikes["b"].copy()
+        wrong[20] ^= True
+        return {**spikes, "b": hide(wrong)}
+
+    report = verify(network(), FRAMES, backends=[OddBackend(changed)])
+    assert report.backends["odd"].layers[1].faults == 9
+
+
+@pytest.mark.parametrize("function", [verify, simulate])
+def test_a_backend_cannot_change_the_signals_that_it_is_compared_on(function: Any) -> None:
+    """What it gave would be right for the frames that it made of them."""
+
+    class Reversing(ReferenceBackend):
+        name = "reversing"
+
+        def prepare(self, graph: Graph, **options: Any) -> Any:
+            honest = super().prepare(graph)
+
+            class Runs(Runner):
+                def run(self, signals: Any) -> Any:
+                    signals["x"][:] = signals["x"][::-1].copy()
+                    return honest.run(signals)
+
+            return Runs()
+
+    with pytest.raises(ValueError, match="read-only"):
+        function(network(), FRAMES, **({"backends": Reversing()} if function is verify else {"backend": Reversing()}))
+
+
+def test_two_backends_of_one_name_are_refused() -> None:
+    """The results of one would stand for both."""
+
+    def wrong(spikes: dict[str, Any]) -> dict[str, Any]:
+        return {name: ~values for name, values in spikes.items()}
+
+    for backends in ([OddBackend(wrong), OddBackend(dict)], [OddBackend(wrong), "odd", OddBackend(dict)]):
+        with pytest.raises(StropError, match="two backends are called 'odd'|no backend 'odd'"):
+            verify(network(), FRAMES, backends=backends)
+    for name in ("keras", "", 5):
+        backend = OddBackend(dict)
+        backend.name = name  # type: ignore[assignment, misc]
+        with pytest.raises(StropError, match="a name of its own, other than 'keras'"):
+            verify(network(), FRAMES, backends=backend)
+
+
+def test_names_of_backends_are_no_markup() -> None:
+    backend = OddBackend(dict)
+    backend.name = "[red]mine[/blue]"  # type: ignore[misc]
+    assert "[red]mine[/blue]" in str(verify(network(), FRAMES, backends=backend))
 
 
 # A comparison that has gone blind ------------------------------------------------------------------------------------

@@ -44,9 +44,11 @@ def load_graph(path: str | os.PathLike[str], make: Callable[..., G]) -> G:
     CapacityError
         If its arrays would take more memory than is free.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelFileError(f"a graph's file is given by its path, got {type(path).__name__}")
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
         raise ModelFileError(f"{path} {what}; give a {SUFFIX} file, as written by Graph.save")
     try:
         file = read_tree(path)

@@ -117,7 +117,9 @@ class Affine(Stage):
         known = self.plain & at.arithmetic.holds(self.scale) & at.arithmetic.holds(self.shift)
         grid = np.minimum(product_grid(x.grid, lowest_bit(self.scale)), lowest_bit(self.shift))
         grid = np.where(known, grid, UNKNOWN_GRID)
-        terms = OpenSum(np.abs(self.scale) * x.error, self.roundings, magnitude)
+        # A factor that is no number of the format is rounded somewhere: here, or in the computation.
+        roundings = self.roundings + (~at.arithmetic.holds(self.scale)).astype(np.int64)
+        terms = OpenSum(np.abs(self.scale) * x.error, roundings, magnitude)
         return at.summed(value, terms, grid, closed=True)
 
 

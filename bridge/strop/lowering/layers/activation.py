@@ -12,7 +12,7 @@ from strop.errors import NotSharpenedError
 from strop.graph import Dense
 from strop.keras import SoftmaxDecode
 from strop.keras.activations import SpikingActivation
-from strop.keras.thresholds import declared_threshold
+from strop.keras.thresholds import compared_threshold
 from strop.lowering.context import Context
 from strop.lowering.layers.elementwise import SHARPEN, applied, elementwise_function
 from strop.lowering.readout_signal import as_readout
@@ -44,7 +44,7 @@ def activate(layer: Any, context: Context, signal: Signal) -> Signal:
     if isinstance(activation, keras.layers.Layer):
         signal = replace(signal, wide=signal.wide and layer.compute_dtype == "float64")
         return handler_for(activation)(activation, context, signal)
-    declared = declared_threshold(activation)
+    declared = compared_threshold(activation, layer.compute_dtype)
     if declared is not None:
         return context.spiking(signal, declared.at, declared.low, declared.high)
     name = getattr(activation, "__name__", type(activation).__name__)

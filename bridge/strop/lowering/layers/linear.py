@@ -15,7 +15,7 @@ from strop.lowering.context import Context
 from strop.lowering.layers.activation import activate
 from strop.lowering.refusal import Refusal
 from strop.lowering.rules import handles
-from strop.lowering.signal import NORMALISATION_ROUNDINGS, FloatArray, Signal
+from strop.lowering.signal import NORMALISATION_ROUNDINGS, FloatArray, Signal, coarse
 
 
 def weights(variable: Any) -> FloatArray:
@@ -85,7 +85,7 @@ def _explicit(equation: str, rank: int) -> str:
     return f"{inputs.replace('...', letters)},{kernel}->{right.replace('...', letters)}"
 
 
-@handles(keras.layers.Rescaling, casts=True)
+@handles(keras.layers.Rescaling, casts=True, behind_readouts=True)
 def _rescaling(layer: Any, context: Context, signal: Signal) -> Signal:
     signal = signal.in_keras_order()
     # Keras casts both to what the layer computes in.
@@ -102,7 +102,7 @@ def _normalization(layer: Any, context: Context, signal: Signal) -> Signal:
         raise Refusal("it inverts a normalisation", "leave it out: a spiking network takes the frame itself")
     signal = signal.in_keras_order()
     mean, variance = weights(layer.mean), weights(layer.variance)
-    scale = 1.0 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+    scale = coarse(1.0 / np.maximum(np.sqrt(variance), keras.config.epsilon()))
     scale, shift = (values.reshape(values.shape[1:]) for values in (scale, -mean * scale))
     # A difference, a root and a quotient, and one to spare.
     return signal.scaled(scale, shift, roundings=4, plain=False)
@@ -117,6 +117,7 @@ def _batch_normalization(layer: Any, context: Context, signal: Signal) -> Signal
     scale = 1.0 / np.sqrt(weights(layer.moving_variance) + float(layer.epsilon))
     if layer.scale:
         scale = scale * weights(layer.gamma)
+    scale = coarse(scale)
     shift = -weights(layer.moving_mean) * scale
     size = np.abs(shift)
     if layer.center:

@@ -36,7 +36,7 @@ def _name(operation: Any) -> str:
 
 MOVING = (
     *("broadcast_to", "concatenate", "expand_dims", "flip", "get_item", "moveaxis", "pad", "repeat", "reshape"),
-    *("roll", "squeeze", "stack", "swapaxes", "tile", "transpose"),
+    *("roll", "squeeze", "stack", "stop_gradient", "swapaxes", "take", "tile", "transpose"),
 )
 
 
@@ -58,22 +58,28 @@ def _moved(operation: Any, context: Context, args: Args, kwargs: Kwargs) -> Sign
     span = starts[-1] + math.prod(signals[-1].shape)
     by_identity = {id(signal): start for signal, start in zip(signals, starts, strict=True)}
 
-    def places(value: Any) -> Any:
-        if not isinstance(value, Signal):
-            return value
-        first = by_identity[id(value)] + np.arange(math.prod(value.shape)).reshape(value.shape)
-        return keras.ops.convert_to_tensor(np.stack([first, first + span]).astype(np.float64))
+    def run(offset: int) -> Any:
+        """Return what becomes of two frames that hold the numbers of their places, from an offset on."""
 
-    args, kwargs = keras.tree.map_structure(places, arguments)
+        def places(value: Any) -> Any:
+            if not isinstance(value, Signal):
+                return value
+            first = offset + by_identity[id(value)] + np.arange(math.prod(value.shape)).reshape(value.shape)
+            return keras.ops.convert_to_tensor(np.stack([first, first + span]).astype(np.float64))
+
+        given, named = keras.tree.map_structure(places, arguments)
+        return np.asarray(keras.ops.convert_to_numpy(operation(*given, **named)))
+
     try:
-        moved = np.asarray(keras.ops.convert_to_numpy(operation(*args, **kwargs)))
+        moved, again = run(0), run(2 * span)
     except Exception as error:
         raise Refusal(f"Keras cannot apply it to two frames at once ({type(error).__name__})") from error
     if not np.isfinite(moved).all():
         raise Refusal("its constant is not finite")
-    if len(moved) != 2 or not np.isin(moved[1] - moved[0], (0, span)).all():
+    constant = again == moved
+    if len(moved) != 2 or not np.where(constant, moved[1] == moved[0], moved[1] - moved[0] == span).all():
         raise Refusal("it moves values from one frame of a batch to another", "leave the batch axis alone")
-    constant = moved[0] == moved[1]
+    constant = constant[0]
     constants = np.where(constant, moved[0], 0.0).astype(np.float32).astype(np.float64)
     moved = moved.astype(np.int64)
     placed = []

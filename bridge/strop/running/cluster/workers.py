@@ -27,6 +27,8 @@ from strop.graph.files.drafts import forget_draft, note_draft
 _CONNECT = 10
 _ARRIVE = 300
 _LEAVE = 10
+# Processes for each core: more are a slip of the pen.
+_MOST_FOR_A_CORE = 16
 # Characters of a log that are shown.
 _TAIL = 300
 
@@ -96,12 +98,15 @@ def local_workers(count: int, imports: Sequence[str] = ()) -> Iterator[Any]:
     Raises
     ------
     StropError
-        If `count` is no positive whole number.
+        If `count` is no positive whole number, or far more than there are cores.
     ExtraMissingError
         If Dask's `distributed` is not installed.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise StropError(f"workers must be a whole number of processes, 1 or more; got {count!r}")
+    cores = os.cpu_count() or 1
+    if count > _MOST_FOR_A_CORE * max(cores, 4):
+        raise StropError(f"{count:,} workers are more than this machine can bear, which has {cores} cores")
     distributed = imported()
     with ExitStack() as stack:
         stack.enter_context(Silence())

@@ -76,6 +76,8 @@ def _of_readout(
 
 
 def _reason(readout: Readout, own: Floats, values: Floats, known: Mapping[str, Array]) -> str:
+    if not np.isfinite(values).all():
+        return "its values are not finite (NaN or infinity)"
     if readout.argmax or readout.after is not None or values.shape != own.shape:
         return _exchanged_classes(own, values) or "its values differ"
     for reason in _functions(readout, own, values):
