@@ -160,6 +160,10 @@ class Brian2Dialect(Dialect):
         """PyNN's segment, a new one after each `reset`."""
         return self.sim.simulator.state.segment_counter
 
+    def first_tick_after(self, time: float) -> int:
+        """A tick's spikes have the time of its beginning."""
+        return math.ceil(time / self.dt - 1e-6)
+
     def first_free_tick(self) -> int:
         """The next tick but one."""
         return self.unplayed_tick() + 1

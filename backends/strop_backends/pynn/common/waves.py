@@ -74,6 +74,11 @@ class Waves:
         self._next, self._end = start + count * interval, max(self._end, start + end)
         return start
 
+    @property
+    def segment(self) -> object:
+        """The dialect's `epoch` when frames were presented last."""
+        return self._epoch
+
     def remaining(self) -> int:
         """Return how many ticks from now the last answer is due."""
         return max(0, self._end - self._dialect.first_free_tick()) if self._epoch == self._dialect.epoch else 0

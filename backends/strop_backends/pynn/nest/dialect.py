@@ -70,6 +70,7 @@ from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, refuse_in_processes, settings
 from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
+from strop_backends.pynn.nest.recorder import population_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
@@ -91,6 +92,7 @@ class NestDialect(Dialect):
             import nest
         self.nest = nest
         self.cell, self.synapse, self.projection = cell_class(sim), synapse_class(sim), projection_class(sim)
+        self.population = population_class(sim)
         self._recorded: dict[str, tuple[int, int]] = {}
         self._recorder: Any = None
 
@@ -284,7 +286,7 @@ class NestDialect(Dialect):
         with quiet_nest():
             # cm is in nF: 2^-k / 1000 * 1000 is 2^-k again, because scaling by a power of two rounds nothing.
             cell = self.cell(cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=-1.0, v_thresh=0.0, tau_refrac=0.0)
-            neurons = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+            neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
             neurons.node_collection.set(settings(self.nest, "iaf_psc_delta"))
             reset = np.minimum(threshold, 0.0) - 1.0
             values = zip(reset.tolist(), threshold.tolist(), bias.tolist(), strict=True)
