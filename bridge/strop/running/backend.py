@@ -5,6 +5,9 @@ A backend is registered in the entry-point group `strop.backends`; `strop.runnin
 
 from __future__ import annotations
 
+import operator
+import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager
@@ -87,6 +90,28 @@ class Runner(ABC):
             that this simulator cannot take there (as one of the other sign); nothing has changed then.
         """
         raise NotOfferedError(type(self), "set_weights")
+
+
+def require_main_thread(module: str) -> None:
+    """Raise `BackendError` if a module that sets a signal handler would be imported for the first time in a thread."""
+    if module not in sys.modules and threading.current_thread() is not threading.main_thread():
+        raise BackendError(
+            f"{module} sets a signal handler when it is imported, which Python allows in the main thread alone: import "
+            f"{module} there, before this thread starts"
+        )
+
+
+def checked_start(start: Any, name: str) -> int | None:
+    """Return the step or tick in which frames are to enter, None where it is not given, or raise `BackendError`."""
+    if start is None:
+        return None
+    try:
+        step = operator.index(start)
+    except TypeError:
+        step = None
+    if step is None or isinstance(start, bool) or not -(2**53) <= step <= 2**53:
+        raise BackendError(f"{name}: start must be a whole number of steps, got {start!r}")
+    return step
 
 
 def checked_weights(

@@ -73,6 +73,32 @@ def require_surroundings(network: Any, dt: float) -> None:
         raise BackendError(f"pynn-brian2: spikes would be wrong, this script has {wrong}")
 
 
+class Begun(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no types
+    """Refuses a tick that an exception has interrupted and that is begun again: its spikes would arrive twice."""
+
+    def __init__(self, state: Any) -> None:
+        clock = state.network.clock
+        super().__init__(self.begin, clock=clock, when="before_groups")
+        self._state, self._tick = state, clock.variables["timestep"].get_value()
+        self._last: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """Remember the tick, of this PyNN segment."""
+        now = (int(self._state.segment_counter), int(self._tick.item()))
+        if now == self._last:
+            raise BackendError(
+                f"pynn-brian2: tick {now[1]} was interrupted by an exception and is begun again, so that its spikes "
+                "would arrive twice; sim.reset() or network.reset(), and present the frames anew"
+            )
+        self._last = now
+
+    def _full_state(self) -> None:
+        """Nothing is stored; a tick may be run again after Brian2's `restore`."""
+
+    def _restore_from_full_state(self, state: None) -> None:
+        self._last = None
+
+
 def wrong_schedule(network: Any) -> str | None:
     """Describe the order within a tick if it is not `SCHEDULE`, or return None; additional slots are allowed."""
     order = [slot for slot in network.schedule if slot in SCHEDULE]

@@ -102,8 +102,9 @@ def require_answers(
         seen = 0 if found is None else dialect.first_tick_after(found.until)
         if found is None or window.last >= seen:
             raise BackendError(
-                f"{dialect.name}: {name!r} answers the last of these frames in tick {window.last}, PyNN has run up to "
-                f"tick {seen} since they were presented; first sim.run_until({end * dt:g})"
+                f"{dialect.name}: {name!r} answers the last of these frames in tick {window.last}, and PyNN has not "
+                f"run tick {seen} since they were presented; first sim.run_until({end * dt:g}) (a run of the simulator "
+                "itself, without PyNN, does not count)"
             )
         since = max(found.since.values(), default=0.0)
         if dialect.first_tick_after(since) > window.first:

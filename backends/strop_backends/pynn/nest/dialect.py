@@ -65,10 +65,10 @@ import numpy as np
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
-from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
 from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, refuse_in_processes, settings
-from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load
+from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load, set_verbosity, verbosity
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
 from strop_backends.pynn.nest.recorder import population_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
@@ -85,6 +85,9 @@ class NestDialect(Dialect):
     how_to_let_go: ClassVar[str] = ", nest.ResetKernel()"
     # In NEST (40), the arrays of ids, weights and delays for it, and the three that they are made from, sorted.
     bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
+
+    # How much NEST said before strop set it up; PyNN's `setup` changes that.
+    given: ClassVar[Any] = None
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
@@ -149,6 +152,9 @@ class NestDialect(Dialect):
         delays = {"min_delay": least * timestep, "max_delay": max(least, ticks - 0.25) * timestep}
         settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
         with quiet_nest():
+            claim = CLAIMS.get(self.name)
+            if claim is None or not self.holds(claim.mark):
+                NestDialect.given = verbosity(self.nest)
             self.sim.setup(timestep=timestep, **delays, **settings)
 
     def process_count(self) -> tuple[int, str]:
@@ -218,6 +224,9 @@ class NestDialect(Dialect):
         with quiet_nest():
             self.sim.end()
             self.nest.ResetKernel()
+            if NestDialect.given is not None:
+                set_verbosity(self.nest, NestDialect.given)
+                NestDialect.given = None
 
     def longest_delay(self, population: Population) -> int | None:
         """The `max_delay` of `setup`, the same for all populations."""

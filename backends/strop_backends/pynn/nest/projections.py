@@ -40,6 +40,17 @@ def synapse_class(sim: ModuleType) -> type:
     return DeltaSynapse
 
 
+def _require_table() -> None:
+    """Refuse to look synapses up where NEST has forgotten them, in which case it ends the process."""
+    import nest
+
+    if not nest.keep_source_table and nest.biological_time:
+        raise BackendError(
+            "pynn-nest: NEST forgets which synapses it has when it runs with keep_source_table=False; set it to True "
+            "before the first run to read or change weights"
+        )
+
+
 def _connection_class(sim: Any) -> Any:
     import nest
 
@@ -51,6 +62,7 @@ def _connection_class(sim: Any) -> Any:
 
         def id(self) -> Any:
             """NEST's synapse, as it is numbered now."""
+            _require_table()
             with quiet_nest():
                 return nest.GetConnections(
                     nest.NodeCollection([int(self.parent.pre.all_cells[self.presynaptic_index])]),
@@ -105,6 +117,7 @@ class _SynapsesOfNest:
 
         if not self._sources:
             return []
+        _require_table()
         with quiet_nest():
             return nest.GetConnections(
                 nest.NodeCollection(sorted(self._sources)),
