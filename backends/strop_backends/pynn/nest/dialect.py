@@ -86,7 +86,7 @@ class NestDialect(Dialect):
     # In NEST (40), the arrays of ids, weights and delays for it, and the three that they are made from, sorted.
     bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
 
-    # How much NEST said before strop set it up; PyNN's `setup` changes that.
+    # How much NEST said before strop set it up, and whether it overwrites files; PyNN's `setup` changes both.
     given: ClassVar[Any] = None
 
     def __init__(self, sim: ModuleType) -> None:
@@ -154,7 +154,7 @@ class NestDialect(Dialect):
         with quiet_nest():
             claim = CLAIMS.get(self.name)
             if claim is None or not self.holds(claim.mark):
-                NestDialect.given = verbosity(self.nest)
+                NestDialect.given = verbosity(self.nest), self.nest.overwrite_files
             self.sim.setup(timestep=timestep, **delays, **settings)
 
     def process_count(self) -> tuple[int, str]:
@@ -225,7 +225,8 @@ class NestDialect(Dialect):
             self.sim.end()
             self.nest.ResetKernel()
             if NestDialect.given is not None:
-                set_verbosity(self.nest, NestDialect.given)
+                level, self.nest.overwrite_files = NestDialect.given
+                set_verbosity(self.nest, level)
                 NestDialect.given = None
 
     def longest_delay(self, population: Population) -> int | None:
@@ -279,7 +280,7 @@ class NestDialect(Dialect):
     def sources(self, label: str, size: int) -> Any:
         """Spike generators with their parrots."""
         with quiet_nest():
-            sources = super().sources(label, size)
+            sources = self.population(size, self.sim.SpikeSourceArray(spike_times=[]), label=label)
             sources.node_collection_source.set(settings(self.nest, "spike_generator"))
             sources.node_collection.set(settings(self.nest, "parrot_neuron"))
             synapse = {**PLAIN_SYNAPSE, "delay": self._least_delay}

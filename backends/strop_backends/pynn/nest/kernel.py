@@ -33,7 +33,6 @@ _FRESH: dict[str, Any] = {
     "wfr_interpolation_order": 3,
     "wfr_max_iterations": 15,
     "wfr_tol": 1e-4,
-    "data_prefix": "",
     "dict_miss_is_error": True,
     "structural_plasticity_update_interval": 10000.0,
     "eprop_learning_window": 1000.0,

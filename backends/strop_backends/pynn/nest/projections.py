@@ -44,10 +44,10 @@ def _require_table() -> None:
     """Refuse to look synapses up where NEST has forgotten them, in which case it ends the process."""
     import nest
 
-    if not nest.keep_source_table and nest.biological_time:
+    if not nest.keep_source_table:
         raise BackendError(
-            "pynn-nest: NEST forgets which synapses it has when it runs with keep_source_table=False; set it to True "
-            "before the first run to read or change weights"
+            "pynn-nest: with keep_source_table=False NEST does not tell which synapses it has; set it to True before "
+            "the first run to read or change weights"
         )
 
 
