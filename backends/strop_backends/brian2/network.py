@@ -66,8 +66,8 @@ def brian2_name(name: str, taken: set[str]) -> str:
 def _seconds(dt: Any) -> float:
     """Return a time step in seconds, given as a number or as a Brian2 time, or raise `BackendError`."""
     try:
-        seconds = float(dt) if brian2.have_same_dimensions(dt, 1) else float(dt / brian2.second)
-    except (TypeError, ValueError, brian2.DimensionMismatchError):
+        seconds = float(dt) if any(brian2.have_same_dimensions(dt, unit) for unit in (1, brian2.second)) else math.nan
+    except (TypeError, ValueError):
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise BackendError(f"brian2: dt must be positive (seconds), got {dt!r}")
