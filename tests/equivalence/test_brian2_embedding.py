@@ -13,6 +13,7 @@ import pytest
 
 b2 = pytest.importorskip("brian2")
 
+from brian2.utils.logger import catch_logs  # noqa: E402
 from brian2_scripts import FRAMES, GRAPH, assert_answered, built, compile_nothing, spikes_of, watched  # noqa: E402, F401
 
 import strop  # noqa: E402
@@ -165,11 +166,11 @@ def test_an_exception_before_a_step_begins_and_a_stop_behind_it_do_no_harm() -> 
     assert_answered(network, monitor, FRAMES, 0)
 
 
-@pytest.mark.parametrize("start", [7.5, 3.0, "3", True, 10**20])
-def test_a_start_that_is_no_whole_number_is_refused(start: object) -> None:
+def test_a_start_that_is_no_whole_number_is_refused() -> None:
     network = built()
-    with pytest.raises(BackendError, match="brian2: start must be a whole number of steps, got"):
-        network.present(FRAMES, start=start)
+    for start in (7.5, 3.0, "3", True, 10**20):
+        with pytest.raises(BackendError, match="brian2: start must be a whole number of steps, got"):
+            network.present(FRAMES, start=start)
 
 
 def test_a_step_may_be_given_as_a_time_of_brian2() -> None:
@@ -185,15 +186,16 @@ def test_a_step_may_be_given_as_a_time_of_brian2() -> None:
 
 
 @pytest.mark.parametrize("given", ["in the script", "as the namespace"])
-def test_a_script_may_have_any_variables(given: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_script_may_have_any_variables(given: str) -> None:
     w, v, th, bias, v_post, N, dt, i = 3, "x", np.ones(3), 2.0, None, 1, 1 * b2.mV, {}
     names = {"w": w, "v": v, "th": th, "bias": bias, "v_post": v_post, "N": N, "dt": dt, "i": i}
     network = built()
     monitor = watched(network)
     network.present(FRAMES)
-    network.run(network.duration(), **({"namespace": names} if given == "as the namespace" else {}))
+    with catch_logs() as said:
+        network.run(network.duration(), **({"namespace": names} if given == "as the namespace" else {}))
     assert_answered(network, monitor, FRAMES, 0)
-    assert "also exists" not in capfd.readouterr().err
+    assert said == []
 
 
 @pytest.mark.parametrize("other", [0.1e-3, 1e-3, 3e-3, 0.7e-3])

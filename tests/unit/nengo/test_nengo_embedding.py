@@ -188,10 +188,11 @@ def test_frames_do_not_enter_in_the_past_or_two_at_once() -> None:
             sim.run_steps(1)
 
 
-@pytest.mark.parametrize("start", [7.5, 3.0, "3", True, 10**20])
-def test_a_start_that_is_no_whole_number_is_refused(start: object) -> None:
-    with pytest.raises(BackendError, match="nengo: start must be a whole number of steps, got"):
-        built().present(FRAMES, start=start)  # type: ignore[arg-type]
+def test_a_start_that_is_no_whole_number_is_refused() -> None:
+    network = built()
+    for start in (7.5, 3.0, "3", True, 10**20):
+        with pytest.raises(BackendError, match="nengo: start must be a whole number of steps, got"):
+            network.present(FRAMES, start=start)  # type: ignore[arg-type]
 
 
 def test_frames_that_are_presented_within_a_step_are_refused() -> None:

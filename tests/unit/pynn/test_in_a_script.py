@@ -151,12 +151,12 @@ def test_frames_queue_before_the_first_run(name: str) -> None:
     assert wrong(network, FRAMES, count=12, start=start) == 0
 
 
-@pytest.mark.parametrize("start", [7.5, 40.0, "40", True, 10**20])
-def test_a_start_that_is_no_whole_number_is_refused(name: str, start: object) -> None:
+def test_a_start_that_is_no_whole_number_is_refused(name: str) -> None:
     sim = set_up(name)
     network = strop.build(GRAPH, sim)
-    with pytest.raises(BackendError, match=f"start must be a whole number of steps, got {start!r}"):
-        network.present(FRAMES, start=start)
+    for start in (7.5, 40.0, "40", True, 10**20):
+        with pytest.raises(BackendError, match=f"start must be a whole number of steps, got {start!r}"):
+            network.present(FRAMES, start=start)  # type: ignore[arg-type]
     network.record()
     sim.run_until(network.present(FRAMES, start=np.int64(40)))
     assert network.start == 40
