@@ -30,7 +30,7 @@ class Coverage(NamedTuple):
 def recorder_class(base: type) -> type:
     """Return a recorder that keeps book, for a simulator whose PyNN recorder is `base`."""
 
-    class Recorder(base):  # type: ignore[misc,valid-type]  # PyNN ships no types
+    class Recorder(base):  # type: ignore[misc]  # PyNN ships no types
         __doc__ = base.__doc__
 
         def __init__(self, population: Any, file: Any = None) -> None:
@@ -96,7 +96,7 @@ def require_answers(
     """
     for name, population in populations.items():
         recorder, window = getattr(population, "recorder", None), windows[name]
-        if not hasattr(recorder, "coverage"):
+        if recorder is None or not hasattr(recorder, "coverage"):
             return  # sPyNNaker
         found, dt = recorder.coverage(segment), dialect.dt
         seen = 0 if found is None else dialect.first_tick_after(found.until)
