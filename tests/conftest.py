@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -44,6 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder := config.getoption("--keras-2"):
         sys.path.insert(0, folder)
         os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TensorFlow reads it when it is imported.
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # New models of Keras draw weights from the global generators of Python and NumPy: the same ones each time.
+    seed = zlib.crc32(item.nodeid.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (the global one is meant)
 
 
 @pytest.fixture

@@ -53,8 +53,9 @@ from strop.running.stimulus import current_driven_populations, input_currents, s
 from strop_backends.brian2.drive import IntArray
 from strop_backends.brian2.network import layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
-from strop_backends.brian2.rows import BYTES_PER_SYNAPSE
 
+# Bytes per synapse at the peak (tests/equivalence/test_memory.py).
+_BYTES_PER_SYNAPSE = 125
 _ADVICE = "Simulate it on the 'brian2' backend with convolutions='kernel', or on 'reference'"
 # The smallest size class: silence costs a fraction of a second, another program some ten seconds.
 _LEAST_NEURONS, _LEAST_RUNS, _LEAST_STEPS = 1024, 8192, 64
@@ -198,7 +199,7 @@ class StandaloneRunner(Runner):
         self._stimulated = [name for name, span in self.spans.items() if span.stimulus or name in driven]
         carried = [p for p in graph.projections if p.source in self.spans and not self.spans[p.target].stimulus]
         count = sum(p.operator.synapse_count for p in carried)
-        require_memory(f"expanding {graph.name!r} into {count:,} Brian2 synapses", count * BYTES_PER_SYNAPSE, _ADVICE)
+        require_memory(f"expanding {graph.name!r} into {count:,} Brian2 synapses", count * _BYTES_PER_SYNAPSE, _ADVICE)
         runs = self._lay_out(carried)
         # One more: the neuron that never fires.
         self.size = _Size(

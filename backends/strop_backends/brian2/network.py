@@ -33,6 +33,7 @@ from brian2.groups.subgroup import Subgroup
 from strop.errors import BackendError
 from strop.graph import Graph, Projection, synapses_of
 from strop.graph.capacity import require_memory
+from strop.graph.weights import joined
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
 from strop.running.stimulus import spiking_inputs
@@ -271,8 +272,11 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         parts = []
         for source, target in pairs:
             pre, post, weight = synapses_of(self.graph, source, target)
-            parts.append((pre + self.spans[source].start, post + self.spans[target].start, weight))
-        pre, post, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+            pre += self.spans[source].start
+            post += self.spans[target].start
+            parts.append((pre, post, weight))
+        ends = np.cumsum([len(part[0]) for part in parts])[:-1]
+        pre, post, weight = joined(parts)
         if len(pre) == 0:
             return
         # Synapses of one source neuron lie side by side, in the order of their targets: events run along memory.
@@ -291,15 +295,15 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
             codeobj_class=NumpyCodeObject,
         )
         # Creating synapses from arrays is no inner loop: NumPy does it as fast, and nothing needs compiling.
-        synapses.connect(i=pre[order], j=post[order])
-        synapses.variables["w"].set_value(weight[order])
+        pre, post, weight = pre[order], post[order], weight[order]
+        synapses.connect(i=pre, j=post)
+        synapses.variables["w"].set_value(weight)
         synapses.codeobj_class = self.code
         for pathway in synapses._pathways:
             pathway.codeobj_class = with_templates(self.code)
             pathway.when, pathway.order = SLOT, DELIVER
         self.add(synapses)
         self.synapses.append(synapses)
-        ends = np.cumsum([len(part[0]) for part in parts])[:-1]
         for pair, own in zip(pairs, np.split(place, ends), strict=True):
             if len(own):
                 self.projections[pair] = (synapses, own)

@@ -35,9 +35,9 @@ from strop.errors import BackendError
 IntArray = npt.NDArray[np.integer[Any]]
 
 STATEMENT = "v_post += w"
-# Bytes per synapse: indices and weight in Brian2 (16), segments at worst (12), and the three arrays that they are made
-# from, sorted (2 x 24).
-BYTES_PER_SYNAPSE = 76
+# Bytes per synapse at the peak (tests/equivalence/test_memory.py): indices and weight in Brian2 (16), the arrays that
+# they are made from, sorted, with both orders (40), and what Brian2 makes of them meanwhile; the segments (12) follow.
+BYTES_PER_SYNAPSE = 100
 # Neighbours from so many on are a segment of their own.
 _RUN = 4
 

@@ -10,6 +10,7 @@ the lateness of their sources. Several copies of the graph are built as one grap
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from strop.errors import BackendError
 from strop.graph import Graph, Projection
 from strop.graph.capacity import require_memory
+from strop.graph.weights import joined
 from strop.running.backend import Pair
 from strop.running.stimulus import analogue_inputs, current_driven_populations, stimulus_nodes
 from strop_backends.pynn.common.dialect import Dialect, FloatArray, SimulatorInUseError, dialect_for
@@ -59,19 +61,19 @@ class Construction:
                 given = ", ".join(sorted({*options, *(["timestep"] if timestep is not None else [])}))
                 raise BackendError(f"{sim.__name__} is set up already; the option(s) {given} come too late")
             with self.processes.agreed():
-                self._build(longest)
+                self._build(longest, disposable)
             return
         self.dialect.setup(self.dialect.timestep if timestep is None else float(timestep), longest, **options)
         try:
             with self.processes.agreed():
-                self._build(longest)
+                self._build(longest, disposable)
         except BaseException:
             # No caller gets a network that is half built.
             self.dialect.release()
             raise
         self.dialect.claim(disposable)
 
-    def _build(self, longest: int) -> None:
+    def _build(self, longest: int, disposable: bool) -> None:
         self.dialect.check_setup(self._ticks(longest))
         self._require_delays()
         # A core, and a projection, are of one copy.
@@ -82,6 +84,8 @@ class Construction:
         self.projections: dict[tuple[str, str], Any] = {}
         self.drives: dict[str, Any] = {}
         self._known: dict[Pair, FloatArray] = {}
+        if disposable:
+            self.dialect.make_recorder()
         self._add_populations()
         for pair in dict.fromkeys((p.source, p.target) for p in self._carried):
             self._connect([p for p in self._carried if (p.source, p.target) == pair])
@@ -96,10 +100,12 @@ class Construction:
         count = sum(p.operator.synapse_count for p in self._carried)
         # Of several processes each keeps the weights of all synapses, and its own part of them in the simulator.
         kept = 8 * count * round(self.processes.size * self.processes.share) if self.processes.size > 1 else 0
+        neurons = sum(math.prod(self._tiled.signal_shape(name)) for name in self._tiled.depths)
+        made = count * self.dialect.bytes_per_synapse + neurons * self.dialect.bytes_per_neuron
         require_memory(
             f"expanding {self.graph.name!r} into {count:,} {self.dialect.name} synapses "
             f"({largest.operator.synapse_count:,} of them {largest.source} -> {largest.target})",
-            kept + round(count * self.dialect.bytes_per_synapse * self.processes.share),
+            kept + round(made * self.processes.share),
             "Simulate it on the 'reference' backend, which keeps convolutions as they are",
         )
 
@@ -150,8 +156,7 @@ class Construction:
 
     def _connect(self, members: list[Projection]) -> None:
         """Add all projections from one node to another (a graph may have several) as one PyNN projection."""
-        parts = zip(*(p.operator.to_coo() for p in members), strict=True)
-        pre, post, weight = (np.concatenate(column) for column in parts)
+        pre, post, weight = joined([p.operator.to_coo() for p in members])
         if len(pre) == 0:
             return
         p = members[0]

@@ -99,7 +99,10 @@ class Operator(Content, ABC):
         if not keep.all():
             pre, post, weight = pre[keep], post[keep], weight[keep]
         order = np.lexsort((post, pre))
-        return pre[order], post[order], weight[order]
+        # One after the other, because there can be a hundred million of them.
+        pre = pre[order]
+        post = post[order]
+        return pre, post, weight[order]
 
     @property
     def size_in(self) -> int:

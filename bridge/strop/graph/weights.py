@@ -38,8 +38,16 @@ def synapses_of(graph: Graph, source: str, target: str) -> tuple[IntArray, IntAr
     members = pairs_of(graph).get((source, target))
     if members is None:
         raise GraphError(f"there is no projection {source} -> {target}")
-    pre, post, weight = zip(*(p.operator.to_coo() for p in members), strict=True)
-    return np.concatenate(pre), np.concatenate(post), np.concatenate(weight)
+    return joined([p.operator.to_coo() for p in members])
+
+
+def joined(parts: list[tuple[IntArray, IntArray, FloatArray]]) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return synapses behind each other, from a list that is emptied: a single entry is not copied."""
+    if len(parts) == 1:
+        return parts.pop()
+    pre, post, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    parts.clear()
+    return pre, post, weight
 
 
 def weights_of(graph: Graph) -> dict[Pair, FloatArray]:

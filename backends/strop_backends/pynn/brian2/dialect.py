@@ -67,9 +67,9 @@ class Brian2Dialect(Dialect):
     reset_restores: ClassVar[bool] = True
     ticks_per_step = 2
     latency = 1
-    # Indices, weight and delay in Brian2 (24) and its queue (12), the array that numbers them (4), and the
-    # source arrays.
-    bytes_per_synapse: ClassVar[int] = 24 + 12 + 4 + 48
+    # At the peak: indices, weight and delay in Brian2 (24), the arrays that they are made from, and Brian2's own ways
+    # from those to these, the delays' above all.
+    bytes_per_synapse: ClassVar[int] = 155
 
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)

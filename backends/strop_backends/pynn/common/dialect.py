@@ -99,8 +99,8 @@ class Dialect(ABC):
         Ticks from the arrival of a spike to the spike that it causes.
     spread : int
         Ticks over which the spikes of one population's answer to a frame are spread; 1 where they come together.
-    bytes_per_synapse : int
-        Bytes per synapse while the network is built, for the estimate of memory.
+    bytes_per_synapse, bytes_per_neuron : int
+        Bytes per synapse and neuron while the network is built, at the peak, for the estimate of memory.
     bytes_per_value : int
         Bytes per input value of a neuron and step, besides the value itself.
     """
@@ -117,6 +117,7 @@ class Dialect(ABC):
     latency: int = 0
     spread: int = 1
     bytes_per_synapse: ClassVar[int] = 120
+    bytes_per_neuron: ClassVar[int] = 1000
     bytes_per_value: int = 16
 
     def __init__(self, sim: ModuleType) -> None:
@@ -348,6 +349,10 @@ class Dialect(ABC):
     def read_weights(self, projection: Any) -> Synapses:
         """Return a projection's synapses, in an order that holds for this one answer."""
         raise BackendError(f"{self.name}: weights cannot be read from the simulator")
+
+    def make_recorder(self) -> None:
+        """Prepare for `record`, before there are neurons; a runner calls both."""
+        return None
 
     @abstractmethod
     def record(self, populations: Mapping[str, Any]) -> None:

@@ -69,7 +69,7 @@ from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArr
 from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, refuse_in_processes, settings
 from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load, set_verbosity, verbosity
-from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, synapse_class
+from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, small_synapse, synapse_class
 from strop_backends.pynn.nest.recorder import population_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
@@ -83,8 +83,10 @@ class NestDialect(Dialect):
 
     name: ClassVar[str] = "pynn-nest"
     how_to_let_go: ClassVar[str] = ", nest.ResetKernel()"
-    # In NEST (40), the arrays of ids, weights and delays for it, and the three that they are made from, sorted.
-    bytes_per_synapse: ClassVar[int] = 40 + 16 + 48
+    # At the peak: in NEST (40), and the arrays that they are made from, sorted.
+    bytes_per_synapse: ClassVar[int] = 100
+    # A neuron and its row in NEST's tables (6,000), and the first 1,024 places of its synapses to the recorder.
+    bytes_per_neuron: ClassVar[int] = 15_000
 
     # How much NEST said before strop set it up, and whether it overwrites files; PyNN's `setup` changes both.
     given: ClassVar[Any] = None
@@ -283,7 +285,7 @@ class NestDialect(Dialect):
             sources = self.population(size, self.sim.SpikeSourceArray(spike_times=[]), label=label)
             sources.node_collection_source.set(settings(self.nest, "spike_generator"))
             sources.node_collection.set(settings(self.nest, "parrot_neuron"))
-            synapse = {**PLAIN_SYNAPSE, "delay": self._least_delay}
+            synapse = {**small_synapse(int(self.nest.network_size)), "delay": self._least_delay}
             self.nest.Connect(sources.node_collection_source, sources.node_collection, "one_to_one", synapse)
             # PyNN would connect them at the first run.
             sources._deferred_parrot_connections = False
@@ -374,14 +376,19 @@ class NestDialect(Dialect):
 
         return Synapses(pre.astype(np.int64), post.astype(np.int64), weights, write)
 
-    def record(self, populations: Mapping[str, Any]) -> None:
-        """Connect one recorder to all."""
-        nest = self.nest
+    def make_recorder(self) -> None:
+        """One recorder for all; of a low number, so that its synapses are small."""
         with quiet_nest():
-            self._recorder = nest.Create("spike_recorder", params=settings(nest, "spike_recorder"))
+            self._recorder = self.nest.Create("spike_recorder", params=settings(self.nest, "spike_recorder"))
+
+    def record(self, populations: Mapping[str, Any]) -> None:
+        """Connect the recorder to all."""
+        if self._recorder is None:
+            self.make_recorder()
+        with quiet_nest():
+            synapse = {**small_synapse(int(self._recorder.tolist()[0])), "delay": self._least_delay}
             for name, population in populations.items():
-                ids = population.node_collection
-                nest.Connect(ids, self._recorder, syn_spec={**PLAIN_SYNAPSE, "delay": self._least_delay})
+                self.nest.Connect(population.node_collection, self._recorder, syn_spec=synapse)
                 # The ids of one population follow each other (`nestkernel/node_manager.cpp`, `add_node`).
                 self._recorded[name] = (int(population.all_cells[0]), population.size)
 

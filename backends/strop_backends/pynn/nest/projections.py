@@ -21,9 +21,24 @@ from strop_backends.pynn.common.connector import WAYS, SynapseArrays
 from strop_backends.pynn.common.synapse_lists import matrix_of, rows_of
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
-# Synapses to parrots and to recorders; the weight has no effect there, a port of 1 would silence a parrot
-# (`models/parrot_neuron.cpp`, `handle`).
+# Synapses from devices; a port of 1 would silence a parrot (`models/parrot_neuron.cpp`, `handle`).
 PLAIN_SYNAPSE: dict[str, Any] = {"synapse_model": "static_synapse", "weight": 1.0, "receptor_type": 0}
+# Synapses in a call of `nest.Connect`, which copies what it is given, three times at once.
+_BLOCK = 1_000_000
+# The last number that a synapse of `_hpc` can name a node of its thread by (`nestkernel/target_identifier.h`,
+# `TargetIdentifierIndex`: 16 bits, less two).
+_LAST_INDEX = 2**16 - 3
+
+
+def small_synapse(last: int) -> dict[str, Any]:
+    """Return a synapse for parrots and recorders, which take no weight, to nodes up to number `last`.
+
+    Where a device is at one end, NEST keeps the synapses of each node at the other end in a vector of their own, and a
+    vector begins with 1,024 places (`nestkernel/target_table_devices.h`, `libnestutil/block_vector.h`, NEST 3.10):
+    32 kB for a neuron with one recorder. These synapses take 8 bytes of the 32.
+    """
+    model = "static_synapse_hom_w_hpc" if last <= _LAST_INDEX else "static_synapse_hom_w"
+    return {"synapse_model": model, "receptor_type": 0}
 
 
 @lru_cache
@@ -183,18 +198,24 @@ class _SynapsesOfNest:
 
 
 def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
-    """Make the synapses of a PyNN projection in one call of `nest.Connect`."""
+    """Make the synapses of a PyNN projection, a block of them in one call of `nest.Connect`."""
     import nest
 
     model = projection.nest_synapse_model
-    pre = _ids(projection.pre)[synapses.pre]
+    sources, targets = _ids(projection.pre), _ids(projection.post)
     # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.
     defaults: dict[str, Any] = {"synapse_label": projection.nest_synapse_label}
-    single: dict[str, Any] = {"synapse_model": model, "weight": synapses.weight, "receptor_type": 0}
-    (defaults if isinstance(synapses.delay, float) else single)["delay"] = synapses.delay
+    delay = synapses.delay
+    if isinstance(delay, float):
+        defaults["delay"] = delay
     nest.SetDefaults(model, defaults)
-    nest.Connect(pre, _ids(projection.post)[synapses.post], "one_to_one", single)
-    projection._sources.update(np.unique(pre).tolist())
+    for begin in range(0, len(synapses.pre), _BLOCK):
+        own = slice(begin, begin + _BLOCK)
+        single = {"synapse_model": model, "weight": synapses.weight[own], "receptor_type": 0}
+        if not isinstance(delay, float):
+            single["delay"] = delay[own]
+        nest.Connect(sources[synapses.pre[own]], targets[synapses.post[own]], "one_to_one", single)
+    projection._sources.update(sources[np.unique(synapses.pre)].tolist())
     projection._simulator.state.stale_connection_cache = True
 
 
