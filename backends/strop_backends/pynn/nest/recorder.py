@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from strop.errors import BackendError
 from strop_backends.pynn.common.recorders import recorder_class
 from strop_backends.pynn.nest.cells import settings
-from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE
+from strop_backends.pynn.nest.projections import small_synapse
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 
@@ -31,7 +31,7 @@ def population_class(sim: ModuleType) -> type:
             """Connect these cells now."""
             if new_ids:
                 cells = nest.NodeCollection(sorted(new_ids))
-                synapse = {**PLAIN_SYNAPSE, "delay": base.simulator.state.min_delay}
+                synapse = {**small_synapse(int(nest.network_size)), "delay": base.simulator.state.min_delay}
                 nest.Connect(cells, self.device, "all_to_all", synapse)
             self._all_ids |= set(new_ids)
 
