@@ -13,6 +13,7 @@ import pytest
 
 b2 = pytest.importorskip("brian2")
 
+from brian2.utils.logger import catch_logs  # noqa: E402
 from brian2_scripts import FRAMES, GRAPH, assert_answered, built, compile_nothing, spikes_of, watched  # noqa: E402, F401
 
 import strop  # noqa: E402
@@ -114,6 +115,87 @@ def test_store_and_restore_bring_back_the_frames_that_waited(tmp_path: Path) -> 
     network.run(network.duration())
     assert network.drive.starts == [0, 6]
     assert_answered(network, monitor, FRAMES[::-1], 6)
+
+
+@pytest.mark.parametrize("again", ["restored", "presented anew"])
+def test_a_step_that_an_exception_interrupts_is_not_run_twice(again: str) -> None:
+    network = built()
+    monitor = watched(network)
+    raised: list[int] = []
+
+    def stumble() -> None:
+        if network.next_step == 5 and not raised:
+            raised.append(5)
+            raise ZeroDivisionError
+
+    network.add(b2.NetworkOperation(stumble, clock=network.strop_clock, when="end"))
+    network.present(FRAMES)
+    network.store()
+    with pytest.raises(ZeroDivisionError):
+        network.run(network.duration())
+    for _ in range(2):
+        with pytest.raises(BackendError, match="step 5 was interrupted by an exception and is begun again"):
+            network.run(network.duration())
+    if again == "restored":
+        network.restore()
+    else:
+        network.clear()
+        network.present(FRAMES)
+    network.run(network.duration())
+    assert_answered(network, monitor, FRAMES, 0 if again == "restored" else 5)
+
+
+def test_an_exception_before_a_step_begins_and_a_stop_behind_it_do_no_harm() -> None:
+    network = built()
+    monitor = watched(network)
+    raised: list[int] = []
+
+    def stumble() -> None:
+        if network.next_step == 5 and not raised:
+            raised.append(5)
+            raise ZeroDivisionError
+        if network.next_step == 9:
+            network.stop()
+
+    network.add(b2.NetworkOperation(stumble, clock=network.strop_clock, when="start"))
+    network.present(FRAMES)
+    with pytest.raises(ZeroDivisionError):
+        network.run(network.duration())
+    for _ in range(3):
+        network.run(network.duration())
+    assert_answered(network, monitor, FRAMES, 0)
+
+
+def test_a_start_that_is_no_whole_number_is_refused() -> None:
+    network = built()
+    for start in (7.5, 3.0, "3", True, 10**20):
+        with pytest.raises(BackendError, match="brian2: start must be a whole number of steps, got"):
+            network.present(FRAMES, start=start)
+
+
+def test_a_step_may_be_given_as_a_time_of_brian2() -> None:
+    network = built(dt=0.1 * b2.ms)
+    monitor = watched(network)
+    network.present(FRAMES)
+    network.run(network.duration())
+    assert network.step == 1e-4
+    assert_answered(network, monitor, FRAMES, 0)
+    for dt in (0, -1.0, float("nan"), float("inf"), "x", None, 1 * b2.mV, [1e-3, 1e-3]):
+        with pytest.raises(BackendError, match="dt must be positive"):
+            built(dt=dt)
+
+
+@pytest.mark.parametrize("given", ["in the script", "as the namespace"])
+def test_a_script_may_have_any_variables(given: str) -> None:
+    w, v, th, bias, v_post, N, dt, i = 3, "x", np.ones(3), 2.0, None, 1, 1 * b2.mV, {}
+    names = {"w": w, "v": v, "th": th, "bias": bias, "v_post": v_post, "N": N, "dt": dt, "i": i}
+    network = built()
+    monitor = watched(network)
+    network.present(FRAMES)
+    with catch_logs() as said:
+        network.run(network.duration(), **({"namespace": names} if given == "as the namespace" else {}))
+    assert_answered(network, monitor, FRAMES, 0)
+    assert said == []
 
 
 @pytest.mark.parametrize("other", [0.1e-3, 1e-3, 3e-3, 0.7e-3])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import strop
 from strop.conformance.golden import Case, golden_case
-from strop.errors import StropError
+from strop.errors import BackendError, StropError
 from strop.graph import Graph, weights_of, with_weights
 from strop.running.backend import Backend, Runner
 from strop.running.encode import as_frames, encode
@@ -201,6 +201,10 @@ def nengo_script(data: st.DataObject, graph: Graph, frames: Any) -> None:
             )
             for _ in range(data.draw(st.integers(1, 2), "simulators"))
         ]
+        if data.draw(st.booleans(), "32 bits"):
+            # What makes spikes wrong is refused, whether these frames would show it or not.
+            with rc("precision", "bits", "32"), pytest.raises(BackendError, match="float32, which rounds weights"):
+                nengo.Simulator(parents[0], dt=step, progress_bar=False)
         for sim in sims:
             sim.run_steps(data.draw(st.integers(1, FRAMES), "steps"), progress_bar=False)
             if data.draw(st.booleans(), "reset"):

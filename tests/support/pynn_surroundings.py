@@ -82,7 +82,8 @@ def _nest(dialect: Any, drawn: dict[str, Any]) -> Iterator[None]:
         nest.SetDefaults("iaf_psc_delta", {"V_min": 0.25, "t_ref": 3 * step, "refractory_input": True, "I_e": 9.0})
         nest.SetDefaults("spike_generator", {"start": 3 * step, "origin": step})
         nest.SetDefaults("step_current_generator", {"stop": 5 * step})
-        nest.SetDefaults("static_synapse", {"weight": 3.0, "delay": 2 * step})
+        nest.SetDefaults("spike_recorder", {"start": 3 * step, "stop": 9 * step, "time_in_steps": True})
+        nest.SetDefaults("static_synapse", {"weight": 3.0, "delay": 2 * step, "receptor_type": 1})
         nest.SetDefaults("static_synapse_lbl", {"weight": 3.0, "receptor_type": 1})
     yield
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from strop.graph import ENCODINGS, Graph
 from strop.running.arithmetic import FLOAT64, Arithmetic
-from strop.running.backend import Backend, Runner
+from strop.running.backend import Backend, Runner, require_main_thread
 
 __all__ = ["Brian2Backend", "Brian2StandaloneBackend"]
 
@@ -46,8 +46,8 @@ class Brian2Backend(Backend):
         Parameters
         ----------
         graph : Graph
-        dt : float, default 1e-3
-            Length of a time step in seconds.
+        dt : float or Brian2 time, default 1e-3
+            Length of a time step, as a number in seconds.
         target : {"auto", "cython", "numpy"}
             Code-generation target of Brian2.
         prefix : str, optional
@@ -58,12 +58,14 @@ class Brian2Backend(Backend):
             Keep convolutions as kernels, or expand them into single synapses; by default they are kept where the
             synapses would not fit into memory.
         """
+        require_main_thread("brian2")
         from strop_backends.brian2.network import SpikingNetwork
 
         return SpikingNetwork(graph, **options)
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Build the network and return a runner; options as for `build`."""
+        require_main_thread("brian2")
         from strop_backends.brian2.run import Brian2Runner
 
         return Brian2Runner(graph, **options)
@@ -112,6 +114,7 @@ class Brian2StandaloneBackend(Brian2Backend):
         self.refuse_options(
             {name: value for name, value in options.items() if name != "frames_at_once"}, ["frames_at_once"]
         )
+        require_main_thread("brian2")
         from strop_backends.brian2.cpp_standalone import StandaloneRunner
 
         return StandaloneRunner(graph, **options)

@@ -21,6 +21,7 @@ from brian2.devices.device import runtime_device
 
 from strop.errors import BackendError
 from strop.graph import Graph
+from strop.running.backend import checked_start
 from strop.running.oracle import host_spikes
 
 FloatArray = npt.NDArray[np.float64]
@@ -119,6 +120,8 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         }
         self._waves: list[_Wave] = []
         self._waiting = False
+        # The step that was begun last: one that is begun again was interrupted.
+        self._begun: int | None = None
 
     def __del__(self) -> None:
         """Suppress Brian2's warning of objects that were never run: a network may be built without being run."""
@@ -142,7 +145,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
             If the step is past, or frames presented before enter then.
         """
         count = len(next(iter(signals.values())))
-        wave = _Wave(None if start is None else int(start), count, self._parts(signals, count))
+        wave = _Wave(checked_start(start, "brian2"), count, self._parts(signals, count))
         if wave.first is not None:
             self._refuse_past(wave, self.next_step)
             self._refuse_overlap(wave, self._waves)
@@ -151,7 +154,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
 
     def clear(self) -> None:
         """Drop all frames that have not entered yet, and late parts of those that have."""
-        self._waves, self._waiting = [], False
+        self._waves, self._waiting, self._begun = [], False, None
 
     @property
     def remaining(self) -> int:
@@ -182,6 +185,13 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         if not self._waves:
             return
         step = int(self._timestep[0])
+        if step == self._begun:
+            raise BackendError(
+                f"brian2: step {step:,} was interrupted by an exception and is begun again, so that its spikes would "
+                "arrive twice. Restore a state that was stored before, or drop the frames with `clear()` and present "
+                "them anew"
+            )
+        self._begun = step
         if self._waiting:
             self._begin(step)
         for wave in self._waves:
@@ -251,4 +261,4 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
 
     def _restore_from_full_state(self, state: tuple[Any, ...]) -> None:
         waves, starts, self._waiting = state
-        self._waves, self.starts = list(waves), list(starts)
+        self._waves, self.starts, self._begun = list(waves), list(starts), None

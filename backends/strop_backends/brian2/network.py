@@ -19,6 +19,7 @@ All of that happens in one slot, one after the other (`drive.SLOT`), because use
 from __future__ import annotations
 
 import keyword
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,6 +64,17 @@ def brian2_name(name: str, taken: set[str]) -> str:
     return candidate
 
 
+def _seconds(dt: Any) -> float:
+    """Return a time step in seconds, given as a number or as a Brian2 time, or raise `BackendError`."""
+    try:
+        seconds = float(dt) if any(brian2.have_same_dimensions(dt, unit) for unit in (1, brian2.second)) else math.nan
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise BackendError(f"brian2: dt must be positive (seconds), got {dt!r}")
+    return seconds
+
+
 class _Neurons(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no types
     add_to_magic_network = False
 
@@ -97,8 +109,8 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     Parameters
     ----------
     graph : Graph
-    dt : float
-        Length of a time step in seconds; it only sets the scale of Brian2's time.
+    dt : float or Brian2 time
+        Length of a time step, as a number in seconds; it only sets the scale of Brian2's time.
     target : {"auto", "cython", "numpy"}
         Code-generation target; "auto" follows `brian2.prefs.codegen.target`, which is Cython where a compiler is.
     prefix : str, optional
@@ -140,8 +152,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         convolutions: str = "auto",
     ) -> None:
         super().__init__(**({} if name is None else {"name": name}))
-        if not dt > 0:
-            raise BackendError(f"brian2: dt must be positive (seconds), got {dt!r}")
+        dt = _seconds(dt)
         if not re.fullmatch(r"([A-Za-z]\w*)?", prefix or "", re.ASCII):
             raise BackendError(f"brian2: prefix must be the beginning of an identifier, got {prefix!r}")
         self.graph, self.step, self._prefix = graph, float(dt), prefix

@@ -103,7 +103,8 @@ class _Kept(CodeRunner):  # type: ignore[misc]  # as above
         asked = (self._statement(), self.codeobj_class)
         if self._made_for is not None and self._made_for == (asked, _arrays_of(self.codeobj)):
             return
-        self._make_code_object(run_namespace)
+        # Nothing in this code is a variable of the script's; of those with the same names Brian2 would warn.
+        self._make_code_object({})
         self._made_for = (asked, _arrays_of(self.codeobj))
 
     def _make_code_object(self, run_namespace: Any) -> None:

@@ -87,7 +87,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
     Parameters
     ----------
     graph : Graph
-    probes : bool or sequence of str
+    probes : bool, str or sequence of str
         Probe the spikes of every population, or of those named.
     adjustable : bool
         Give every synapse a weight of its own, that can be read and changed while a simulator runs; otherwise
@@ -118,7 +118,7 @@ class SpikingNetwork(nengo.Network):  # type: ignore[misc]  # Nengo ships no typ
         self.projections: dict[Pair, nengo.Connection] = {}
         self.probed: dict[str, nengo.Probe] = {}
         self.frames = FrameQueue()
-        wanted = graph.population_names if probes is True else tuple(probes or ())
+        wanted = graph.population_names if probes is True else (probes,) if isinstance(probes, str) else probes or ()
         with self:
             for node in graph.inputs:
                 if any(p.source == node.name and p.target not in graph.host_populations for p in graph.projections):

@@ -45,7 +45,10 @@ class NengoRunner(Runner):
         # There are no decoders here, and the file in which Nengo keeps those that it found lets one process in at a
         # time (nengo 4.1.0, utils/lock.py).
         model = Model(dt=float(dt), label=graph.name, decoder_cache=NoDecoderCache())
+        # Nengo draws a seed for the outermost network, and then takes the one that this has (builder/network.py).
+        state = np.random.get_state()  # noqa: NPY002
         model.build(self.network)
+        np.random.set_state(state)  # noqa: NPY002
         prune(model, self.network)
         # With a seed, for else Nengo takes one from NumPy's global generator.
         seed = self.network.seed + 1

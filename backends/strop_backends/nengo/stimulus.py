@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
+from strop.running.backend import checked_start
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -70,7 +71,7 @@ class FrameQueue:
         """Queue frames, for running simulators behind those still in their queue; see `SpikingNetwork.present`."""
         cursors = self._live()
         self._refuse_within_a_step(cursors)
-        wave = _Wave(None if start is None else int(start), len(next(iter(rows.values()))), dict(rows))
+        wave = _Wave(checked_start(start, "nengo"), len(next(iter(rows.values()))), dict(rows))
         waves = [other for other in self.waves if other not in self.begun]
         if wave.start is not None:
             known = [(w.start, w.start + w.count) for w in waves if w.start is not None]

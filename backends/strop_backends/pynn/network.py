@@ -22,6 +22,7 @@ from strop.running.oracle import host_spikes
 from strop.running.stimulus import input_currents
 from strop_backends.pynn.common.dialect import Events, FloatArray, Synapses
 from strop_backends.pynn.common.gathering import all_synapses, is_recorded, recorded_events
+from strop_backends.pynn.common.recorders import Window, require_answers
 from strop_backends.pynn.construction import STANDING, Construction
 from strop_backends.pynn.copies import deal, of_all_copies, of_the_graph, steps_of
 
@@ -229,10 +230,36 @@ class PyNNNetwork(Construction):
         Returns
         -------
         dict of population name to bool array, shape (count, *shape)
+            Of the populations of which PyNN records all cells.
+
+        Raises
+        ------
+        BackendError
+            If not all answers have been recorded: too early, or because recording began, or was cleared, in between.
         """
         self._require_alive()
-        events = recorded_events(self.answering, self.dialect.dt, self.processes)
-        return self.answers(events, self.count if count is None else count, start)
+        count, start = self.count if count is None else count, self.start if start is None else start
+        with self.processes.agreed():
+            self._require_recorded(count, start)
+        return self.answers(recorded_events(self.answering, self.dialect.dt, self.processes), count, start)
+
+    def _require_recorded(self, count: int, start: int) -> None:
+        """Refuse to call neurons silent that have not answered yet, or whose spikes were not all recorded."""
+        recorded = {name: own for name, own in self.answering.items() if is_recorded(own)}
+        if self.processes.size == 1 and not recorded:
+            raise BackendError(
+                f"{self.dialect.name}: PyNN records all spikes of no population; call network.record() before sim.run()"
+            )
+        if count < 1:
+            raise BackendError(f"{self.dialect.name}: no frames have been presented to {self.graph.name!r}")
+        dialect, late = self.dialect, (steps_of(count, self.copies) - 1) * self.dialect.ticks_per_step
+        windows = {}
+        for population in self.graph.populations:
+            first = start + self.graph.depth(population.name) * dialect.layer_ticks
+            window = Window(first, first + late + min(population.size, dialect.spread) - 1)
+            windows.update(dict.fromkeys(self.of_each_copy(population.name), window))
+        end = start + late + self.graph.total_depth * dialect.layer_ticks + dialect.spread
+        require_answers(dialect, recorded, windows, self._waves.segment, end)
 
     def answers(
         self, events: Mapping[str, Events], count: int, start: int | None = None

@@ -5,6 +5,9 @@ A backend is registered in the entry-point group `strop.backends`; `strop.runnin
 
 from __future__ import annotations
 
+import operator
+import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager
@@ -126,6 +129,28 @@ def spikes_from(
         raise BackendError(f"{name} gave a {kind} for the spikes of {foreign[0]!r}, which are a NumPy array of bool")
     # A subclass (masked arrays) compares in a way of its own.
     return {population: np.asarray(values) for population, values in given.items()}
+
+
+def require_main_thread(module: str) -> None:
+    """Raise `BackendError` if a module that sets a signal handler would be imported for the first time in a thread."""
+    if module not in sys.modules and threading.current_thread() is not threading.main_thread():
+        raise BackendError(
+            f"{module} sets a signal handler when it is imported, which Python allows in the main thread alone: import "
+            f"{module} there, before this thread starts"
+        )
+
+
+def checked_start(start: Any, name: str) -> int | None:
+    """Return the step or tick in which frames are to enter, None where it is not given, or raise `BackendError`."""
+    if start is None:
+        return None
+    try:
+        step = operator.index(start)
+    except TypeError:
+        step = None
+    if step is None or isinstance(start, bool) or not -(2**53) <= step <= 2**53:
+        raise BackendError(f"{name}: start must be a whole number of steps, got {start!r}")
+    return step
 
 
 def checked_weights(

@@ -127,6 +127,18 @@ def test_any_step_will_do(dt: float) -> None:
     assert_played(sim, network, {3: FRAMES})
 
 
+def test_simulating_draws_no_random_number() -> None:
+    before = np.random.get_state()  # noqa: NPY002  # Nengo draws from it
+    strop.simulate(GRAPH, FRAMES, "nengo")
+    after = np.random.get_state()  # noqa: NPY002
+    assert np.array_equal(before[1], after[1])
+    assert before[2:] == after[2:]
+
+
+def test_one_population_may_be_probed_by_its_name() -> None:
+    assert list(built(probes="d").probed) == ["d"]
+
+
 # Frames ----------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +186,13 @@ def test_frames_do_not_enter_in_the_past_or_two_at_once() -> None:
         network.present(FRAMES, start=5)
         with pytest.raises(BackendError, match="from step 5 on, which is past: the next step is 22"):
             sim.run_steps(1)
+
+
+def test_a_start_that_is_no_whole_number_is_refused() -> None:
+    network = built()
+    for start in (7.5, 3.0, "3", True, 10**20):
+        with pytest.raises(BackendError, match="nengo: start must be a whole number of steps, got"):
+            network.present(FRAMES, start=start)  # type: ignore[arg-type]
 
 
 def test_frames_that_are_presented_within_a_step_are_refused() -> None:

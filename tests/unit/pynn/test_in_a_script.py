@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,18 @@ def test_frames_queue_before_the_first_run(name: str) -> None:
     assert wrong(network, FRAMES, count=12, start=start) == 0
 
 
+def test_a_start_that_is_no_whole_number_is_refused(name: str) -> None:
+    sim = set_up(name)
+    network = strop.build(GRAPH, sim)
+    for start in (7.5, 40.0, "40", True, 10**20):
+        with pytest.raises(BackendError, match=f"start must be a whole number of steps, got {start!r}"):
+            network.present(FRAMES, start=start)  # type: ignore[arg-type]
+    network.record()
+    sim.run_until(network.present(FRAMES, start=np.int64(40)))
+    assert network.start == 40
+    assert wrong(network, FRAMES) == 0
+
+
 def test_frames_in_the_past_or_in_each_other_s_way_are_refused(name: str) -> None:
     sim = set_up(name)
     network = strop.build(GRAPH, sim)
@@ -186,6 +199,54 @@ def test_a_reset_begins_anew(name: str) -> None:
         assert network.start == first
         assert wrong(network, FRAMES) == 0
         sim.reset()
+
+
+def test_a_tick_that_an_exception_interrupts_is_not_run_twice() -> None:
+    require("pynn-brian2")
+    import brian2
+
+    sim = set_up("pynn-brian2")
+    network = strop.build(GRAPH, sim)
+    network.record()
+    native, raised = sim.simulator.state.network, []
+
+    def stumble() -> None:
+        if native.clock.t_ > 4e-3 and not raised:
+            raised.append(True)
+            raise ZeroDivisionError
+
+    native.add(brian2.NetworkOperation(stumble, clock=native.clock, when="end"))
+    end = network.present(FRAMES)
+    with pytest.raises(ZeroDivisionError):
+        sim.run_until(end)
+    for _ in range(2):
+        with pytest.raises(BackendError, match="tick 9 was interrupted by an exception and is begun again"):
+            sim.run_until(end)
+    network.reset()
+    sim.run_until(network.present(FRAMES))
+    assert wrong(network, FRAMES) == 0
+    # A state of the user's that is restored is no interruption.
+    native.store("mine")
+    sim.run_until(network.present(FRAMES[:1]))
+    for _ in range(2):
+        native.restore("mine")
+        sim.run(sim.get_time_step())
+
+
+def test_brian2_resets_networks_that_were_built_after_its_first_run() -> None:
+    require("pynn-brian2")
+    sim = set_up("pynn-brian2")
+    networks = [strop.build(GRAPH, sim)]
+    networks[0].record()
+    sim.run_until(networks[0].present(FRAMES))
+    networks.append(strop.build(GRAPH, sim))
+    networks[1].record()
+    sim.run_until(networks[1].present(FRAMES))
+    assert [wrong(network, FRAMES) for network in networks] == [0, 0]
+    for reset in (sim.reset, networks[1].reset):
+        reset()
+        sim.run_until(max(network.present(FRAMES) for network in networks))
+        assert [wrong(network, FRAMES) for network in networks] == [0, 0]
 
 
 # Whose simulator ---------------------------------------------------------------------------------------------------
@@ -230,6 +291,44 @@ def test_building_by_name_does_not_take_a_script_s_network_away(name: str) -> No
     assert cells.size == 2
     network = strop.build(GRAPH, sim)
     assert network.alive
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("rng_seed", 77),
+        ("rng_type", "Philox_32"),
+        ("print_time", True),
+        ("use_wfr", False),
+        ("keep_source_table", False),
+        ("min_delay", 0.2),
+        ("resolution", 0.05),
+    ],
+)
+def test_settings_of_nest_s_kernel_are_not_taken_away(setting: str, value: Any) -> None:
+    require("pynn-nest")
+    dialect = dialect_for("pyNN.nest")
+    nest = dialect.nest  # type: ignore[attr-defined]  # NEST's dialect has it
+    assert dialect.in_use(disposable=True) is None
+    try:
+        nest.set(**({"max_delay": 3.0} if setting == "min_delay" else {}), **{setting: value})
+        assert setting in str(dialect.in_use(disposable=True))
+    finally:
+        nest.ResetKernel()
+
+
+def test_what_nest_says_and_overwrites_is_as_before(capfd: pytest.CaptureFixture[str]) -> None:
+    require("pynn-nest")
+    nest = dialect_for("pyNN.nest").nest  # type: ignore[attr-defined]  # as above
+    given = nest.verbosity, nest.overwrite_files
+    try:
+        for level, overwrite in ((nest.VerbosityLevel.WARNING, True), (nest.VerbosityLevel.FATAL, False)):
+            nest.verbosity, nest.overwrite_files = level, overwrite
+            for _ in range(2):
+                strop.simulate(GRAPH, FRAMES[:2], "pynn-nest")
+                assert (nest.verbosity, nest.overwrite_files) == (level, overwrite)
+    finally:
+        nest.verbosity, nest.overwrite_files = given
 
 
 def test_simulating_leaves_a_script_s_network_alone_and_runs_elsewhere(name: str) -> None:

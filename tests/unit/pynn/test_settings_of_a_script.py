@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pynn_graphs import one_layer, require
-from pynn_scripts import FRAMES, GRAPH, quietly, set_up  # noqa: F401
+from pynn_scripts import FRAMES, GRAPH, quietly, set_up, wrong  # noqa: F401
 from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
 from strop.errors import BackendError
 from strop.running.oracle import evaluate
+from strop_backends.pynn.common.dialect import dialect_for
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
@@ -122,3 +123,44 @@ def test_nest_s_defaults_change_nothing() -> None:
     found = network.answers(network.dialect.take(), 12)
     for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
         np.testing.assert_array_equal(found[population], spikes, err_msg=population)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"), [("forall nseg = 3", "nseg 3"), ("forall diam = 2", "diam 2"), ("forall insert hh", "hh")]
+)
+def test_neuron_s_sections_that_a_command_for_all_has_changed_are_refused(command: str, says: str) -> None:
+    require("pynn-neuron")
+    sim = set_up("pynn-neuron")
+    network = strop.build(GRAPH, sim)
+    end = network.present(FRAMES)
+    sim.simulator.h(command)
+    for use in (lambda: network.present(FRAMES), lambda: sim.run_until(end)):
+        with pytest.raises(BackendError, match=f"sections of 'a' have been changed since they were built .*{says}"):
+            use()
+
+
+def test_neuron_takes_steps_of_any_length() -> None:
+    require("pynn-neuron")
+    given = getattr(dialect_for("pyNN.neuron").sim.simulator.state, "default_maxstep")  # noqa: B009
+    for step in (1e-6, 1 / 3, 100.0, 1e4):
+        found = strop.simulate(GRAPH, FRAMES, "pynn-neuron", timestep=step).spikes
+        for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
+            np.testing.assert_array_equal(found[population], spikes, err_msg=population)
+    assert dialect_for("pyNN.neuron").sim.simulator.state.default_maxstep == given
+
+
+def test_synapses_that_nest_has_forgotten_are_not_asked_for() -> None:
+    """NEST ends the process otherwise, before the first run, too."""
+    require("pynn-nest")
+    sim = set_up("pynn-nest")
+    import nest
+
+    nest.keep_source_table = False
+    network = strop.build(GRAPH, sim)
+    network.record()
+    sim.run_until(network.present(FRAMES))
+    assert wrong(network, FRAMES) == 0
+    projection = network.projections["a", "b"]
+    for use in (network.weights, lambda: projection.get("weight", format="array"), lambda: projection[0].weight):
+        with pytest.raises(BackendError, match="with keep_source_table=False NEST does not tell"):
+            use()

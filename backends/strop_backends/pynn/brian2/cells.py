@@ -27,6 +27,7 @@ from typing import Any
 import brian2
 import numpy as np
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+from brian2.core.network import _get_all_objects
 
 from strop.errors import BackendError
 from strop_backends.pynn.common.parameters import tuned_classes
@@ -73,6 +74,47 @@ def require_surroundings(network: Any, dt: float) -> None:
         raise BackendError(f"pynn-brian2: spikes would be wrong, this script has {wrong}")
 
 
+class Begun(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no types
+    """Refuses a tick that an exception has interrupted and that is begun again: its spikes would arrive twice.
+
+    And lets PyNN reset a network to which something was added after its first run.
+    """
+
+    def __init__(self, state: Any) -> None:
+        clock = state.network.clock
+        super().__init__(self.begin, clock=clock, when="before_groups")
+        self._state, self._tick = state, clock.variables["timestep"].get_value()
+        self._last: tuple[int, int] | None = None
+
+    def before_run(self, run_namespace: Any) -> None:
+        """Let PyNN's `reset` find a state of objects that were added after the first run: that of now, before they run.
+
+        It restores what was stored then (`simulator.py`), and Brian2 asks for the state of each object.
+        """
+        super().before_run(run_namespace)
+        stored = self._state.network._stored_state.get("before-first-run")
+        for found in _get_all_objects(self._state.network.objects) if stored is not None else ():
+            for one in (found, found.clock):
+                if one.name not in stored and hasattr(one, "_full_state"):
+                    stored[one.name] = one._full_state()
+
+    def begin(self) -> None:
+        """Remember the tick, of this PyNN segment."""
+        now = (int(self._state.segment_counter), int(self._tick.item()))
+        if now == self._last:
+            raise BackendError(
+                f"pynn-brian2: tick {now[1]} was interrupted by an exception and is begun again, so that its spikes "
+                "would arrive twice; sim.reset() or network.reset(), and present the frames anew"
+            )
+        self._last = now
+
+    def _full_state(self) -> None:
+        """Nothing is stored; a tick may be run again after Brian2's `restore`."""
+
+    def _restore_from_full_state(self, state: None) -> None:
+        self._last = None
+
+
 def wrong_schedule(network: Any) -> str | None:
     """Describe the order within a tick if it is not `SCHEDULE`, or return None; additional slots are allowed."""
     order = [slot for slot in network.schedule if slot in SCHEDULE]
@@ -106,7 +148,19 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
     base: Any = sim
     from pyNN.brian2.cells import SpikeGeneratorGroup
 
-    neurons, _ = tuned_classes(sim)
+    tuned, _ = tuned_classes(sim)
+    recorder: Any = tuned._recorder_class  # type: ignore[attr-defined]  # PyNN's
+
+    class Recorder(recorder):  # type: ignore[misc]  # PyNN ships no types
+        def _clear_simulator(self) -> None:
+            """PyNN's leaves the number of spikes as it was, with zeros in front of the next ones."""
+            super()._clear_simulator()
+            for device in self._devices.values():
+                device.variables["N"].set_value(0)
+
+    class Neurons(tuned):  # type: ignore[misc,valid-type]
+        __doc__ = tuned.__doc__
+        _recorder_class = Recorder
 
     class Generator(SpikeGeneratorGroup):  # type: ignore[misc]  # PyNN ships no types
         def __init__(self, n: int, equations: Any, spike_time_sequences: Any = None) -> None:
@@ -157,4 +211,4 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
             synapses = self._brian2_synapses[0][0]
             return (synapses.pre if name == "delay" else synapses).variables[name]
 
-    return neurons, Sources, VoltSynapse, VoltProjection
+    return Neurons, Sources, VoltSynapse, VoltProjection

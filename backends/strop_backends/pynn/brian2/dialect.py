@@ -49,6 +49,7 @@ import numpy.typing as npt
 
 from strop.errors import BackendError
 from strop.graph import Population
+from strop.running.backend import require_main_thread
 from strop_backends.pynn.brian2.log_filter import quiet_brian2
 from strop_backends.pynn.common.connector import WAYS, SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses
@@ -87,6 +88,7 @@ class Brian2Dialect(Dialect):
     @staticmethod
     def load() -> ModuleType:
         """Import `pyNN.brian2`."""
+        require_main_thread("brian2")
         import pyNN.brian2
 
         module: ModuleType = pyNN.brian2
@@ -110,6 +112,7 @@ class Brian2Dialect(Dialect):
             )
         self._seconds = float(self._network.clock.dt_)
         self.check_surroundings()
+        self._network.add(self.cells.Begun(self.sim.simulator.state))
 
     def check_surroundings(self) -> None:
         """Refuse another clock or schedule than those that the network was built for."""
@@ -159,6 +162,10 @@ class Brian2Dialect(Dialect):
     def epoch(self) -> object:
         """PyNN's segment, a new one after each `reset`."""
         return self.sim.simulator.state.segment_counter
+
+    def first_tick_after(self, time: float) -> int:
+        """A tick's spikes have the time of its beginning."""
+        return math.ceil(time / self.dt - 1e-6)
 
     def first_free_tick(self) -> int:
         """The next tick but one."""

@@ -7,6 +7,7 @@ threshold. `dialect_for` finds the dialect of a PyNN module; `CLAIMS` keeps whic
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -270,6 +271,10 @@ class Dialect(ABC):
 
     # Time
     # ---------------------------------------------------------------------------------------------------
+
+    def first_tick_after(self, time: float) -> int:
+        """Return the first tick whose spikes come after `time`, in ms of PyNN's."""
+        return math.floor(time / self.dt + 1e-6) + 1
 
     @abstractmethod
     def first_free_tick(self) -> int:

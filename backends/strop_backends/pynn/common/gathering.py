@@ -15,11 +15,12 @@ from strop_backends.pynn.common.processes import Processes, own_spikes
 
 
 def is_recorded(population: Any) -> bool:
-    """Whether PyNN records spikes of cells of `population` that this process has."""
+    """Whether PyNN records spikes of all cells of `population` that this process has, one at least."""
     recorded = getattr(getattr(population, "recorder", None), "recorded", None)
     if recorded is None:
         return False  # sPyNNaker's populations do not say, and take a second `record`
-    return any(variable.name == "spikes" and cells for variable, cells in recorded.items())
+    ours = int(population._mask_local.sum())
+    return 0 < ours == sum(len(cells) for variable, cells in recorded.items() if variable.name == "spikes")
 
 
 def recorded_events(populations: Mapping[str, Any], dt: float, processes: Processes) -> dict[str, Events]:

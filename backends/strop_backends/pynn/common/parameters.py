@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
+from strop_backends.pynn.common.recorders import recorder_class
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -126,6 +127,7 @@ def tuned_classes(sim: Any) -> tuple[type, type]:
 
     class Neurons(_Tuned, sim.Population):  # type: ignore[misc]
         __doc__ = sim.Population.__doc__
+        _recorder_class = recorder_class(sim.Population._recorder_class)
         tuning: Tuning
 
         def _tuning_and_place(self) -> tuple[Tuning, Any]:

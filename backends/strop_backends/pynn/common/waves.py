@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from strop.errors import BackendError
+from strop.running.backend import checked_start
 from strop_backends.pynn.common.dialect import Dialect, FloatArray, IntArray
 
 
@@ -49,7 +50,7 @@ class Waves:
         BackendError
             If that is in the past, or frames that were presented before are in the way.
         """
-        dialect = self._dialect
+        dialect, start = self._dialect, checked_start(start, self._dialect.name)
         if self._epoch != dialect.epoch:
             self._forget()
         interval, first, self._unplayed = dialect.ticks_per_step, dialect.first_free_tick(), dialect.unplayed_tick()
@@ -73,6 +74,11 @@ class Waves:
             )
         self._next, self._end = start + count * interval, max(self._end, start + end)
         return start
+
+    @property
+    def segment(self) -> object:
+        """The dialect's `epoch` when frames were presented last."""
+        return self._epoch
 
     def remaining(self) -> int:
         """Return how many ticks from now the last answer is due."""

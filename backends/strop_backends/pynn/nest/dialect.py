@@ -65,11 +65,12 @@ import numpy as np
 from strop.errors import BackendError
 from strop.graph import Graph, Population, Projection
 from strop_backends.pynn.common.connector import SynapseArrays
-from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
+from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
 from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, refuse_in_processes, settings
-from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load
+from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load, set_verbosity, verbosity
 from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, small_synapse, synapse_class
+from strop_backends.pynn.nest.recorder import population_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
 
 # 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
@@ -87,12 +88,16 @@ class NestDialect(Dialect):
     # A neuron and its row in NEST's tables (6,000), and the first 1,024 places of its synapses to the recorder.
     bytes_per_neuron: ClassVar[int] = 15_000
 
+    # How much NEST said before strop set it up, and whether it overwrites files; PyNN's `setup` changes both.
+    given: ClassVar[Any] = None
+
     def __init__(self, sim: ModuleType) -> None:
         super().__init__(sim)
         with quiet_nest():
             import nest
         self.nest = nest
         self.cell, self.synapse, self.projection = cell_class(sim), synapse_class(sim), projection_class(sim)
+        self.population = population_class(sim)
         self._recorded: dict[str, tuple[int, int]] = {}
         self._recorder: Any = None
 
@@ -149,6 +154,9 @@ class NestDialect(Dialect):
         delays = {"min_delay": least * timestep, "max_delay": max(least, ticks - 0.25) * timestep}
         settings = {"spike_precision": "on_grid", "verbosity": "error", "threads": threads, **options}
         with quiet_nest():
+            claim = CLAIMS.get(self.name)
+            if claim is None or not self.holds(claim.mark):
+                NestDialect.given = verbosity(self.nest), self.nest.overwrite_files
             self.sim.setup(timestep=timestep, **delays, **settings)
 
     def process_count(self) -> tuple[int, str]:
@@ -218,6 +226,10 @@ class NestDialect(Dialect):
         with quiet_nest():
             self.sim.end()
             self.nest.ResetKernel()
+            if NestDialect.given is not None:
+                level, self.nest.overwrite_files = NestDialect.given
+                set_verbosity(self.nest, level)
+                NestDialect.given = None
 
     def longest_delay(self, population: Population) -> int | None:
         """The `max_delay` of `setup`, the same for all populations."""
@@ -270,7 +282,7 @@ class NestDialect(Dialect):
     def sources(self, label: str, size: int) -> Any:
         """Spike generators with their parrots."""
         with quiet_nest():
-            sources = super().sources(label, size)
+            sources = self.population(size, self.sim.SpikeSourceArray(spike_times=[]), label=label)
             sources.node_collection_source.set(settings(self.nest, "spike_generator"))
             sources.node_collection.set(settings(self.nest, "parrot_neuron"))
             synapse = {**small_synapse(int(self.nest.network_size)), "delay": self._least_delay}
@@ -286,7 +298,7 @@ class NestDialect(Dialect):
         with quiet_nest():
             # cm is in nF: 2^-k / 1000 * 1000 is 2^-k again, because scaling by a power of two rounds nothing.
             cell = self.cell(cm=tau / 1000, tau_m=tau, v_rest=0.0, v_reset=-1.0, v_thresh=0.0, tau_refrac=0.0)
-            neurons = self.sim.Population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
+            neurons = self.population(population.size, cell, initial_values={"v": 0.0}, label=population.name)
             neurons.node_collection.set(settings(self.nest, "iaf_psc_delta"))
             reset = np.minimum(threshold, 0.0) - 1.0
             values = zip(reset.tolist(), threshold.tolist(), bias.tolist(), strict=True)

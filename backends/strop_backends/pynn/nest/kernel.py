@@ -15,9 +15,30 @@ from strop_backends.pynn.nest.warning_filter import quiet_nest
 TIC = 0.001
 # Prefix of the name of a copied model, by which one kernel is told from the next.
 MARK = "strop_kernel_"
-# Settings that a script can only make before there are nodes, with NEST's defaults (`nestkernel/nest_time.h`,
-# `vp_manager.cpp`).
-_FRESH: dict[str, Any] = {"resolution": 0.1, "local_num_threads": 1, "tics_per_ms": 1000.0}
+# Settings that `ResetKernel` sets back, with NEST's own values, for networks that a script builds afterwards: steps and
+# delays, seeds, methods and output. Sizes of buffers change nothing that is simulated. Older versions lack some.
+_FRESH: dict[str, Any] = {
+    "resolution": 0.1,
+    "local_num_threads": 1,
+    "tics_per_ms": 1000.0,
+    "min_delay": 0.1,
+    "max_delay": 0.1,
+    "rng_seed": 143202461,
+    "rng_type": "mt19937_64",
+    "print_time": False,
+    "keep_source_table": True,
+    "use_compressed_spikes": True,
+    "use_wfr": True,
+    "wfr_comm_interval": 1.0,
+    "wfr_interpolation_order": 3,
+    "wfr_max_iterations": 15,
+    "wfr_tol": 1e-4,
+    "dict_miss_is_error": True,
+    "structural_plasticity_update_interval": 10000.0,
+    "eprop_learning_window": 1000.0,
+    "eprop_reset_neurons_on_update": True,
+    "eprop_update_interval": 1000.0,
+}
 
 
 def load() -> ModuleType:
@@ -37,9 +58,23 @@ def load() -> ModuleType:
     return module
 
 
+def verbosity(nest: Any) -> Any:
+    """Return how much NEST says."""
+    return nest.verbosity if hasattr(nest, "VerbosityLevel") else nest.get_verbosity()
+
+
+def set_verbosity(nest: Any, level: Any) -> None:
+    """Let NEST say as much as `verbosity` has returned."""
+    if hasattr(nest, "VerbosityLevel"):  # since 3.10
+        nest.verbosity = level
+    else:
+        nest.set_verbosity(level)
+
+
 def changed_settings(nest: Any) -> list[str]:
     """Return the settings that `ResetKernel` would undo, by name; none where the kernel is as it was imported."""
-    changed = [name for name, value in _FRESH.items() if nest.get(name) != value]
+    now = nest.get()
+    changed = [name for name, value in _FRESH.items() if name in now and now[name] != value]
     # PyNN's `setup` makes a folder for NEST to write to, `end` removes it.
     if os.path.isdir(nest.get("data_path")):
         changed.append("data_path")

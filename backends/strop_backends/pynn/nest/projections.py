@@ -55,6 +55,17 @@ def synapse_class(sim: ModuleType) -> type:
     return DeltaSynapse
 
 
+def _require_table() -> None:
+    """Refuse to look synapses up where NEST has forgotten them, in which case it ends the process."""
+    import nest
+
+    if not nest.keep_source_table:
+        raise BackendError(
+            "pynn-nest: with keep_source_table=False NEST does not tell which synapses it has; set it to True before "
+            "the first run to read or change weights"
+        )
+
+
 def _connection_class(sim: Any) -> Any:
     import nest
 
@@ -66,6 +77,7 @@ def _connection_class(sim: Any) -> Any:
 
         def id(self) -> Any:
             """NEST's synapse, as it is numbered now."""
+            _require_table()
             with quiet_nest():
                 return nest.GetConnections(
                     nest.NodeCollection([int(self.parent.pre.all_cells[self.presynaptic_index])]),
@@ -120,6 +132,7 @@ class _SynapsesOfNest:
 
         if not self._sources:
             return []
+        _require_table()
         with quiet_nest():
             return nest.GetConnections(
                 nest.NodeCollection(sorted(self._sources)),

@@ -77,6 +77,8 @@ _LEAK = 2.0**20
 PEAK = 2.0**-20
 # NEURON's own `dt` and steps in a millisecond (`nrnoc/init.cpp`; 1 / dt in PyNN).
 _STEP = (0.025, 40.0)
+# PyNN's `default_maxstep` (`neuron/simulator.py`).
+_MAXSTEP = 10.0
 
 
 class NeuronDialect(RecordingDialect):
@@ -102,6 +104,7 @@ class NeuronDialect(RecordingDialect):
         self._neurons: list[Any] = []
         self._sources: list[Any] = []
         self._built_for = 0.0
+        self._shape: tuple[Any, ...] = ()
 
     @staticmethod
     def load() -> ModuleType:
@@ -153,6 +156,8 @@ class NeuronDialect(RecordingDialect):
         state = self.sim.simulator.state
         # PyNN lets ranks send spikes in compressed form, at most 65,535 at once, or NEURON stops (`nrniv/netpar.cpp`).
         state.parallel_context.spike_compress(0)
+        # In ms; PyNN lets NEURON look for spikes no later than that, and NEURON wants it to be a time step at least.
+        state.default_maxstep = max(_MAXSTEP, self.ticks_per_step * self.dt)
         self._check_settings()
         # In one process PyNN leaves it at that; of several some stop, and others wait for them.
         least = self.ticks_per_step - self.latency
@@ -167,10 +172,25 @@ class NeuronDialect(RecordingDialect):
     def _check_before_run(self) -> None:
         with self.processes.agreed():
             self._check_settings()
+            if not self.sim.simulator.state.running:
+                self._check_cells()
+
+    def _check_cells(self) -> None:
+        """Refuse to run where a command for all sections, as `forall nseg = 3`, has changed those of the neurons."""
+        for neurons in self._neurons:
+            for own in neurons.local_cells:
+                found = shape_of(own._cell)
+                if found != self._shape:
+                    raise BackendError(
+                        f"{self.name}: spikes would be wrong: sections of {neurons.label!r} have been changed since "
+                        f"they were built (now {_told(found)}; built with {_told(self._shape)}). Let `forall` and "
+                        "h.allsec() leave out the sections of PyNN's cells"
+                    )
 
     def check_surroundings(self) -> None:
         """Refuse settings that change spikes, and frames while the simulation is under way."""
         self._check_settings()
+        self._check_cells()
         if self.sim.simulator.state.running:
             raise BackendError(f"{self.name}: present frames before the first sim.run(), or after sim.reset()")
 
@@ -228,6 +248,7 @@ class NeuronDialect(RecordingDialect):
         self.sim.simulator.state.clear()
         self._take_cells_away()
         self.h.dt, self.h.steps_per_ms = NeuronDialect.given
+        self.sim.simulator.state.default_maxstep = _MAXSTEP
         NeuronDialect.given = _STEP
 
     def discard(self, populations: Iterable[Any]) -> None:
@@ -295,6 +316,8 @@ class NeuronDialect(RecordingDialect):
 
         neurons.tuning = Tuning(population.name, threshold, bias, lift(threshold), lift, write_threshold)
         self._neurons.append(neurons)
+        if not self._shape and neurons.local_cells.size:
+            self._shape = shape_of(neurons.local_cells[0]._cell)
         return neurons
 
     def attach_standing(self, neurons: Any, projection: Any, post: IntArray) -> None:
@@ -382,6 +405,18 @@ def strip(cell: Any) -> None:
     NEURON 9 answers `cell.__dict__` with the section's settings (`nrnpython/nrnpy_nrn.cpp`).
     """
     object.__getattribute__(cell, "__dict__").clear()
+
+
+def shape_of(section: Any) -> tuple[Any, ...]:
+    """Return what a section's potential depends on besides its input."""
+    middle = section(0.5)
+    membrane = (middle.cm, middle.pas.g, middle.pas.e) if hasattr(middle, "pas") else (middle.cm, None, None)
+    return section.nseg, section.L, middle.diam, *membrane, tuple(sorted(mechanism.name() for mechanism in middle))
+
+
+def _told(shape: tuple[Any, ...]) -> str:
+    names = ("nseg", "L", "diam", "cm", "g_pas", "e_pas", "mechanisms")
+    return ", ".join(f"{name} {value}" for name, value in zip(names, shape, strict=True))
 
 
 def capacitance(dt: float) -> float:
