@@ -14,7 +14,7 @@ from strop.errors import BackendError  # noqa: E402
 from strop.graph import Dense, Graph, Input, Population  # noqa: E402
 from strop.running.encode import as_frames, encode  # noqa: E402
 from strop.running.oracle import evaluate  # noqa: E402
-from strop_backends.brian2.network import brian2_name  # noqa: E402
+from strop_backends.brian2.parts import brian2_name  # noqa: E402
 
 RNG = np.random.default_rng(3)
 

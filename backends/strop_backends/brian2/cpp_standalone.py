@@ -51,7 +51,7 @@ from strop.running.oracle import host_spikes
 from strop.running.simulate import chunk_size
 from strop.running.stimulus import current_driven_populations, input_currents, stimulus_nodes
 from strop_backends.brian2.drive import IntArray
-from strop_backends.brian2.network import layout
+from strop_backends.brian2.parts import layout
 from strop_backends.brian2.preferences import EXACT_PROGRAM, preferring
 
 # Bytes per synapse at the peak (tests/equivalence/test_memory.py).

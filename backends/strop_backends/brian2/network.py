@@ -18,8 +18,6 @@ All of that happens in one slot, one after the other (`drive.SLOT`), because use
 
 from __future__ import annotations
 
-import keyword
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,9 +34,9 @@ from strop.graph.capacity import require_memory
 from strop.graph.weights import joined
 from strop.running.backend import Pair, checked_weights
 from strop.running.encode import as_frames, encode
-from strop.running.stimulus import spiking_inputs
-from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray, Span
+from strop_backends.brian2.drive import DECIDE, DELIVER, FORGET, SLOT, Drive, IntArray
 from strop_backends.brian2.kernels import Kernels, kept_pairs, plan_of
+from strop_backends.brian2.parts import Neurons, Part, brian2_name, layout, seconds_of
 from strop_backends.brian2.preferences import EXACT, preferring
 from strop_backends.brian2.rows import (
     BYTES_PER_SYNAPSE,
@@ -49,44 +47,6 @@ from strop_backends.brian2.rows import (
     code_object_class,
     with_templates,
 )
-
-
-def brian2_name(name: str, taken: set[str]) -> str:
-    """Return `name` as an identifier that Brian2 accepts as the name of an object, different from those `taken`."""
-    clean = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
-    # Names that begin with "strop_" are those of the objects that strop adds itself.
-    if not clean[0].isalpha() or keyword.iskeyword(clean) or clean.startswith("strop_"):
-        clean = f"p_{clean}"
-    candidate, number = clean, 2
-    while candidate in taken:
-        candidate, number = f"{clean}_{number}", number + 1
-    taken.add(candidate)
-    return candidate
-
-
-def _seconds(dt: Any) -> float:
-    """Return a time step in seconds, given as a number or as a Brian2 time, or raise `BackendError`."""
-    try:
-        seconds = float(dt) if any(brian2.have_same_dimensions(dt, unit) for unit in (1, brian2.second)) else math.nan
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise BackendError(f"brian2: dt must be positive (seconds), got {dt!r}")
-    return seconds
-
-
-class _Neurons(brian2.NeuronGroup):  # type: ignore[misc]  # Brian2 ships no types
-    add_to_magic_network = False
-
-    def __del__(self) -> None:
-        """Suppress Brian2's warning of objects that were never run: a network may be built without being run."""
-
-
-class _Part(Subgroup):  # type: ignore[misc]  # Brian2 ships no types
-    add_to_magic_network = False
-
-    def __del__(self) -> None:
-        """Suppress the warning, as `_Neurons`."""
 
 
 class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no types
@@ -152,7 +112,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         convolutions: str = "auto",
     ) -> None:
         super().__init__(**({} if name is None else {"name": name}))
-        dt = _seconds(dt)
+        dt = seconds_of(dt)
         if not re.fullmatch(r"([A-Za-z]\w*)?", prefix or "", re.ASCII):
             raise BackendError(f"brian2: prefix must be the beginning of an identifier, got {prefix!r}")
         self.graph, self.step, self._prefix = graph, float(dt), prefix
@@ -198,7 +158,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         )
 
     def _add_neurons(self) -> brian2.NeuronGroup:
-        neurons = _Neurons(
+        neurons = Neurons(
             max(span.stop for span in self.spans.values()),
             "v : 1\nth : 1 (constant)\nbias : 1 (constant)",
             threshold="v >= th",
@@ -233,7 +193,7 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
     def _add_populations(self) -> None:
         taken: set[str] = set()
         for name, span in self.spans.items():
-            part = _Part(self.units, span.start, span.stop, name=self._name_of(brian2_name(name, taken)))
+            part = Part(self.units, span.start, span.stop, name=self._name_of(brian2_name(name, taken)))
             # It is there to be watched and connected; nothing of it runs.
             part.active = False
             self.populations[name] = part
@@ -401,15 +361,3 @@ class SpikingNetwork(brian2.Network):  # type: ignore[misc]  # Brian2 ships no t
         """Refuse to run if the device or the clock has changed so that spikes would differ from the graph's."""
         self.drive.check()
         super().before_run(run_namespace)
-
-
-def layout(graph: Graph) -> dict[str, Span]:
-    """Return where each spiking node lies among the neurons."""
-    spans: dict[str, Span] = {}
-    end = 0
-    inputs = spiking_inputs(graph)
-    for name in (*inputs, *graph.population_names):
-        size = int(np.prod(graph.signal_shape(name), dtype=np.int64))
-        spans[name] = Span(end, end + size, name in inputs or name in graph.host_populations)
-        end += size
-    return spans

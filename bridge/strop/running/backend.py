@@ -6,6 +6,7 @@ A backend is registered in the entry-point group `strop.backends`; `strop.runnin
 from __future__ import annotations
 
 import operator
+import signal
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -133,11 +134,16 @@ def spikes_from(
 
 def require_main_thread(module: str) -> None:
     """Raise `BackendError` if a module that sets a signal handler would be imported for the first time in a thread."""
-    if module not in sys.modules and threading.current_thread() is not threading.main_thread():
+    if module in sys.modules or threading.current_thread() is threading.main_thread():
+        return
+    try:
+        # In a thread this changes nothing: it fails, but where handlers are left alone on purpose (workers).
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except ValueError:
         raise BackendError(
             f"{module} sets a signal handler when it is imported, which Python allows in the main thread alone: import "
             f"{module} there, before this thread starts"
-        )
+        ) from None
 
 
 def checked_start(start: Any, name: str) -> int | None:

@@ -25,7 +25,7 @@ def nothing_is_left_in_a_simulator() -> Iterator[None]:
 
 def take_cells_away(neuron: Any, dummy: Any) -> None:
     """Free cells that a test made itself."""
-    from strop_backends.pynn.neuron.dialect import strip
+    from strop_backends.pynn.neuron.cells import strip
 
     if all(cell == dummy for cell in neuron.h.allsec()):
         return

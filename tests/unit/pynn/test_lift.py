@@ -12,7 +12,7 @@ from strop.quantization.floating import lift_of
 def test_the_lift_is_the_one_that_is_stated(name: str) -> None:
     from strop_backends.pynn import PyNNBrian2Backend, PyNNNeuronBackend
     from strop_backends.pynn.brian2.dialect import lift as brian2_lift
-    from strop_backends.pynn.neuron.dialect import lift as neuron_lift
+    from strop_backends.pynn.neuron.cells import lift as neuron_lift
 
     lift = {"pynn-brian2": brian2_lift, "pynn-neuron": neuron_lift}[name]
     arithmetic = {"pynn-brian2": PyNNBrian2Backend, "pynn-neuron": PyNNNeuronBackend}[name]().arithmetic

@@ -150,7 +150,7 @@ def test_nest_refuses_a_delay_beyond_what_the_user_set_up_and_builds_nothing() -
 
 def test_nest_refuses_more_synapses_than_it_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     require("pynn-nest")
-    import strop_backends.pynn.nest.dialect as module
+    import strop_backends.pynn.nest.projections as module
 
     assert module._MOST_SYNAPSES == 134_217_727
     monkeypatch.setattr(module, "_MOST_SYNAPSES", 5)
@@ -158,6 +158,19 @@ def test_nest_refuses_more_synapses_than_it_numbers(monkeypatch: pytest.MonkeyPa
     with pytest.raises(BackendError, match="6 synapses lead from 'x' to 'y', NEST holds 5 of one kind"):
         strop.build(graph, "pynn-nest")
     assert strop.simulate(graph, np.ones((2, 3)), "pynn-nest", threads=2).spikes["y"].all()
+
+
+def test_nest_refuses_neurons_whose_spikes_it_would_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of 691,000 nodes on a thread, spikes of those behind number 524,287 went astray, without an error.
+    require("pynn-nest")
+    import strop_backends.pynn.nest.projections as module
+
+    assert module._MOST_NODES == 524_287
+    monkeypatch.setattr(module, "_MOST_NODES", 8)
+    graph = chain_with_a_skip(6)
+    with pytest.raises(BackendError, match=r"loses those of others; the last neuron of 'u1' is node 10 .*: threads=2"):
+        strop.build(graph, "pynn-nest")
+    assert strop.simulate(graph, np.ones((2, 1)), "pynn-nest", threads=4).spikes["end"].all()
 
 
 @pytest.mark.parametrize("name", ["pynn-nest", "pynn-brian2", "pynn-neuron"])

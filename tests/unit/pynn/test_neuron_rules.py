@@ -29,7 +29,7 @@ def _neuron() -> None:
 
 @pytest.mark.parametrize("timestep", [0.1, 0.25, 1.0])
 def test_the_peak_is_the_summed_weight_times_the_factor_from_the_equations(timestep: float) -> None:
-    from strop_backends.pynn.neuron.dialect import PEAK
+    from strop_backends.pynn.neuron.cells import PEAK
 
     sums = np.array([0.3, 1.7, -2.0, 1e-3])
     network = strop.build(one_layer([sums / 2, sums / 2], 100.0), "pynn-neuron", timestep=timestep)
@@ -45,7 +45,7 @@ def test_the_peak_is_the_summed_weight_times_the_factor_from_the_equations(times
 
 
 def test_it_resolves_what_it_says() -> None:
-    from strop_backends.pynn.neuron.dialect import RESOLUTION
+    from strop_backends.pynn.neuron.cells import RESOLUTION
 
     below = 0.5 * (1.0 - 2.0 * RESOLUTION)
     spikes = strop.simulate(one_layer([[0.5, below]], 0.5), np.ones((3, 1)), "pynn-neuron").spikes["y"]
@@ -64,7 +64,7 @@ def test_currents_that_cancel_to_a_threshold_fire(seed: int) -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 1e-300, -1.0, -0.5, -np.nextafter(1.0, 0.0), -np.nextafter(0.5, 0.0), 3.0])
 def test_a_neuron_at_rest_is_below_its_threshold(threshold: float) -> None:
-    from strop_backends.pynn.neuron.dialect import PEAK, RESOLUTION, lift, lowered
+    from strop_backends.pynn.neuron.cells import PEAK, RESOLUTION, lift, lowered
 
     level, raised = lowered(np.array([threshold])), threshold + lift(np.array([threshold]))
     assert 0.0 < level[0] * PEAK < raised[0] * PEAK
@@ -91,7 +91,7 @@ def test_too_many_ties_are_no_pass_and_no_faults() -> None:
 
 
 def test_a_coarser_cell_than_is_stated_has_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    import strop_backends.pynn.neuron.dialect as module
+    import strop_backends.pynn.neuron.cells as module
 
     monkeypatch.setattr(module, "RESOLUTION", 2.0**-20)
     report = strop.verify(gaps([2.0**-47, 2.0**-30]), np.ones((3, 1)), backends=["pynn-neuron"])
@@ -101,7 +101,7 @@ def test_a_coarser_cell_than_is_stated_has_faults(monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_states_what_it_resolves() -> None:
-    from strop_backends.pynn.neuron.dialect import RESOLUTION
+    from strop_backends.pynn.neuron.cells import RESOLUTION
 
     engine = get_backend("pynn-neuron")
     assert engine.resolution == RESOLUTION

@@ -142,12 +142,7 @@ def _under_preferences(before_run: Callable[..., Any], check: Callable[[], None]
     return run
 
 
-@lru_cache
-def classes(sim: ModuleType) -> tuple[type, type, type, type]:
-    """Return population, cell of sources, synapse and projection for `sim`, the module `pyNN.brian2`."""
-    base: Any = sim
-    from pyNN.brian2.cells import SpikeGeneratorGroup
-
+def _neurons(sim: ModuleType) -> type:
     tuned, _ = tuned_classes(sim)
     recorder: Any = tuned._recorder_class  # type: ignore[attr-defined]  # PyNN's
 
@@ -161,6 +156,15 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
     class Neurons(tuned):  # type: ignore[misc,valid-type]
         __doc__ = tuned.__doc__
         _recorder_class = Recorder
+
+    return Neurons
+
+
+@lru_cache
+def classes(sim: ModuleType) -> tuple[type, type, type, type]:
+    """Return population, cell of sources, synapse and projection for `sim`, the module `pyNN.brian2`."""
+    base: Any = sim
+    from pyNN.brian2.cells import SpikeGeneratorGroup
 
     class Generator(SpikeGeneratorGroup):  # type: ignore[misc]  # PyNN ships no types
         def __init__(self, n: int, equations: Any, spike_time_sequences: Any = None) -> None:
@@ -211,4 +215,4 @@ def classes(sim: ModuleType) -> tuple[type, type, type, type]:
             synapses = self._brian2_synapses[0][0]
             return (synapses.pre if name == "delay" else synapses).variables[name]
 
-    return Neurons, Sources, VoltSynapse, VoltProjection
+    return _neurons(sim), Sources, VoltSynapse, VoltProjection

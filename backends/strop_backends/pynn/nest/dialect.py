@@ -68,14 +68,16 @@ from strop_backends.pynn.common.connector import SynapseArrays
 from strop_backends.pynn.common.dialect import CLAIMS, Dialect, Events, FloatArray, IntArray, Synapses, by_neuron
 from strop_backends.pynn.common.processes import NEST_WITHOUT_MPI
 from strop_backends.pynn.nest.cells import cell_class, refuse_in_processes, settings
-from strop_backends.pynn.nest.kernel import MARK, TIC, changed_settings, load, set_verbosity, verbosity
-from strop_backends.pynn.nest.projections import PLAIN_SYNAPSE, projection_class, small_synapse, synapse_class
-from strop_backends.pynn.nest.recorder import population_class
+from strop_backends.pynn.nest.kernel import MARK, changed_settings, check_timestep, load, set_verbosity, verbosity
+from strop_backends.pynn.nest.projections import (
+    PLAIN_SYNAPSE,
+    projection_class,
+    refuse_many_synapses,
+    small_synapse,
+    synapse_class,
+)
+from strop_backends.pynn.nest.recorder import events_of, population_class
 from strop_backends.pynn.nest.warning_filter import quiet_nest
-
-# 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
-# `NUM_BITS_LCID`, `invalid_lcid`).
-_MOST_SYNAPSES = 2**27 - 1
 
 
 class NestDialect(Dialect):
@@ -134,19 +136,12 @@ class NestDialect(Dialect):
         """
         if not isinstance(threads, int) or threads < 1:
             raise BackendError(f"{self.name}: threads must be a positive integer, got {threads!r}")
-        tics = timestep / TIC
-        if round(tics) < 1 or not math.isclose(tics, round(tics), rel_tol=1e-9):
-            raise BackendError(
-                f"{self.name}: a timestep of {timestep} ms cannot be had: NEST counts in tics of {TIC} ms, and a time "
-                f"step is a whole number of them, for example {max(1, round(tics)) * TIC:g}"
-            )
+        check_timestep(timestep)
         self.spread_over(spread)
         if isinstance(layer_ticks, bool) or not isinstance(layer_ticks, int) or layer_ticks < 1:
             raise BackendError(f"{self.name}: layer_ticks must be a positive number of ticks, got {layer_ticks!r}")
         if spread > 1 and layer_ticks > 1:
-            raise BackendError(
-                f"{self.name}: give either spread or layer_ticks; with a spread, layers are that far apart"
-            )
+            raise BackendError(f"{self.name}: give spread or layer_ticks; with a spread, layers are that far apart")
         self.stretched = layer_ticks if layer_ticks > 1 else 0
         ticks = longest_delay * self.layer_ticks + spread - 1
         # NEST rounds the one down and the other up to whole steps; exactly on a step the result is not defined.
@@ -241,14 +236,7 @@ class NestDialect(Dialect):
         if self.processes.size > 1:
             refuse_in_processes(graph, self.kernel_mark)
         with quiet_nest():
-            limit = _MOST_SYNAPSES * int(self.sim.simulator.state.threads)
-        for p in carried:
-            count = p.operator.synapse_count
-            if count > limit:
-                raise BackendError(
-                    f"{self.name}: {count:,} synapses lead from {p.source!r} to {p.target!r}, NEST holds {limit:,} of "
-                    "one kind on this number of threads; give it more (threads=N)"
-                )
+            refuse_many_synapses(carried, int(self.sim.simulator.state.threads))
 
     @property
     def _hop(self) -> int:
@@ -394,12 +382,8 @@ class NestDialect(Dialect):
 
     def take(self) -> dict[str, Events]:
         """Read the recorder's arrays."""
-        events = self._recorder.get("events")
-        # As a list: of a dict, PyNEST looks up what is there, the events among it (`lib/hl_api_types.py`, `set`).
-        self._recorder.set([{"n_events": 0}])
-        senders = np.asarray(events["senders"], dtype=np.int64)
-        step = 1.0 if self._recorder.get("time_in_steps") else self.dt
-        ticks = np.rint(np.asarray(events["times"]) / step).astype(np.int64) - self._offset
+        senders, ticks = events_of(self._recorder, self.dt)
+        ticks -= self._offset
         found = {}
         for name, (first, size) in self._recorded.items():
             ours = (senders >= first) & (senders < first + size)

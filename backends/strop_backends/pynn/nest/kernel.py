@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from types import ModuleType
@@ -85,3 +86,13 @@ def changed_settings(nest: Any) -> list[str]:
     except nest.NESTError:
         changed.append("defaults of models")
     return changed
+
+
+def check_timestep(timestep: float) -> None:
+    """Raise `BackendError` for a time step that NEST cannot count."""
+    tics = timestep / TIC
+    if round(tics) < 1 or not math.isclose(tics, round(tics), rel_tol=1e-9):
+        raise BackendError(
+            f"pynn-nest: a timestep of {timestep} ms cannot be had: NEST counts in tics of {TIC} ms, and a step is "
+            f"a whole number of them, for example {max(1, round(tics)) * TIC:g}"
+        )

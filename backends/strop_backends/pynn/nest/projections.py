@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.errors import BackendError
+from strop.graph import Projection
 from strop_backends.pynn.common.connector import WAYS, SynapseArrays
 from strop_backends.pynn.common.synapse_lists import matrix_of, rows_of
 from strop_backends.pynn.nest.warning_filter import quiet_nest
@@ -28,6 +29,40 @@ _BLOCK = 1_000_000
 # The last number that a synapse of `_hpc` can name a node of its thread by (`nestkernel/target_identifier.h`,
 # `TargetIdentifierIndex`: 16 bits, less two).
 _LAST_INDEX = 2**16 - 3
+
+# 27 bits number the synapses of a model on a thread, and the last number means none (`nestkernel/nest_types.h`,
+# `NUM_BITS_LCID`, `invalid_lcid`).
+_MOST_SYNAPSES = 2**27 - 1
+# 19 bits number the nodes of a thread that spikes come from, and NEST compares with the last number in a debug build
+# alone (`nestkernel/target_data.h`, `set_source_lid`): spikes of those behind go another way, without an error.
+_MOST_NODES = 2**19 - 1
+
+
+def refuse_many_synapses(carried: Sequence[Projection], threads: int) -> None:
+    """Raise `BackendError` for a projection of more synapses than NEST numbers."""
+    limit = _MOST_SYNAPSES * threads
+    for p in carried:
+        count = p.operator.synapse_count
+        if count > limit:
+            raise BackendError(
+                f"pynn-nest: {count:,} synapses lead from {p.source!r} to {p.target!r}, NEST holds {limit:,} of one "
+                "kind on this number of threads; give it more (threads=N)"
+            )
+
+
+def refuse_far_sources(population: Any) -> None:
+    """Raise `BackendError` if NEST would lose spikes of a population, because too many nodes come before it."""
+    import nest
+
+    threads = int(nest.total_num_virtual_procs)
+    last = int(population.all_cells[-1])
+    # `VPManager::node_id_to_lid`, from 0 on.
+    if -(-last // threads) > _MOST_NODES:
+        raise BackendError(
+            f"pynn-nest: NEST tells {_MOST_NODES:,} nodes of a thread apart as sources of spikes, and loses those of "
+            f"others; the last neuron of {population.label!r} is node {last:,} on {threads} thread(s). Give it more: "
+            f"threads={-(-last // _MOST_NODES)}"
+        )
 
 
 def small_synapse(last: int) -> dict[str, Any]:
@@ -201,6 +236,7 @@ def connect_arrays(projection: Any, synapses: SynapseArrays) -> None:
     """Make the synapses of a PyNN projection, a block of them in one call of `nest.Connect`."""
     import nest
 
+    refuse_far_sources(projection.pre)
     model = projection.nest_synapse_model
     sources, targets = _ids(projection.pre), _ids(projection.post)
     # The label is how PyNN finds its synapses again; as a default of the model it costs nothing per synapse.

@@ -11,6 +11,9 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from strop.errors import BackendError
 from strop_backends.pynn.common.recorders import recorder_class
 from strop_backends.pynn.nest.cells import settings
@@ -74,3 +77,12 @@ def population_class(sim: ModuleType) -> type:
         _recorder_class: ClassVar = DeltaRecorder
 
     return Neurons
+
+
+def events_of(recorder: Any, dt: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return senders and ticks of all spikes of one of NEST's recorders, and discard them."""
+    events = recorder.get("events")
+    # As a list: of a dict, PyNEST looks up what is there, the events among it (`lib/hl_api_types.py`, `set`).
+    recorder.set([{"n_events": 0}])
+    step = 1.0 if recorder.get("time_in_steps") else dt
+    return np.asarray(events["senders"], dtype=np.int64), np.rint(np.asarray(events["times"]) / step).astype(np.int64)

@@ -52,7 +52,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -67,14 +67,20 @@ from strop_backends.pynn.common.dialect import CLAIMS, FloatArray, IntArray, Syn
 from strop_backends.pynn.common.parameters import Tuning, tuned_classes
 from strop_backends.pynn.common.processes import launched, neuron_advice, prepare_neuron
 from strop_backends.pynn.common.recording import RecordingDialect
+from strop_backends.pynn.neuron.cells import (
+    LEAK,
+    PEAK,
+    RESOLUTION,
+    Watch,
+    capacitance,
+    lift,
+    lowered,
+    refuse_changed,
+    shape_of,
+    strip,
+)
 from strop_backends.pynn.neuron.projections import projection_class
 
-# Subtracted from a threshold, relative to it: more than the roundings on the way to the membrane.
-RESOLUTION = 2.0**-44
-# Membrane time constants in a tick; its inverse is the share of the potential that is left after a tick.
-_LEAK = 2.0**20
-# Membrane potential in mV for a summed weight of 1 nA.
-PEAK = 2.0**-20
 # NEURON's own `dt` and steps in a millisecond (`nrnoc/init.cpp`; 1 / dt in PyNN).
 _STEP = (0.025, 40.0)
 # PyNN's `default_maxstep` (`neuron/simulator.py`).
@@ -167,7 +173,7 @@ class NeuronDialect(RecordingDialect):
                 f" {state.min_delay:g} ms; call sim.setup(timestep={self.dt:g}, min_delay={self.dt:g})"
             )
         # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
-        state.current_sources.append(_Watch(self._check_before_run))
+        state.current_sources.append(Watch(self._check_before_run))
 
     def _check_before_run(self) -> None:
         with self.processes.agreed():
@@ -178,14 +184,7 @@ class NeuronDialect(RecordingDialect):
     def _check_cells(self) -> None:
         """Refuse to run where a command for all sections, as `forall nseg = 3`, has changed those of the neurons."""
         for neurons in self._neurons:
-            for own in neurons.local_cells:
-                found = shape_of(own._cell)
-                if found != self._shape:
-                    raise BackendError(
-                        f"{self.name}: spikes would be wrong: sections of {neurons.label!r} have been changed since "
-                        f"they were built (now {_told(found)}; built with {_told(self._shape)}). Let `forall` and "
-                        "h.allsec() leave out the sections of PyNN's cells"
-                    )
+            refuse_changed(neurons, self._shape)
 
     def check_surroundings(self) -> None:
         """Refuse settings that change spikes, and frames while the simulation is under way."""
@@ -298,7 +297,7 @@ class NeuronDialect(RecordingDialect):
         threshold, bias = population.threshold.reshape(-1).copy(), population.bias.reshape(-1).copy()
         cell = self.sim.IF_curr_exp(
             cm=capacitance(dt),
-            tau_m=dt / _LEAK,
+            tau_m=dt / LEAK,
             v_rest=0.0,
             v_reset=0.0,
             v_thresh=lowered(threshold) * PEAK,
@@ -397,54 +396,3 @@ class NeuronDialect(RecordingDialect):
         for vector in vectors:
             vector.resize(0)
         return times
-
-
-def strip(cell: Any) -> None:
-    """Take a cell's attributes away: it and they refer to each other, which Python's garbage collection does not see.
-
-    NEURON 9 answers `cell.__dict__` with the section's settings (`nrnpython/nrnpy_nrn.cpp`).
-    """
-    object.__getattribute__(cell, "__dict__").clear()
-
-
-def shape_of(section: Any) -> tuple[Any, ...]:
-    """Return what a section's potential depends on besides its input."""
-    middle = section(0.5)
-    membrane = (middle.cm, middle.pas.g, middle.pas.e) if hasattr(middle, "pas") else (middle.cm, None, None)
-    return section.nseg, section.L, middle.diam, *membrane, tuple(sorted(mechanism.name() for mechanism in middle))
-
-
-def _told(shape: tuple[Any, ...]) -> str:
-    names = ("nseg", "L", "diam", "cm", "g_pas", "e_pas", "mechanisms")
-    return ", ".join(f"{name} {value}" for name, value in zip(names, shape, strict=True))
-
-
-def capacitance(dt: float) -> float:
-    """Return the capacitance in nF for which a current of 1 nA over one tick of `dt` ms lifts the membrane by
-    `PEAK` mV."""
-    return dt / (PEAK * (1.0 + _LEAK))
-
-
-def lowered(threshold: FloatArray) -> FloatArray:
-    """Return the lifted thresholds, lowered by more than what is rounded on the way to the membrane; above 0."""
-    raised = threshold + lift(threshold)
-    level: FloatArray = raised - np.maximum(RESOLUTION * raised, np.minimum(RESOLUTION * np.abs(threshold), raised / 2))
-    return level
-
-
-def lift(threshold: FloatArray) -> FloatArray:
-    """Return the lift of thresholds, so that a neuron without input is below them: 0 where they are positive."""
-    size = np.where(threshold == 0, 0.5, np.abs(threshold))
-    lifted: FloatArray = np.where(threshold > 0, 0.0, np.ldexp(1.0, np.frexp(size)[1]))
-    return lifted
-
-
-class _Watch:
-    """Looks like a current source to PyNN, and checks settings before each run."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
-        self._devices = (None,)
-
-    def _update_iclamp(self, device: None, until: float) -> None:
-        self._check()

@@ -96,6 +96,9 @@ class Nest:
         # PyNN's FromListConnector would take some ten microseconds a synapse; NEST takes arrays of cell ids.
         ids = np.asarray(source.node_collection.tolist())[pre], np.asarray(target.node_collection.tolist())[post]
         delay = np.broadcast_to(ticks * self.timestep, weight.shape)
+        # 19 bits number the nodes of a thread that spikes come from (nestkernel/target_data.h); NEST does not check.
+        if -(-int(source.all_cells[-1]) // int(self.nest.total_num_virtual_procs)) >= 2**19:
+            raise SystemExit(f"NEST would lose spikes of {source.label}: it has too many nodes; give more --threads")
         self.nest.Connect(*ids, "one_to_one", {"synapse_model": "static_synapse", "weight": weight, "delay": delay})
 
     def drive(self, population: Any, threshold: Any, bias: Any, values: Any, ticks: Any, spread: int) -> None:
