@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from graphs import skip_network
 
 import strop
+from strop.errors import BackendError
+from strop.running.registry import get_backend
 
 
 @pytest.mark.parametrize("order", ["import brian2, strop", "import strop, brian2"])
@@ -43,3 +46,9 @@ def test_numpy_is_mentioned_where_nobody_asked_for_it(
     strop.simulate(graph, frames, "brian2")
     assert len(said) == 1
     assert "runs on NumPy" in said[0]
+
+
+def test_it_is_first_imported_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "brian2")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(BackendError, match="brian2 sets a signal handler"):
+        pool.submit(get_backend("brian2").prepare, skip_network(np.random.default_rng(0))).result()

@@ -246,7 +246,7 @@ class PyNNNetwork(Construction):
     def _require_recorded(self, count: int, start: int) -> None:
         """Refuse to call neurons silent that have not answered yet, or whose spikes were not all recorded."""
         recorded = {name: own for name, own in self.answering.items() if is_recorded(own)}
-        if self.processes.size == 1 and not recorded:
+        if self.processes.size == 1 and self.answering and not recorded:
             raise BackendError(
                 f"{self.dialect.name}: PyNN records all spikes of no population; call network.record() before sim.run()"
             )

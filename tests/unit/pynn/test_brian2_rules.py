@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from pynn_graphs import branched_graph, one_layer, require
 from third_party import BRIAN2_IMPORT
 
 import strop
+from strop.errors import BackendError
+from strop.running.registry import get_backend
 
 pytestmark = BRIAN2_IMPORT
 
@@ -78,3 +83,10 @@ def test_spike_sources_follow_pynn_s_clock_and_not_brian2_s_default_one() -> Non
         assert brian2.defaultclock.dt == 0.1 * brian2.ms
     finally:
         brian2.defaultclock.dt = before
+
+
+def test_brian2_is_first_imported_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("pynn-brian2")
+    monkeypatch.delitem(sys.modules, "brian2")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(BackendError, match="brian2 sets a signal handler"):
+        pool.submit(get_backend("pynn-brian2").prepare, branched_graph(0)).result()

@@ -12,6 +12,7 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 
 import strop
 from strop.errors import BackendError
+from strop.graph import Dense, Graph, Input, Population
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
@@ -162,3 +163,13 @@ def test_what_was_recorded_and_cleared_makes_room_for_the_next_frames(name: str)
         assert wrong(network, np.asarray(frames)) == 0
         for population in GRAPH.population_names:
             network.populations[population].get_data("spikes", clear=True)
+
+
+def test_nothing_is_missing_where_the_host_evaluates_all(name: str) -> None:
+    graph = Graph.from_nodes(
+        [Input("x", (2,), "host")], [Population("a", (2,), 0.5, 0.0)], [("x", "a", Dense(np.eye(2)))], outputs=["a"]
+    )
+    network = strop.build(graph, name)
+    network.record()
+    network.sim.run_until(network.present(np.ones((3, 2))))
+    assert network.spikes() == {}

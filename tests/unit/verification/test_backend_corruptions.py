@@ -16,6 +16,7 @@ keras = pytest.importorskip("keras", reason="Keras is not installed in this envi
 from spoilt_networks import CHUNK, FRAMES, Spikes, Spoil, noticed, small_chunks, weighted_networks  # noqa: E402, F401
 
 import strop  # noqa: E402
+from strop.errors import StropError  # noqa: E402
 from strop.running.backend import Runner  # noqa: E402
 from strop.running.frame_source import Chunk, FrameSource  # noqa: E402
 from strop.running.reference import ReferenceBackend  # noqa: E402
@@ -154,12 +155,17 @@ def _everything_a_tie(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(judge_module, "undecided", lambda margin, error, blur: np.ones(np.shape(margin), bool))
 
 
-@pytest.mark.parametrize("method", ["error", "blur"])
-def test_a_bound_that_excuses_everything_does_not_pass_plainly(
-    networks: Any, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    honest = getattr(SimulatorBound, method)
-    monkeypatch.setattr(SimulatorBound, method, lambda self, *args: honest(self, *args) + 1e9)
+def test_a_resolution_that_excuses_everything_is_noticed(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SimulatorBound.blur
+    monkeypatch.setattr(SimulatorBound, "blur", lambda self, *args: honest(self, *args) + 1e9)
+    model, frames = networks["vectors"]
+    with pytest.raises(StropError, match="the comparison is broken: in layer 'a' it excuses more than a resolution"):
+        strop.verify(model, frames, backends=["reference"])
+
+
+def test_a_bound_that_excuses_everything_does_not_pass_plainly(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SimulatorBound.error
+    monkeypatch.setattr(SimulatorBound, "error", lambda self, *args: honest(self, *args) + 1e9)
     model, frames = networks["vectors"]
     report = strop.verify(model, frames, backends=["reference"])
     assert report.verdict == "passed with reservations"

@@ -63,8 +63,8 @@ def test_labels_of_a_stream_are_counted_again(monkeypatch: pytest.MonkeyPatch) -
 def test_values_of_outputs_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     add = OutputReport.add
 
-    def twice(self: OutputReport, faults: Any, ties: Any, difference: float) -> None:
-        add(self, np.repeat(faults, 2, axis=1), ties, difference)
+    def twice(self: OutputReport, faults: Any, *others: Any) -> None:
+        add(self, np.repeat(faults, 2, axis=1), *others)
 
     monkeypatch.setattr(OutputReport, "add", twice)
     with pytest.raises(StropError, match="120 values of output 'dense.*' were compared, of 60"):
