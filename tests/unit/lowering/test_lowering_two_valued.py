@@ -246,3 +246,15 @@ def test_arithmetic_with_whole_numbers_is_refused(change: Change) -> None:
     x = keras.Input((6, 4, 2), dtype="uint8")
     with pytest.raises(UnsupportedLayerError, match="whole numbers|casts to int32"):
         strop.lower(keras.Model(x, spike()(L.Dense(3)(L.Rescaling(1.0)(change(x))))))
+
+
+def test_a_value_that_keras_rounds_by_its_place_is_no_fault() -> None:
+    # TensorFlow's vectors have another sigmoid(1) than what is left of a frame behind them.
+    inputs = keras.Input((18,))
+    spikes = strop.keras.SpikingBReLU(sharpness=1.0)(inputs)
+    model = keras.Model(inputs, keras.layers.Activation("sigmoid")(spikes))
+    report = strop.verify(model, np.random.default_rng(0).random((12, 18)).astype(np.float32), backends=["reference"])
+    assert report.keras is not None
+    assert report.keras.faults == 0
+    assert all(output.faults == 0 for output in report.keras.outputs)
+    assert not any("values" in problem for problem in report.problems())
