@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pynn_graphs import require
+
+
+@pytest.fixture(params=("pynn-nest", "pynn-brian2", "pynn-neuron"))
+def name(request: pytest.FixtureRequest) -> str:
+    """Each of these backends that is installed."""
+    require(request.param)
+    return request.param
 
 
 @pytest.fixture(autouse=True)

@@ -23,14 +23,6 @@ from strop_backends.pynn.run import PyNNRunner
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
-BACKENDS = ("pynn-nest", "pynn-brian2", "pynn-neuron")
-
-
-@pytest.fixture(params=BACKENDS)
-def name(request: pytest.FixtureRequest) -> str:
-    require(request.param)
-    return request.param
-
 
 def test_simulating_leaves_a_script_s_network_alone_and_runs_elsewhere(name: str) -> None:
     sim = set_up(name)

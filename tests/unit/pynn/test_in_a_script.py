@@ -18,15 +18,6 @@ from strop_backends.pynn.network import PyNNNetwork
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
-BACKENDS = ("pynn-nest", "pynn-brian2", "pynn-neuron")
-
-
-@pytest.fixture(params=BACKENDS)
-def name(request: pytest.FixtureRequest) -> str:
-    require(request.param)
-    return request.param
-
-
 # Time -------------------------------------------------------------------------------------------------------------
 
 

@@ -17,12 +17,6 @@ from strop.graph import Dense, Graph, Input, Population
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
 
-@pytest.fixture(params=("pynn-nest", "pynn-brian2", "pynn-neuron"))
-def name(request: pytest.FixtureRequest) -> str:
-    require(request.param)
-    return request.param
-
-
 def built(name: str, **more: Any) -> tuple[Any, Any]:
     sim = set_up(name, **more)
     return sim, strop.build(GRAPH, sim)

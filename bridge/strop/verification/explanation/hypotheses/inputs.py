@@ -7,6 +7,7 @@ from math import log2
 
 import numpy as np
 
+from strop.graph import Projection
 from strop.verification.explanation.case import Array, Case, Guess
 from strop.verification.explanation.hypotheses.arrangements import node_of
 from strop.verification.explanation.intervals import between, factor_cut
@@ -16,16 +17,20 @@ _MOST_BITS = 7
 
 def other_frames(case: Case) -> Iterator[Guess]:
     """The frames of an input are inverted, lie in another range, are binarised, or have few levels."""
-    for place, p in enumerate(case.projections):
-        node = node_of(case.graph, p.source)
-        if node is None or node.encoding == "bitplane":
-            continue
-        greatest = float(np.abs(case.sent[p.source]).max(initial=0.0))
+    for place, p, greatest in _inputs(case):
         for words, bits, change in _changes(255.0 if greatest > 1.0 else 1.0):
             sentence = f"the frames of {p.source} {words}"
             guess = case.try_potentials("input", sentence, bits, case.other_signal(place, change))
             if guess is not None:
                 yield guess
+
+
+def _inputs(case: Case) -> Iterator[tuple[int, Projection, float]]:
+    """Yield projections from inputs whose frames arrive as values: place, projection, and the largest value."""
+    for place, p in enumerate(case.projections):
+        node = node_of(case.graph, p.source)
+        if node is not None and node.encoding != "bitplane":
+            yield place, p, float(np.abs(case.sent[p.source]).max(initial=0.0))
 
 
 def _changes(top: float) -> Iterator[tuple[str, float, Callable[[Array], Array]]]:
@@ -44,11 +49,7 @@ def _changes(top: float) -> Iterator[tuple[str, float, Callable[[Array], Array]]
 
 def limited_frames(case: Case) -> Iterator[Guess]:
     """Large values of an input are cut off, or small ones are zero."""
-    for place, p in enumerate(case.projections):
-        node = node_of(case.graph, p.source)
-        if node is None or node.encoding == "bitplane":
-            continue
-        top = float(np.abs(case.sent[p.source]).max(initial=0.0))
+    for place, p, top in _inputs(case):
         for limit in top * np.linspace(0.05, 0.95, 19):
             for words, change in (
                 ("are cut off at about", lambda x, limit=limit: np.minimum(x, limit)),

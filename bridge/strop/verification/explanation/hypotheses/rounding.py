@@ -69,22 +69,22 @@ def _sizes(case: Case) -> tuple[np.ndarray, np.ndarray] | None:
 def few_bits(case: Case) -> Iterator[Guess]:
     """The weights of a projection are rounded to a few bits, with one step for all or one for each channel."""
     for place, p in enumerate(case.projections):
-        for bits in range(2, 8):
-            for whole, words in ((True, "one step for all"), (False, "a step for each neuron or channel")):
-                other = _changed(p.operator, partial(_rounded, bits=bits, whole=whole))
-                if other is not None:
-                    sentence = f"the weights of {case.arrow(place)} are rounded to {bits} bits ({words})"
-                    guess = case.try_potentials("rounding", sentence, 8.0, case.other_operator(place, other))
-                    if guess is not None:
-                        yield guess
-        for bits in range(1, 11):
-            for cut, words in ((np.round, "rounded"), (np.floor, "cut down")):
-                other = _changed(p.operator, partial(_fixed_point, bits=bits, cut=cut))
-                if other is not None:
-                    sentence = f"the weights of {case.arrow(place)} are {words} to steps of 1/{2**bits} (fixed point)"
-                    guess = case.try_potentials("rounding", sentence, 9.0, case.other_operator(place, other))
-                    if guess is not None:
-                        yield guess
+        for words, cost, change in _roundings():
+            other = _changed(p.operator, change)
+            if other is not None:
+                sentence = f"the weights of {case.arrow(place)} are {words}"
+                guess = case.try_potentials("rounding", sentence, cost, case.other_operator(place, other))
+                if guess is not None:
+                    yield guess
+
+
+def _roundings() -> Iterator[tuple[str, float, Callable[..., Floats]]]:
+    for bits in range(2, 8):
+        for whole, words in ((True, "one step for all"), (False, "a step for each neuron or channel")):
+            yield f"rounded to {bits} bits ({words})", 8.0, partial(_rounded, bits=bits, whole=whole)
+    for bits in range(1, 11):
+        for cut, words in ((np.round, "rounded"), (np.floor, "cut down")):
+            yield f"{words} to steps of 1/{2**bits} (fixed point)", 9.0, partial(_fixed_point, bits=bits, cut=cut)
 
 
 def limited_weights(case: Case) -> Iterator[Guess]:
