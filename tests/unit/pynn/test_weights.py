@@ -25,12 +25,6 @@ WEIGHTS[2, 3] = WEIGHTS[4, 0] = 0.0
 GRAPH = one_layer(WEIGHTS, np.linspace(0.1, 0.9, 6), np.linspace(-0.3, 0.37, 6))
 
 
-@pytest.fixture(params=("pynn-nest", "pynn-brian2", "pynn-neuron"))
-def name(request: pytest.FixtureRequest) -> str:
-    require(request.param)
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def _quietly() -> Iterator[None]:
     from strop_backends.pynn.nest.warning_filter import quiet_nest
