@@ -145,6 +145,34 @@ def test_a_step_that_an_exception_interrupts_is_not_run_twice(again: str) -> Non
     assert_answered(network, monitor, FRAMES, 0 if again == "restored" else 5)
 
 
+@pytest.mark.parametrize("move", [-2, 1, 7])
+def test_a_clock_that_a_script_sets_while_frames_are_under_way_is_refused(move: int) -> None:
+    network = built()
+    monitor = watched(network)
+    network.present(FRAMES)
+    network.run(5 * network.step * b2.second)
+    then = network.t_
+    network.t_ += move * network.step
+    for _ in range(2):
+        with pytest.raises(BackendError, match=f"the clock has been set from step 5 to step {5 + move} while frames"):
+            network.run(network.duration())
+    network.t_ = then
+    with pytest.raises(BackendError, match=f"the clock has been set from step 5 to step {5 + move} while frames"):
+        network.run(network.duration())
+    network.clear()
+    network.present(FRAMES)
+    begin = network.next_step
+    network.run(network.duration())
+    assert_answered(network, monitor, FRAMES, begin)
+    # With no frame under way nothing can be lost.
+    network.t_ += 3 * network.step
+    begin = network.next_step + 3
+    network.present(FRAMES)
+    network.run(network.duration())
+    assert network.drive.starts[-1] == begin
+    assert_answered(network, monitor, FRAMES, begin)
+
+
 def test_an_exception_before_a_step_begins_and_a_stop_behind_it_do_no_harm() -> None:
     network = built()
     monitor = watched(network)

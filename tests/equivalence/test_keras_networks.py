@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
@@ -19,7 +19,7 @@ from random_networks import random_frames, random_network  # noqa: E402
 
 import strop  # noqa: E402
 from strop.errors import StropError, UnsupportedLayerError  # noqa: E402
-from strop.running.decode import decode  # noqa: E402
+from strop.running.decode import class_scores, classes_of, decode, readout_logits  # noqa: E402
 from strop.running.registry import get_backend  # noqa: E402
 
 
@@ -31,7 +31,9 @@ def _predicts(model: Any, frames: Any) -> bool:
     return True
 
 
-# A nightly-size run: STROP_EXAMPLES=1000 pytest tests/equivalence/test_keras_networks.py -k random_networks
+# A nightly-size run, which says how many passed and how many corruptions changed an answer:
+# STROP_EXAMPLES=1000 pytest tests/equivalence/test_keras_networks.py -k random --backend reference
+#     --hypothesis-show-statistics
 @settings(
     max_examples=int(os.environ.get("STROP_EXAMPLES", "8")), deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -53,11 +55,19 @@ def test_random_networks_verify_without_a_fault(backend: str, seed: int) -> None
         raise
     assert report.keras is not None
     assert len(report.keras.layers) >= 1
+    event(f"verdict: {report.verdict}")
     # Weights on a grid behind a normalisation put sums on their thresholds by construction: there rounding decides, and
     # the report rightly fails for it (seed 681 under binary: 28 ties of 2,304). Nothing else may fail it.
-    others = [problem for problem in report.problems() if "comparisons in" not in problem]
+    ties = [problem for problem in report.problems() if "comparisons in" in problem]
+    assert not ties or seed % 3 == 0, f"seed {seed}, {encoding}: {report}"
+    others = [problem for problem in report.problems() if problem not in ties]
+    if others:
+        # Classes whose scores are equal: Keras's argmax takes the one that it happened to round up (seed 4867, whose
+        # last layer is a sigmoid of spikes).
+        equal = frames_of_equal_classes(model, frames, encoding)
+        tied = [output.name for output in report.keras.outputs if 0 < output.ties <= equal[output.name]]
+        others = [problem for problem in others if not any(f"{name!r} lets another class" in problem for name in tied)]
     assert not others, f"seed {seed}, {encoding}: {report}"
-    assert report.passed or seed % 3 == 0, f"seed {seed}, {encoding}: {report}"
     assert report.keras.faults == 0
     assert all(backend.faults == 0 for backend in report.backends.values())
 
@@ -81,6 +91,7 @@ def test_a_corrupted_readout_of_a_random_network_is_found(backend: str, seed: in
     place = graph.outputs.index(graph.readouts[0].name)
     before, after = (answers_of(decode(own, right.spikes), place) for own in (graph, wrong))
     assume(np.abs(after - before).max() > 1e-3)
+    event("the corruption changes an answer")
     with lowered_as(lambda _: wrong):
         try:
             report = strop.verify(model, frames, backends=["reference"])
@@ -90,6 +101,18 @@ def test_a_corrupted_readout_of_a_random_network_is_found(backend: str, seed: in
     assert not report.passed, f"seed {seed}: {report}"
     assert report.keras is not None
     assert report.keras.outputs[place].faults > 0
+
+
+def frames_of_equal_classes(model: Any, frames: Any, encoding: str) -> dict[str, int]:
+    """Return, by output, in how many frames several classes share the largest score of exact arithmetic."""
+    graph = strop.lower(model, encoding=encoding)
+    spikes = strop.simulate(graph, frames, "reference").spikes
+    found = dict.fromkeys(graph.outputs, 0)
+    for readout in graph.readouts:
+        if classes_of(readout) is not None:
+            scores = class_scores(readout, readout_logits(readout, spikes))
+            found[readout.name] = int(((scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
+    return found
 
 
 def answers_of(answers: list[Any], place: int) -> np.ndarray:

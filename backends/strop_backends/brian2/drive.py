@@ -31,6 +31,8 @@ IntArray = npt.NDArray[np.int64]
 # a network's schedule nor the preference `core.network.default_schedule` can put it in another one.
 SLOT = "thresholds"
 DRIVE, DECIDE, FORGET, DELIVER, RECORD = -1, 0, 1, 2, 3
+# No step follows it.
+_NEVER = -2
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         self._waiting = False
         # The step that was begun last: one that is begun again was interrupted.
         self._begun: int | None = None
+        self._jump = ""
 
     def __del__(self) -> None:
         """Suppress Brian2's warning of objects that were never run: a network may be built without being run."""
@@ -185,12 +188,8 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         if not self._waves:
             return
         step = int(self._timestep[0])
-        if step == self._begun:
-            raise BackendError(
-                f"brian2: step {step:,} was interrupted by an exception and is begun again, so that its spikes would "
-                "arrive twice. Restore a state that was stored before, or drop the frames with `clear()` and present "
-                "them anew"
-            )
+        if self._begun is not None and step != self._begun + 1:
+            self._refuse_step(step)
         self._begun = step
         if self._waiting:
             self._begin(step)
@@ -201,6 +200,26 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         # A host population is deeper than its input: the last row is late.
         if step + 1 >= self._waves[0].end + self._depth:
             self._waves = [wave for wave in self._waves if wave.end + self._depth > step + 1]
+
+    def _refuse_step(self, step: int) -> None:
+        """Raise `BackendError` as this step does not follow the last one, unless no frame was under way."""
+        assert self._begun is not None
+        if step == self._begun:
+            raise BackendError(
+                f"brian2: step {step:,} was interrupted by an exception and is begun again, so that its spikes would "
+                "arrive twice. Restore a state that was stored before, or drop the frames with `clear()` and present "
+                "them anew"
+            )
+        if self._begun != _NEVER:
+            if not any(wave.begun for wave in self._waves):
+                return
+            self._jump = f"from step {self._begun + 1:,} to step {step:,}"
+        # Setting it back helps no more: parts of a step have been run.
+        self._begun = _NEVER
+        raise BackendError(
+            f"brian2: the clock has been set {self._jump} while frames were under way, so that spikes would be lost. Let "
+            "`run` and `restore` alone move it; drop the frames with `clear()` and present them anew"
+        )
 
     def _begin(self, step: int) -> None:
         """Assign a step to each new presentation."""

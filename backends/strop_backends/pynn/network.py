@@ -240,6 +240,7 @@ class PyNNNetwork(Construction):
         self._require_alive()
         count, start = self.count if count is None else count, self.start if start is None else start
         with self.processes.agreed():
+            self.dialect.check_answers()
             self._require_recorded(count, start)
         return self.answers(recorded_events(self.answering, self.dialect.dt, self.processes), count, start)
 

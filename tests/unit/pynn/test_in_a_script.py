@@ -217,6 +217,28 @@ def test_a_tick_that_an_exception_interrupts_is_not_run_twice() -> None:
         sim.run(sim.get_time_step())
 
 
+@pytest.mark.parametrize("move", [-2, 1, 6])
+def test_a_clock_of_brian2_that_a_script_sets_is_refused(move: int) -> None:
+    require("pynn-brian2")
+    sim = set_up("pynn-brian2")
+    network = strop.build(GRAPH, sim)
+    network.record()
+    end, step = network.present(FRAMES), sim.get_time_step()
+    sim.run_until(8 * step)
+    native = sim.simulator.state.network
+    then = native.t_
+    native.t_ += move * step * 1e-3
+    for _ in range(2):
+        with pytest.raises(BackendError, match=f"the clock has been set from tick 8 to tick {8 + move}"):
+            sim.run(3 * step)
+    native.t_ = then
+    with pytest.raises(BackendError, match=f"the clock has been set from tick 8 to tick {8 + move}"):
+        sim.run_until(end)
+    sim.reset()
+    sim.run_until(network.present(FRAMES))
+    assert wrong(network, FRAMES) == 0
+
+
 def test_brian2_resets_networks_that_were_built_after_its_first_run() -> None:
     require("pynn-brian2")
     sim = set_up("pynn-brian2")

@@ -74,8 +74,13 @@ def require_surroundings(network: Any, dt: float) -> None:
         raise BackendError(f"pynn-brian2: spikes would be wrong, this script has {wrong}")
 
 
+# No tick follows it.
+_NEVER = -2
+
+
 class Begun(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no types
-    """Refuses a tick that an exception has interrupted and that is begun again: its spikes would arrive twice.
+    """Refuses a tick that an exception has interrupted and that is begun again: its spikes would arrive twice; and a
+    clock that was set, whose ticks do not follow one another.
 
     And lets PyNN reset a network to which something was added after its first run.
     """
@@ -85,6 +90,7 @@ class Begun(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         super().__init__(self.begin, clock=clock, when="before_groups")
         self._state, self._tick = state, clock.variables["timestep"].get_value()
         self._last: tuple[int, int] | None = None
+        self._jump = ""
 
     def before_run(self, run_namespace: Any) -> None:
         """Let PyNN's `reset` find a state of objects that were added after the first run: that of now, before they run.
@@ -105,6 +111,15 @@ class Begun(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
             raise BackendError(
                 f"pynn-brian2: tick {now[1]} was interrupted by an exception and is begun again, so that its spikes "
                 "would arrive twice; sim.reset() or network.reset(), and present the frames anew"
+            )
+        if self._last is not None and now[0] == self._last[0] and now[1] != self._last[1] + 1:
+            if self._last[1] != _NEVER:
+                self._jump = f"from tick {self._last[1] + 1} to tick {now[1]}"
+            # Setting it back helps no more: parts of a tick have been run.
+            self._last = now[0], _NEVER
+            raise BackendError(
+                f"pynn-brian2: the clock has been set {self._jump}, so that spikes would be lost; let sim.run and "
+                "sim.reset alone move it. sim.reset() or network.reset(), and present the frames anew"
             )
         self._last = now
 

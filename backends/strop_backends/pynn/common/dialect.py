@@ -169,6 +169,10 @@ class Dialect(ABC):
         can be presented at this moment."""
         return None
 
+    def check_answers(self) -> None:
+        """Raise `BackendError` if the spikes that have been recorded are wrong."""
+        return None
+
     def advice_on_delays(self, longest_delay: int) -> str:
         """Return advice on how to let the simulator hold delays of so many ticks; empty where there is none."""
         return ""

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from strop.errors import BackendError
 from strop_backends.pynn.common.dialect import FloatArray
 
 # Subtracted from a threshold, relative to it: more than the roundings on the way to the membrane.
@@ -29,6 +27,14 @@ def strip(cell: Any) -> None:
     object.__getattribute__(cell, "__dict__").clear()
 
 
+def foreign(h: Any, dummy: Any) -> tuple[int, int]:
+    """Count sections, and connections with a target, without PyNN's own, which is `dummy`."""
+    connections = h.List("NetCon")
+    targets = [connections.o(n).syn() for n in range(int(connections.count()))]
+    lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec == dummy)]
+    return sum(section != dummy for section in h.allsec()), len(lead)
+
+
 def shape_of(section: Any) -> tuple[Any, ...]:
     """Return what a section's potential depends on besides its input."""
     middle = section(0.5)
@@ -36,16 +42,23 @@ def shape_of(section: Any) -> tuple[Any, ...]:
     return section.nseg, section.L, middle.diam, *membrane, tuple(sorted(mechanism.name() for mechanism in middle))
 
 
-def refuse_changed(neurons: Any, shape: tuple[Any, ...]) -> None:
-    """Raise `BackendError` if a section of a population is not what it was built as."""
-    for own in neurons.local_cells:
+def changed(neurons: Any, shape: tuple[Any, ...], *, ends: bool = False) -> str:
+    """Say what a section of a population is, where it is not what it was built as; or return an empty text.
+
+    Parameters
+    ----------
+    ends : bool
+        Look at the first and the last section alone: a command for all sections changes them, too.
+    """
+    cells = neurons.local_cells
+    for own in (cells[0], cells[-1]) if ends and len(cells) > 1 else cells:
         found = shape_of(own._cell)
         if found != shape:
-            raise BackendError(
-                f"pynn-neuron: spikes would be wrong: sections of {neurons.label!r} have been changed since they were "
-                f"built (now {_told(found)}; built with {_told(shape)}). Let `forall` and h.allsec() leave out the "
-                "sections of PyNN's cells"
+            return (
+                f"sections of {neurons.label!r} have been changed since they were built (now {_told(found)}; built "
+                f"with {_told(shape)}). Let `forall` and h.allsec() leave out the sections of PyNN's cells"
             )
+    return ""
 
 
 def _told(shape: tuple[Any, ...]) -> str:
@@ -71,14 +84,3 @@ def lift(threshold: FloatArray) -> FloatArray:
     size = np.where(threshold == 0, 0.5, np.abs(threshold))
     lifted: FloatArray = np.where(threshold > 0, 0.0, np.ldexp(1.0, np.frexp(size)[1]))
     return lifted
-
-
-class Watch:
-    """Looks like a current source to PyNN, and checks settings before each run."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
-        self._devices = (None,)
-
-    def _update_iclamp(self, device: None, until: float) -> None:
-        self._check()

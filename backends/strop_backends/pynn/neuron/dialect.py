@@ -36,8 +36,9 @@ equations. Read in PyNN 0.13, `pyNN/neuron`, and tried out in NEURON 9
 * Settings of a script that change spikes, tried out one by one: `secondorder` (another integration of the
   membrane), `dt` after the cells were made, CVode (steps of a variable length), more than one thread (NEURON stops:
   its least delay is 0 here), CoreNEURON (which takes PyNN's mechanisms only where they are compiled for it). Each of
-  them is refused by name, whenever PyNN runs. Nothing depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the
-  cache, the compression of spikes, `condition_order` or PyNN's `min_delay`.
+  them is refused by name, whenever PyNN runs and in each step that a script takes itself (`watch.py`). Nothing
+  depends on `celsius`, `steps_per_ms`, `tstop`, the queue, the cache, the compression of spikes, `condition_order` or
+  PyNN's `min_delay`.
 * In several processes a neuron lives in one of them. Spikes are exchanged with their times, in float64, after intervals
   no longer than the least delay between processes, three ticks here (`nrniv/netpar.cpp`, `set_mindelay`,
   `nrn_spike_exchange`). PyNN stops in those that have a delay below `min_delay` (`simulator.py`, `_pre_run`).
@@ -71,15 +72,16 @@ from strop_backends.pynn.neuron.cells import (
     LEAK,
     PEAK,
     RESOLUTION,
-    Watch,
     capacitance,
+    changed,
+    foreign,
     lift,
     lowered,
-    refuse_changed,
     shape_of,
     strip,
 )
 from strop_backends.pynn.neuron.projections import projection_class
+from strop_backends.pynn.neuron.watch import Watch
 
 # NEURON's own `dt` and steps in a millisecond (`nrnoc/init.cpp`; 1 / dt in PyNN).
 _STEP = (0.025, 40.0)
@@ -110,6 +112,7 @@ class NeuronDialect(RecordingDialect):
         self._neurons: list[Any] = []
         self._sources: list[Any] = []
         self._built_for = 0.0
+        self._watch: Watch | None = None
         self._shape: tuple[Any, ...] = ()
 
     @staticmethod
@@ -164,7 +167,7 @@ class NeuronDialect(RecordingDialect):
         state.parallel_context.spike_compress(0)
         # In ms; PyNN lets NEURON look for spikes no later than that, and NEURON wants it to be a time step at least.
         state.default_maxstep = max(_MAXSTEP, self.ticks_per_step * self.dt)
-        self._check_settings()
+        self._refuse(self._wrong(self._built_for))
         # In one process PyNN leaves it at that; of several some stop, and others wait for them.
         least = self.ticks_per_step - self.latency
         if self.processes.size > 1 and state.min_delay != "auto" and state.min_delay > least * self.dt:
@@ -172,29 +175,35 @@ class NeuronDialect(RecordingDialect):
                 f"{self.name}: in several processes min_delay must be at most {least} time steps, it is"
                 f" {state.min_delay:g} ms; call sim.setup(timestep={self.dt:g}, min_delay={self.dt:g})"
             )
-        # PyNN asks each of its current sources before it runs (`simulator.py`, `run_until`).
-        state.current_sources.append(Watch(self._check_before_run))
+        self._watch = Watch(self.sim, self._check_before_run, self._wrong_now)
 
     def _check_before_run(self) -> None:
         with self.processes.agreed():
-            self._check_settings()
-            if not self.sim.simulator.state.running:
-                self._check_cells()
+            wrong = self._spoilt or self._wrong_now()
+            self._refuse(wrong or ("" if self.sim.simulator.state.running else self._changed_cells()))
 
-    def _check_cells(self) -> None:
-        """Refuse to run where a command for all sections, as `forall nseg = 3`, has changed those of the neurons."""
-        for neurons in self._neurons:
-            refuse_changed(neurons, self._shape)
+    def check_answers(self) -> None:
+        """Refuse spikes of a network that took a wrong step."""
+        self._refuse(self._spoilt)
+
+    @property
+    def _spoilt(self) -> str:
+        return self._watch.spoilt if self._watch else ""
+
+    def _wrong_now(self) -> str:
+        """Settings, and sections that a command for all of them, as `forall nseg = 3`, has changed."""
+        return self._wrong(self._built_for) or self._changed_cells(ends=True)
+
+    def _changed_cells(self, *, ends: bool = False) -> str:
+        return next(filter(None, (changed(neurons, self._shape, ends=ends) for neurons in self._neurons)), "")
 
     def check_surroundings(self) -> None:
         """Refuse settings that change spikes, and frames while the simulation is under way."""
-        self._check_settings()
-        self._check_cells()
+        self._refuse(self._wrong(self._built_for) or self._changed_cells())
         if self.sim.simulator.state.running:
             raise BackendError(f"{self.name}: present frames before the first sim.run(), or after sim.reset()")
 
-    def _check_settings(self) -> None:
-        wrong = self._wrong(self._built_for)
+    def _refuse(self, wrong: str) -> None:
         if wrong:
             raise BackendError(f"{self.name}: spikes would be wrong: {wrong}")
 
@@ -220,25 +229,16 @@ class NeuronDialect(RecordingDialect):
 
     def occupant(self, settings: bool) -> str | None:
         """Sections and connections, also those that are not PyNN's; or another `dt`."""
-        counts = self._foreign()
+        counts = foreign(self.h, self.sim.simulator.dummy)
         if any(counts):
             # Connections and cells refer to each other, and so outlive their populations for a while.
             gc.collect()
-            counts = self._foreign()
+            counts = foreign(self.h, self.sim.simulator.dummy)
         if any(counts):
             return f"{counts[0]:,} sections and {counts[1]:,} connections in NEURON"
         if not settings:
             return None
-        wrong = self._wrong(self.h.dt)
-        return wrong or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
-
-    def _foreign(self) -> tuple[int, int]:
-        """Count sections, and connections with a target, without PyNN's own."""
-        dummy = self.sim.simulator.dummy
-        connections = self.h.List("NetCon")
-        targets = [connections.o(n).syn() for n in range(int(connections.count()))]
-        lead = [t for t in targets if t is not None and not (t.has_loc() and t.get_segment().sec == dummy)]
-        return sum(section != dummy for section in self.h.allsec()), len(lead)
+        return self._wrong(self.h.dt) or ("set NEURON's dt" if (self.h.dt, self.h.steps_per_ms) != _STEP else None)
 
     def release(self) -> None:
         """Remove the network, and set the time step back."""
@@ -256,6 +256,8 @@ class NeuronDialect(RecordingDialect):
         super().discard(populations)
 
     def _take_cells_away(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
         from pyNN.neuron.projections import _projections
 
         _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
