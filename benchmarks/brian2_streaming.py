@@ -134,7 +134,7 @@ def of_children() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
+    parser.add_argument("model", help="a model of Keras, or a .strop file")
     parser.add_argument("--data", required=True)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
@@ -144,8 +144,10 @@ def main() -> None:
     options = parser.parse_args()
 
     frames, _ = read_data(options.data, options.frames)
-    model = strop.load_model(options.model)
-    graph = strop.lower(model)
+    # A saved graph runs where Keras is not installed.
+    saved = options.model.endswith(".strop")
+    model = None if saved else strop.load_model(options.model)
+    graph = strop.Graph.load(options.model) if model is None else strop.lower(model)
     ready = as_frames(graph, frames)
     signals = encode(graph, ready)
     oracle = evaluate(graph, signals)
@@ -176,7 +178,8 @@ def main() -> None:
         spikes = runner.run(signals)  # compiles, or finds the compiled code
         assert all(np.array_equal(spikes[name], oracle[name]) for name in oracle), "Brian2 and the oracle differ"
         runner.run(single[0])
-        model.predict(batch, batch_size=256, verbose=0)
+        if model is not None:
+            model.predict(batch, batch_size=256, verbose=0)
         cpu_times: dict[str, list[float]] = {name: [] for name in ("stepping", "program", "c")}
         times: dict[str, list[float]] = {name: [] for name in ("brian2", "stepping", "c", "predict", "singly")}
         for _ in range(options.repeats):
@@ -192,9 +195,10 @@ def main() -> None:
             seconds, cpu, events, fired = c_loop.run()
             times["c"].append(seconds)
             cpu_times["c"].append(cpu)
-            begin = time.perf_counter()
-            model.predict(batch, batch_size=256, verbose=0)
-            times["predict"].append(time.perf_counter() - begin)
+            if model is not None:
+                begin = time.perf_counter()
+                model.predict(batch, batch_size=256, verbose=0)
+                times["predict"].append(time.perf_counter() - begin)
             begin = time.perf_counter()
             for signal in single:
                 runner.run(signal)
@@ -214,6 +218,8 @@ def main() -> None:
         "singly": "Brian2, one frame at a time",
     }
     for name, label in rows.items():
+        if not times[name]:
+            continue
         middle = statistics.median(times[name])
         print(f"{label:70s} {count / middle:12,.0f} frames/s {middle / events * 1e9:9.2f} ns/event")
 

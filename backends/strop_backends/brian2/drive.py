@@ -217,8 +217,8 @@ class Drive(brian2.NetworkOperation):  # type: ignore[misc]  # Brian2 ships no t
         # Setting it back helps no more: parts of a step have been run.
         self._begun = _NEVER
         raise BackendError(
-            f"brian2: the clock has been set {self._jump} while frames were under way, so that spikes would be lost. Let "
-            "`run` and `restore` alone move it; drop the frames with `clear()` and present them anew"
+            f"brian2: the clock has been set {self._jump} while frames were under way, so that spikes would be lost. "
+            "Let `run` and `restore` alone move it; drop the frames with `clear()` and present them anew"
         )
 
     def _begin(self, step: int) -> None:

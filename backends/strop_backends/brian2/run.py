@@ -23,14 +23,19 @@ from strop_backends.brian2.network import SpikingNetwork
 logger = logging.getLogger("strop.brian2")
 
 
+# Python 3.12 begins with some 375 objects frozen; whoever calls `gc.freeze()` freezes all that there are.
+_FROZEN_BY_PYTHON = 1_000
+
+
 @contextmanager
 def _quick_collection() -> Iterator[None]:
     """Exclude existing objects from garbage collection within a `with` block.
 
-    `Network.run` of brian2 2.9.0 begins with a full `gc.collect()` (core/network.py); with TensorFlow's objects in
-    memory that takes half a second a call, as long as a thousand frames.
+    `Network.run` of brian2 2.9.0 and 2.10.1 begins with a full `gc.collect()` (core/network.py; 2.11.0 lets the
+    preference `logging.warn_for_unused_objects` decide); with TensorFlow's objects in memory that takes half a second a
+    call, as long as a thousand frames.
     """
-    if gc.get_freeze_count():  # the user froze objects already
+    if gc.get_freeze_count() > _FROZEN_BY_PYTHON:  # the user froze objects already
         yield
         return
     gc.freeze()

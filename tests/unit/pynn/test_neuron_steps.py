@@ -45,11 +45,15 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 def test_a_wrong_step_is_refused_and_remembered(says: str, steps: str) -> None:
     sim, h, network, end = built()
     change, back = CHANGES[says]
+
+    def changed_step() -> None:
+        # CVode takes a step as it is made active.
+        change(h)
+        h.fadvance() if steps == "fadvance" else sim.simulator.state.parallel_context.psolve(h.t + 2 * DT)
+
     try:
         with pytest.raises(RuntimeError, match=f"(?s)pynn-neuron: spikes would be wrong: {says}"):
-            # CVode takes a step as it is made active.
-            change(h)
-            h.fadvance() if steps == "fadvance" else sim.simulator.state.parallel_context.psolve(h.t + 2 * DT)
+            changed_step()
     finally:
         back(h)
     # Set back, the steps taken stay wrong.
