@@ -289,6 +289,12 @@ class PyNNNetwork(Construction):
         frame, late = np.divmod(since, dialect.ticks_per_step)
         ours = (frame >= 0) & (frame < len(raster)) & (late == neurons % dialect.spread)
         raster[frame[ours], neurons[ours]] = True
+        if np.count_nonzero(raster) != np.count_nonzero(ours):
+            raise BackendError(
+                f"{dialect.name}: a neuron has been recorded twice in one tick, so the clock has been set back while "
+                "frames were under way (nest.biological_time = 0). sim.setup(), build the network again, and use "
+                "network.reset()"
+            )
 
     def close(self) -> None:
         """Drop the network and let go of the simulator, so that others can be built in this process."""

@@ -239,6 +239,38 @@ def test_a_clock_of_brian2_that_a_script_sets_is_refused(move: int) -> None:
     assert wrong(network, FRAMES) == 0
 
 
+@pytest.mark.parametrize("ticks", [1, 5, 16])
+def test_a_clock_of_nest_that_a_script_sets_back_is_refused(ticks: int) -> None:
+    require("pynn-nest")
+    sim = set_up("pynn-nest")
+    import nest
+
+    network = strop.build(GRAPH, sim)
+    network.record()
+    end = network.present(FRAMES)
+    sim.run(ticks * sim.get_time_step())
+    nest.biological_time = 0.0
+    for _ in range(2):
+        with pytest.raises(BackendError, match="NEST's clock has been set back"):
+            sim.run_until(end)
+
+
+def test_a_clock_of_nest_that_is_set_back_before_a_run_of_nest_s_own_is_noticed() -> None:
+    require("pynn-nest")
+    sim = set_up("pynn-nest")
+    import nest
+
+    network = strop.build(GRAPH, sim)
+    network.record()
+    end = network.present(FRAMES)
+    sim.run(10 * sim.get_time_step())
+    nest.biological_time = 0.0
+    nest.Simulate(sim.get_time_step())
+    sim.run_until(end)
+    with pytest.raises(BackendError, match="recorded twice in one tick, so the clock has been set back"):
+        network.spikes()
+
+
 def test_brian2_resets_networks_that_were_built_after_its_first_run() -> None:
     require("pynn-brian2")
     sim = set_up("pynn-brian2")

@@ -75,6 +75,22 @@ def population_class(sim: ModuleType) -> type:
     class Neurons(base.Population):  # type: ignore[misc]
         __doc__ = base.Population.__doc__
         _recorder_class: ClassVar = DeltaRecorder
+        _deferred = False
+
+        @property
+        def _deferred_parrot_connections(self) -> bool:
+            """PyNN asks for it before each run (`simulator.py`, `run`): the moment to look at the clock."""
+            state = base.simulator.state
+            if state.running and state.t_kernel <= state._time_offset:
+                raise BackendError(
+                    "pynn-nest: NEST's clock has been set back (nest.biological_time = 0), and spikes that were under "
+                    "way would arrive at another time. sim.setup(), build the network again, and use network.reset()"
+                )
+            return self._deferred
+
+        @_deferred_parrot_connections.setter
+        def _deferred_parrot_connections(self, value: bool) -> None:
+            self._deferred = value
 
     return Neurons
 
