@@ -266,6 +266,7 @@ def test_out_files_in_missing_folders_are_refused(folder: Path, tmp_path: Path) 
     refused(result, 2, "nowhere")
 
 
+@pytest.mark.several_extras
 def test_memory_limits_are_kept_before_anything_is_expanded(folder: Path) -> None:
     pytest.importorskip("brian2")
     result = strop(

@@ -103,6 +103,7 @@ def test_verify_and_predict_decide_on_chip(folder: Path, tmp_path: Path) -> None
         assert "spikes/decode/winner" not in theirs
 
 
+@pytest.mark.several_extras
 def test_export_decides_on_chip(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("brian2")
     for decision, expected in (("spikes", True), ("host", False)):

@@ -48,7 +48,8 @@ def write_file(path: str | os.PathLike[str], graph: Any, compression: str | None
     nir.write(made, _Plain(graph), compression=compression)
     with h5py.File(made, "a") as file:
         file.create_dataset(KEY, data=text, dtype=h5py.string_dtype())
-    write_bytes(Path(path), made.getbuffer())
+    with made.getbuffer() as content:
+        write_bytes(Path(path), content)
 
 
 def table_in(text: Any) -> dict[str, Any]:

@@ -131,7 +131,8 @@ def _load(texts: Mapping[str, bytes], weights: Group, custom: Mapping[str, Any],
         with zipfile.ZipFile(file, "w") as archive:
             for name, text in texts.items():
                 archive.writestr(name, text)
-            archive.writestr(_WEIGHTS, as_hdf5(weights).getbuffer())
+            with as_hdf5(weights).getbuffer() as content:
+                archive.writestr(_WEIGHTS, content)
         try:
             # Keras warns of weights that it skips; `_check_all_loaded` refuses those.
             with warnings.catch_warnings(), limited_weights(_largest_size(weights), source):

@@ -79,6 +79,7 @@ def test_cases_hit_thresholds_exactly_and_fire_about_half_the_time() -> None:
     assert max(rates) == 1.0
 
 
+@pytest.mark.several_extras
 def test_classifier_classifies() -> None:
     case = golden_case("classifier")
     assert len(set(case.classes.tolist())) >= 9
@@ -141,17 +142,18 @@ def test_nengo_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -
     assert failing("nengo", EXACT_HITS) == EXACT_HITS
 
 
+@pytest.mark.several_extras
 def test_brian2_with_a_strict_comparison_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("brian2")
     network = import_module("strop_backends.brian2.network")
-    group = network._Neurons
+    group = network.Neurons
 
     def strict(*arguments: Any, threshold: str, **more: Any) -> Any:
         assert threshold == "v >= th"
         return group(*arguments, threshold="v > th", **more)
 
     assert failing("brian2", EXACT_HITS, target="numpy") == []
-    monkeypatch.setattr(network, "_Neurons", strict)
+    monkeypatch.setattr(network, "Neurons", strict)
     assert failing("brian2", EXACT_HITS, target="numpy") == EXACT_HITS
 
 

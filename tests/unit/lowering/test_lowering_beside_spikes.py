@@ -76,6 +76,7 @@ def test_inspect_says_what_the_host_evaluates() -> None:
     assert strop.inspect(model, encoding="bitplane").notes == []
 
 
+@pytest.mark.several_extras
 @pytest.mark.parametrize("target", ["brian2", "nengo"])
 def test_a_folder_plays_in_what_the_host_evaluates(target: str, tmp_path: Path) -> None:
     pytest.importorskip(target)

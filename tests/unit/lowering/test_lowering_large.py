@@ -71,6 +71,7 @@ def test_inspection_says_what_expanding_would_cost(model: keras.Model) -> None:
     assert found.totals["stored_bytes"] < found.totals["expanded_bytes"] / 50
 
 
+@pytest.mark.several_extras
 def test_simulators_refuse_what_does_not_fit_before_they_allocate(
     model: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ def test_simulators_refuse_what_does_not_fit_before_they_allocate(
         strop.build(strop.lower(model), "brian2", convolutions="expanded")
 
 
+@pytest.mark.several_extras
 def test_brian2_keeps_kernels_where_synapses_do_not_fit(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("brian2")
     monkeypatch.setenv("STROP_MEMORY_LIMIT", "1e9")

@@ -63,7 +63,8 @@ def save_graph(graph: GraphContent, path: str | os.PathLike[str]) -> None:
         for name, values in description.arrays.items():
             packed = {"compression": "gzip", "shuffle": True} if values.size >= COMPRESS_FROM else {}
             folder.create_dataset(name, data=values, **packed)
-    write_bytes(path, made.getbuffer(), ModelFileError)
+    with made.getbuffer() as content:
+        write_bytes(path, content, ModelFileError)
 
 
 def _plane_keys(node: Input) -> dict[str, Any]:
