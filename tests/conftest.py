@@ -56,6 +56,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(seed)  # noqa: NPY002 (the global one is meant)
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note whether a test ran, and why not: `.ci/run` names those that ran in no environment."""
+    folder = os.environ.get("STROP_OUTCOMES")
+    if folder and (report.when == "call" or report.outcome == "skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        with (Path(folder) / f"{os.getpid()}.txt").open("a") as file:
+            file.write("\t".join([report.outcome, report.nodeid, " ".join(reason.split())]) + "\n")
+
+
 @pytest.fixture
 def shared() -> Path:
     pytest.importorskip("keras", reason="other people's trained models are Keras models, and Keras is not installed")
