@@ -49,8 +49,6 @@ LAZY: dict[str, Callable[[Path, np.ndarray], Any]] = {
     "sliced alone": lazy,
 }
 
-DASK = pytest.param("dask", marks=pytest.mark.several_extras)
-
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +70,9 @@ def test_chunks_of_an_array() -> None:
     assert_same([pickle.loads(pickle.dumps(chunk)) for chunk in chunks], chunks)
 
 
-@pytest.mark.parametrize("kind", [*(kind for kind in LAZY if kind != "dask"), DASK])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.several_extras) if kind == "dask" else kind for kind in LAZY]
+)
 def test_lazy_arrays_give_the_same_chunks_and_report(kind: str, tmp_path: Path, small_chunks: None) -> None:
     x, y = LAZY[kind](tmp_path, X), LAZY[kind](tmp_path, Y)
     source = frame_source(GRAPH, x, y)

@@ -256,10 +256,10 @@ class NeuronDialect(RecordingDialect):
         super().discard(populations)
 
     def _take_cells_away(self) -> None:
-        if self._watch is not None:
-            self._watch.end()
         from pyNN.neuron.projections import _projections
 
+        if self._watch is not None:
+            self._watch.end()
         _projections[:] = [p for p in _projections if not any(p.post is neurons for neurons in self._neurons)]
         for own in (cell for cells in [*self._neurons, *self._sources] for cell in cells.local_cells):
             strip(own._cell)

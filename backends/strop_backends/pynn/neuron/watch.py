@@ -45,14 +45,8 @@ class Watch:
         self.spoilt = ""
         # NEURON keeps what it is given; PyNN's list of current sources keeps this object, until the next `setup`.
         own = weakref.ref(self)
-
-        def step() -> None:
-            watch = own()
-            if watch is not None:
-                watch._see_own_step()
-
-        self._step, self._watching = step, False
-        weakref.finalize(self, self._h.CVode().extra_scatter_gather_remove, step).atexit = False
+        self._step, self._watching = _of(own, "_see_own_step"), False
+        weakref.finalize(self, self._h.CVode().extra_scatter_gather_remove, self._step).atexit = False
         self._handler = self._h.FInitializeHandler(1, _of(own, "_initialized"))
         self._resume_later = _of(own, "_resume")
         self._state.current_sources.append(self)
