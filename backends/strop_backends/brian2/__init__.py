@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
@@ -62,6 +63,9 @@ class Brian2Backend(Backend):
         from strop_backends.brian2.network import SpikingNetwork
 
         return SpikingNetwork(graph, **options)
+
+    def load(self) -> None:
+        import_module("strop_backends.brian2.run")
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Build the network and return a runner; options as for `build`."""
@@ -118,6 +122,9 @@ class Brian2StandaloneBackend(Brian2Backend):
         from strop_backends.brian2.cpp_standalone import StandaloneRunner
 
         return StandaloneRunner(graph, **options)
+
+    def load(self) -> None:
+        import_module("strop_backends.brian2.cpp_standalone")
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Return the program as a runner; options as for `build`."""

@@ -77,6 +77,10 @@ class NengoBackend(Backend):
         self._refuse_unknown(options, {"probes", "adjustable", "prefix", "name"})
         return SpikingNetwork(graph, **options)
 
+    def load(self) -> None:
+        load_nengo()
+        import_module("strop_backends.nengo.run")
+
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Build the network and a simulator, and return a runner.
 

@@ -1,8 +1,8 @@
 """Backends through PyNN: NEST, Brian2, NEURON and SpiNNaker. Hands on their four classes.
 
-`network` builds a graph with any of them, `run` streams frames, `other_process` runs a network outside the user's
-process, `export` writes standalone folders. `common` has what the simulators share; `nest`, `brian2`, `neuron` and
-`spinnaker` have what differs. Nothing of PyNN is imported before a network is built.
+`network` builds a graph with any of them, `run` streams frames, `export` writes standalone folders. `common` has what
+the simulators share; `nest`, `brian2`, `neuron` and `spinnaker` have what differs. Nothing of PyNN is imported before a
+network is built.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ class _PyNNBackend(Backend):
         from strop_backends.pynn.network import PyNNNetwork
 
         return PyNNNetwork(graph, simulator if simulator is not None else self.module, **options)
+
+    def load(self) -> None:
+        from strop_backends.pynn.common.dialect import dialect_for
+
+        dialect_for(self.module)
 
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Build the network and return a runner; options as for `build`. In one process alone, not under `mpirun`."""

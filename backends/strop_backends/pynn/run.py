@@ -12,10 +12,10 @@ from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.backend import Pair, Runner
 from strop.running.oracle import host_spikes
+from strop.running.own_process import ProcessRunner
 from strop_backends.pynn.common.dialect import SimulatorInUseError
 from strop_backends.pynn.common.processes import launched
 from strop_backends.pynn.network import PyNNNetwork
-from strop_backends.pynn.other_process import RemoteRunner
 
 
 class PyNNRunner(Runner):
@@ -29,7 +29,7 @@ class PyNNRunner(Runner):
     def __init__(self, graph: Graph, module: str, name: str, **options: Any) -> None:
         self.graph, self.module, self.name, self.options = graph, module, name, options
         self._changed: dict[Pair, npt.NDArray[np.float64]] = {}
-        self._remote: RemoteRunner | None = None
+        self._remote: ProcessRunner | None = None
         self._network: PyNNNetwork | None = None
         self._refuse_processes(launched())
         self._build()
@@ -54,7 +54,12 @@ class PyNNRunner(Runner):
         try:
             network = PyNNNetwork(self.graph, self.module, disposable=True, **self.options)
         except SimulatorInUseError:
-            self._network, self._remote = None, RemoteRunner(self.graph, self.name, self.options)
+            self._network, self._remote = None, ProcessRunner(self.name)
+            try:
+                self._remote.prepare(self.graph, self.options)
+            except BaseException:
+                self.close()
+                raise
             if self._changed:
                 self._remote.set_weights(self._changed)
             return
@@ -66,7 +71,7 @@ class PyNNRunner(Runner):
         network.dialect.claim(disposable=True)
         self._network = network
 
-    def _host(self) -> PyNNNetwork | RemoteRunner:
+    def _host(self) -> PyNNNetwork | ProcessRunner:
         """Return the network of this or the other process, built again if the simulator has dropped it."""
         if self._remote is None and (self._network is None or not self._network.alive):
             dropped = self._network
@@ -78,7 +83,7 @@ class PyNNRunner(Runner):
     def run(self, signals: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.bool_]]:
         """Stream one chunk; see `strop.running.backend.Runner`."""
         network = self._host()
-        if isinstance(network, RemoteRunner):
+        if isinstance(network, ProcessRunner):
             return network.run(signals)
         count = len(next(iter(signals.values())))
         network.dialect.rewind()

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
+
 from strop.errors import DataError
 from strop.graph import Graph
 
@@ -31,6 +33,36 @@ def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
     import_keras_quietly()
     with quiet_stderr():
         return load_model(path)
+
+
+@contextmanager
+def simulators_started(over: dict[str, Any], backends: list[str], wanted: bool | None) -> Iterator[dict[str, Any]]:
+    """Start a process for each simulator: they import what they need while this one opens the model.
+
+    Yields what `strop.verify` takes beside `over`.
+
+    Parameters
+    ----------
+    over : dict
+        See `strop.cli.options.worker_options`.
+    backends : list of str
+        Backends that will run.
+    wanted : bool or None
+        None: where there is more than one core, and no worker to take the frames.
+    """
+    from strop.graph.threads import thread_count
+    from strop.running.side_by_side import SimulatorProcesses
+
+    alone = over["workers"] is None and over["client"] is None
+    if wanted and not alone:
+        raise click.UsageError(
+            "give either --processes, for the simulators, or --workers or --scheduler, for the frames"
+        )
+    if wanted or (wanted is None and alone and thread_count() > 1):
+        with SimulatorProcesses(backends) as processes:
+            yield {"processes": processes}
+    else:
+        yield {}
 
 
 @contextmanager

@@ -118,11 +118,13 @@ def _verify_where_possible(trained: Any, backends: list[str], evidence: bool) ->
     """Verify on all backends that can build the network here; print why the others cannot (no compiler, for
     example)."""
     from strop.errors import BackendError
+    from strop.graph.threads import thread_count
     from strop.verification.verify import verify
 
+    options = {"evidence": evidence, "processes": thread_count() > 1}
     while True:
         try:
-            return verify(trained.model, trained.x_test, trained.y_test, backends=backends, evidence=evidence)
+            return verify(trained.model, trained.x_test, trained.y_test, backends=backends, **options)
         except BackendError as error:
             if error.backend is None or len(backends) == 1:
                 raise

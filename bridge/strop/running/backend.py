@@ -256,6 +256,10 @@ class Backend(ABC):
     def prepare(self, graph: Graph, **options: Any) -> Runner:
         """Build `graph` and return a runner that streams chunks of frames through it."""
 
+    def load(self) -> None:
+        """Import what `prepare` will need; called in a process that starts ahead of it. The default does nothing."""
+        return None
+
     def check(self, graph: Graph) -> None:
         """Raise `BackendError` if this backend cannot run `graph`; the default looks at the encodings."""
         for node in graph.inputs:

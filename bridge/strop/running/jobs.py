@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,13 @@ class Session(ABC):
     @abstractmethod
     def take(self, chunk: Any, wanted: Any) -> Any:
         """Return what comes of one chunk, given what is wanted of it."""
+
+    # Whether `expect` is to be called ahead of time.
+    looks_ahead: bool = False
+
+    def expect(self, chunk: Any) -> None:
+        """Begin with a chunk that will be taken next, after the one that is being taken."""
+        return None
 
     def close(self) -> None:
         """Release what was built. May be called more than once."""
@@ -54,7 +61,21 @@ def run_here(job: Job, chunks: Iterable[Any], wanted: Callable[[Any], Any]) -> G
     """
     session = job.start()
     try:
-        for chunk in chunks:
+        for chunk in _announced(session, chunks) if session.looks_ahead else chunks:
             yield session.take(chunk, wanted(chunk))
     finally:
         session.close()
+
+
+def _announced(session: Session, chunks: Iterable[Any]) -> Iterator[Any]:
+    """Yield chunks, each when the session expects the one behind it."""
+    left = iter(chunks)
+    chunk = next(left, None)
+    if chunk is not None:
+        session.expect(chunk)
+    while chunk is not None:
+        following = next(left, None)
+        if following is not None:
+            session.expect(following)
+        yield chunk
+        chunk = following

@@ -12,6 +12,7 @@ from strop.errors import ModelFileError, StropError
 from strop.graph import Graph
 from strop.running.backend import Backend
 from strop.running.jobs import Job
+from strop.running.side_by_side import SimulatorProcesses
 from strop.verification.session import Verification
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class VerificationJob(Job):
     ----------
     lowered_as : mapping
         Arguments of `strop.lowering.trace` for the model.
+    processes : SimulatorProcesses, optional
+        For backends, where the chunks are taken in this process.
     """
 
     graph: Graph
@@ -47,6 +50,7 @@ class VerificationJob(Job):
     backends: Mapping[str, Backend]
     options: Mapping[str, Mapping[str, Any]]
     lowered_as: Mapping[str, Any] = field(default_factory=dict)
+    processes: SimulatorProcesses | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         if self.probe is None or isinstance(self.probe, _SentModel):
@@ -57,7 +61,7 @@ class VerificationJob(Job):
         probe, lowering = self.probe, self.lowering
         if isinstance(probe, _SentModel):
             probe, lowering = self._opened(probe)
-        return Verification(self.graph, probe, lowering, self.backends, self.options)
+        return Verification(self.graph, probe, lowering, self.backends, self.options, self.processes)
 
     def _opened(self, sent: _SentModel) -> tuple[KerasProbe, Lowering]:
         """Open the model that was sent, and relate it to the graph."""

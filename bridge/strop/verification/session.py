@@ -23,6 +23,8 @@ from strop.running.frame_source import Chunk
 from strop.running.jobs import Session, frames_of
 from strop.running.labels import Scores
 from strop.running.oracle import BoolArray, evaluate
+from strop.running.own_process import ProcessRunner
+from strop.running.side_by_side import SimulatorProcesses
 from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
 from strop.verification.comparison import Comparison, Found
 from strop.verification.counts import OutputReport
@@ -53,6 +55,8 @@ class Verification(Session):
     lowering : Lowering or None
         Of the model.
     backends, options : mapping by backend name
+    processes : SimulatorProcesses, optional
+        Run backends there that have a process, side by side with what is done here.
     """
 
     def __init__(
@@ -62,37 +66,70 @@ class Verification(Session):
         lowering: Lowering | None,
         backends: Mapping[str, Backend],
         options: Mapping[str, Mapping[str, Any]],
+        processes: SimulatorProcesses | None = None,
     ) -> None:
         self.graph, self.probe = graph, probe
         self.keras_bound = RoundingBound(graph, graph_stages(graph) if lowering is None else lowering.computed)
         self.bounds: dict[str, Bound] = {name: SimulatorBound(graph, backends[name].resolution) for name in backends}
         self.runners: dict[str, Runner] = {}
         self.built: dict[str, Built] = {}
+        # Of chunks that have been announced, and not been taken.
+        self._announced: dict[int, _Comparing] = {}
         try:
             for name, backend in backends.items():
-                begin = time.perf_counter()
-                self.runners[name] = backend.prepare(graph, **options.get(name, {}))
-                self.built[name] = Built(backend.version(), time.perf_counter() - begin)
+                self._prepare(name, backend, options.get(name, {}), processes)
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name
             self.close()
             raise
 
+    def _prepare(
+        self, name: str, backend: Backend, options: Mapping[str, Any], processes: SimulatorProcesses | None
+    ) -> None:
+        own = None if processes is None else processes.runner(name, options)
+        if own is None:
+            begin = time.perf_counter()
+            self.runners[name] = backend.prepare(self.graph, **options)
+            self.built[name] = Built(backend.version(), time.perf_counter() - begin)
+        else:
+            own.prepare(self.graph, options)
+            self.runners[name] = own
+            self.built[name] = Built(own.version, own.seconds)
+            self.looks_ahead = True
+
     def close(self) -> None:
         for runner in self.runners.values():
             runner.close()
 
+    def expect(self, chunk: Chunk) -> None:
+        """Have the chunk sent to backends in processes of their own."""
+        comparing = self._announced[chunk.number] = _Comparing(self, chunk)
+        for runner in self.runners.values():
+            if isinstance(runner, ProcessRunner):
+                runner.expect(chunk.number, comparing.signals)
+
     def take(self, chunk: Chunk, wanted: Room) -> Partial:
         """Verify one chunk of frames."""
-        return _Comparing(self, chunk, wanted).partial()
+        comparing = self._announced.pop(chunk.number, None) or _Comparing(self, chunk)
+        return comparing.partial(wanted)
+
+    def spikes_of(self, name: str, comparing: _Comparing) -> tuple[dict[str, BoolArray], float]:
+        """Return a backend's spikes, and the seconds that it took."""
+        runner = self.runners[name]
+        if isinstance(runner, ProcessRunner):
+            spikes = runner.finish(comparing.chunk.number)
+            return spikes, runner.seconds
+        begin = time.perf_counter()
+        spikes = spikes_from(runner, comparing.signals, name, self.graph.population_names)
+        return spikes, time.perf_counter() - begin
 
 
 class _Comparing:
     """The comparison of one chunk."""
 
-    def __init__(self, session: Verification, chunk: Chunk, wanted: Room) -> None:
-        self.session, self.graph, self.chunk, self.wanted = session, session.graph, chunk, wanted
+    def __init__(self, session: Verification, chunk: Chunk) -> None:
+        self.session, self.graph, self.chunk = session, session.graph, chunk
         self.frames = frames_of(self.graph, chunk)
         given = {len(values) for values in (*self.frames.values(), *chunk.own.values())}
         if given != {chunk.count}:
@@ -103,13 +140,14 @@ class _Comparing:
         self.planted_outputs: list[OutputReport] | None = None
         self.scores = Scores(self.graph)
         self.gathering: Gathering | None = None
+
+    def partial(self, wanted: Room) -> Partial:
+        """Compare, and return what was found."""
+        chunk, session = self.chunk, self.session
+        self.wanted = wanted
         if wanted.choice is not None:
             error = session.keras_bound.error
             self.gathering = Gathering(self.graph, error, wanted.choice, chunk.start, chunk.count, wanted.sampled)
-
-    def partial(self) -> Partial:
-        """Compare, and return what was found."""
-        chunk, session = self.chunk, self.session
         truth = None if chunk.truths is None else chunk.truths[0]
         near = None if session.probe is None else Near(self.graph, session.keras_bound, self.signals, chunk.count)
         seen = None if self.gathering is None else self.gathering.watch
@@ -218,9 +256,7 @@ class _Comparing:
             Frames in which Keras itself differs from the oracle.
         """
         bound = self.session.bounds[name]
-        begin = time.perf_counter()
-        spikes = spikes_from(self.session.runners[name], self.signals, name, self.graph.population_names)
-        seconds = time.perf_counter() - begin
+        spikes, seconds = self.session.spikes_of(name, self)
         found, compared = self._compare(name, bound, spikes, oracle)
         compared.seconds = seconds
         if self.wanted.check:

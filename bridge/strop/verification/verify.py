@@ -6,8 +6,8 @@ Frames are worked through in chunks, so that memory does not grow with their num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import BackendError, StropError, did_you_mean
@@ -21,6 +21,7 @@ from strop.running.labels import as_labels as as_labels  # moved; importable fro
 from strop.running.model_argument import ModelOrGraph, keys_of, model_or_graph
 from strop.running.progress import Progress
 from strop.running.registry import get_backend, named_backends
+from strop.running.side_by_side import SimulatorProcesses
 from strop.running.simulate import chunk_size
 from strop.verification.job import VerificationJob
 from strop.verification.report import Report
@@ -47,6 +48,7 @@ def verify(
     strict: bool = False,
     workers: int | None = None,
     client: Any = None,
+    processes: bool | SimulatorProcesses = False,
 ) -> Report:
     """Compare every spike of every layer between Keras, the oracle and simulators.
 
@@ -85,6 +87,9 @@ def verify(
         for times. Needs the extra `cluster`.
     client : distributed.Client, or address of a scheduler, optional
         Have the workers of a Dask scheduler take the frames, on other machines too; see the manual, `cluster`.
+    processes : bool or SimulatorProcesses
+        Run each simulator in a process of its own, side by side (`strop.running.side_by_side`). What this process has
+        set in a simulator is unknown there. The report is the same but for times.
 
     Returns
     -------
@@ -116,21 +121,51 @@ def verify(
         graph, probe = lowering.graph, KerasProbe(model, lowering)
     if lowering is not None and decision == "spikes":
         _check_decisions(graph)
+    # An iterator gives them once.
+    backends = None if backends is None else named_backends(backends)
     checked, left_out = _checked_backends(graph, backends, options or {})
     source = frame_source(graph, frames, labels, *keys_of(model, graph))
     totals = Totals(graph, lowering, checked, evidence, strict)
     job = VerificationJob(graph, probe, lowering, checked, options or {}, lowered_as)
-    results = run_job(job, source.chunks(chunk_size(graph)), totals.wanted, workers, client)
-    with Progress("verifying", source.count) as progress, closing(results):
-        for partial in results:
-            totals.add(partial)
-            progress.advance(partial.count)
+    with _processes(processes, backends, checked, workers, client) as job.processes:
+        results = run_job(job, source.chunks(chunk_size(graph)), totals.wanted, workers, client)
+        with Progress("verifying", source.count) as progress, closing(results):
+            for partial in results:
+                totals.add(partial)
+                progress.advance(partial.count)
     if totals.frames != source.given:
         raise StropError(f"{totals.frames} of {source.given} frames were verified: chunks were lost, or came twice")
     source.require_labels(totals.frames)
     report = totals.report()
     report.notes = [*graph.assumptions, *source.notes, *left_out]
     return report
+
+
+@contextmanager
+def _processes(
+    wanted: bool | SimulatorProcesses,
+    backends: Sequence[str | Backend] | None,
+    checked: Mapping[str, Backend],
+    workers: int | None,
+    client: Any,
+) -> Iterator[SimulatorProcesses | None]:
+    """Yield the processes of the backends that are asked for by name; None without.
+
+    A backend of the user's own, an object of this process, stays in it.
+    """
+    if wanted and (workers is not None or client is not None):
+        raise StropError("give either processes, for the simulators, or workers or a client, for the frames")
+    named = [name for name in checked if backends is None or name in backends]
+    if isinstance(wanted, SimulatorProcesses):
+        others = [name for name in wanted.names if name in checked and name not in named]
+        if others:
+            raise StropError(f"processes has one for {others[0]!r}, which is given as an object of this process")
+        yield wanted
+    elif wanted:
+        with SimulatorProcesses(named) as processes:
+            yield processes
+    else:
+        yield None
 
 
 def _check_decisions(graph: Graph) -> None:

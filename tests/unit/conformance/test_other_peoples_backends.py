@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from registered import install, python_path
 
 from strop.errors import BackendMissingError
 from strop.running.registry import available_backends, backend_names, backend_status, get_backend
@@ -21,16 +22,6 @@ PAGE = ROOT / "docs" / "write-a-backend.md"
 
 def code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def install(folder: Path, distribution: str, module: str, source: str, entry_points: dict[str, str]) -> None:
-    """Lay a distribution out as pip does: the module, and a .dist-info folder that names its entry points."""
-    info = folder / f"{distribution.replace('-', '_')}-0.1.dist-info"
-    info.mkdir(parents=True)
-    (folder / f"{module}.py").write_text(source, encoding="utf-8")
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.1\n")
-    lines = [f"{name} = {value}" for name, value in entry_points.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[strop.backends]", *lines, ""]))
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +57,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(site))
     return site
-
-
-def python_path(*folders: Path) -> str:
-    """Return PYTHONPATH with more folders in front; the strop that is tested may be found by it, too."""
-    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def suite(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

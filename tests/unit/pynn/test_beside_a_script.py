@@ -16,9 +16,9 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 import strop
 from strop.errors import BackendError
 from strop.running.oracle import evaluate
+from strop.running.own_process import ProcessRunner
 from strop.running.registry import get_backend
 from strop_backends.pynn.common.dialect import dialect_for
-from strop_backends.pynn.other_process import RemoteRunner
 from strop_backends.pynn.run import PyNNRunner
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
@@ -69,17 +69,6 @@ def test_a_simulation_leaves_nothing_behind(name: str) -> None:
     assert dialect.occupant(settings=True) is None
 
 
-def test_a_process_that_ends_is_an_error_and_not_a_result() -> None:
-    runner = RemoteRunner(GRAPH, "reference", {})
-    assert runner.run({"x": FRAMES >= 0.5})["a"].shape == (12, *GRAPH.population("a").shape)
-    runner._process.kill()
-    runner._process.wait()
-    with pytest.raises(BackendError, match=r"reference: the process that runs the network ended .*exit code -9"):
-        runner.run({"x": FRAMES >= 0.5})
-    runner.close()
-    runner.close()
-
-
 def test_a_process_of_its_own_does_not_run_the_script_again(tmp_path: Path) -> None:
     require("pynn-nest")
     script = tmp_path / "script.py"
@@ -116,6 +105,6 @@ def test_a_network_that_is_closed_frees_the_simulator(name: str) -> None:
     runner = get_backend(name).prepare(GRAPH)
     try:
         assert isinstance(runner, PyNNRunner)
-        assert not isinstance(runner._host(), RemoteRunner)
+        assert not isinstance(runner._host(), ProcessRunner)
     finally:
         runner.close()

@@ -14,6 +14,7 @@ from strop.cli.arguments import (
     chosen_backends,
     explain_call,
     open_model,
+    simulators_started,
     started,
 )
 from strop.cli.options import (
@@ -41,6 +42,11 @@ from strop.cli.results import write_json, write_report
 @decision_option
 @reading_options
 @worker_options
+@click.option(
+    "--processes/--one-process",
+    default=None,
+    help="Run each simulator in a process of its own, side by side. [where there is more than one core]",
+)
 @click.option("--strict", is_flag=True, help="Fail on any tie, and where nothing was compared in some layer.")
 @json_option
 @report_option
@@ -55,6 +61,7 @@ def verify(
     decision: str,
     reading: dict[str, Any],
     over: dict[str, Any],
+    processes: bool | None,
     strict: bool,
     json_file: Path | None,
     report_folder: Path | None,
@@ -67,12 +74,15 @@ def verify(
     frames, labels = read_data(data, limit, labels_file)
     wanted = report_folder is not None
     options = {"encoding": encoding, "decision": decision, "evidence": wanted, "strict": strict, **planes}
-    with started(over, chosen, keras=model.suffix not in GRAPH_FILES) as by:
+    with (
+        simulators_started(over, chosen, processes) as beside,
+        started(over, chosen, keras=model.suffix not in GRAPH_FILES) as by,
+    ):
         opened = open_model(model, reading)
         check_planes(opened, planes)
         check_decision(opened, decision)
         # Of all that are installed, those that cannot run this graph are left out, and the report says so.
-        report = run(opened, frames, labels, backends=None if backends is None else chosen, **options, **by)
+        report = run(opened, frames, labels, backends=None if backends is None else chosen, **options, **by, **beside)
     report.model = str(model)
     report.call = explain_call(model, data, encoding, planes, decision)
     write_json(json_file, report.to_dict())

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -21,7 +19,7 @@ from typing import Any
 
 from strop.errors import ExtraMissingError, StropError
 from strop.graph.capacity import ENVIRONMENT_VARIABLE, memory_limit
-from strop.graph.files.drafts import forget_draft, note_draft
+from strop.running.side_by_side import scratch_folder
 
 # Seconds: for a scheduler to answer, for workers to come, for a client to take its leave.
 _CONNECT = 10
@@ -111,7 +109,7 @@ def local_workers(count: int, imports: Sequence[str] = ()) -> Iterator[Any]:
     with ExitStack() as stack:
         stack.enter_context(Silence())
         stack.enter_context(_short_log())
-        folder = stack.enter_context(_scratch())
+        folder = stack.enter_context(scratch_folder())
         cluster = stack.enter_context(
             distributed.LocalCluster(
                 n_workers=0,
@@ -133,17 +131,6 @@ def local_workers(count: int, imports: Sequence[str] = ()) -> Iterator[Any]:
 
             client.register_plugin(Imports(imports))
         yield client
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=f"strop-of-{os.getpid()}-"))
-    note_draft(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        forget_draft(folder)
 
 
 def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Popen[bytes]:

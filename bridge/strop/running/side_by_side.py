@@ -1,0 +1,82 @@
+"""`SimulatorProcesses`: a process of its own for each simulator, so that several run side by side.
+
+In one process simulators take their turns: a verification is as slow as all of them together. Side by side it is as
+slow as the slowest, or as the cores. `strop verify` does so; a script says `strop.verify(..., processes=True)`: the
+simulators do not see what it has set in this process then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from strop.graph.files.drafts import forget_draft, note_draft
+from strop.running.own_process import ProcessRunner
+
+# Costs less than a process: it is the oracle's own code.
+_HERE = "reference"
+# Each process computes in one thread, unless the user says otherwise: they share the cores among them.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class SimulatorProcesses:
+    """Processes for backends, which start at once and import their simulators; they end with the `with` block.
+
+    >>> with SimulatorProcesses(["brian2", "nengo"]) as processes:
+    ...     report = strop.verify(model, frames, backends=["brian2", "nengo"], processes=processes)
+
+    Parameters
+    ----------
+    names : iterable of str
+        Registered backends; `reference` stays in this process.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = [name for name in dict.fromkeys(names) if name != _HERE]
+        self._runners: dict[str, ProcessRunner] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> SimulatorProcesses:
+        with ExitStack() as stack:
+            # What simulators leave lying about goes with the folder.
+            scratch = stack.enter_context(scratch_folder()) if self.names else None
+            environment = {"TMPDIR": str(scratch), **{name: "1" for name in _THREADS if name not in os.environ}}
+            for name in self.names:
+                runner = ProcessRunner(name, environment)
+                stack.callback(runner.close)
+                self._runners[name] = runner
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._runners.clear()
+        self._stack.close()
+
+    def runner(self, name: str, options: Mapping[str, Any]) -> ProcessRunner | None:
+        """Return the process of a backend, or None where it must run in this one: it has none, or JSON no such options.
+
+        Each is given away once: a process holds one network.
+        """
+        try:
+            json.dumps(options)
+        except (TypeError, ValueError):
+            return None
+        return self._runners.pop(name, None)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a new folder for files of other processes; it is removed afterwards, whatever ends this one."""
+    folder = Path(tempfile.mkdtemp(prefix=f"strop-of-{os.getpid()}-"))
+    note_draft(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        forget_draft(folder)
