@@ -121,7 +121,7 @@ def _verify_where_possible(trained: Any, backends: list[str], evidence: bool) ->
     from strop.graph.threads import thread_count
     from strop.verification.verify import verify
 
-    options = {"evidence": evidence, "processes": thread_count() > 1}
+    options: dict[str, Any] = {"evidence": evidence, "processes": thread_count() > 1}
     while True:
         try:
             return verify(trained.model, trained.x_test, trained.y_test, backends=backends, **options)
