@@ -8,6 +8,7 @@ output, `.npz` behind a header in JSON; nothing is pickled.
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
@@ -61,6 +62,8 @@ class ProcessRunner(Runner):
         # Number and signals of the chunk that is to be sent when the one under way is back.
         self._waiting: tuple[int, Arrays] | None = None
         self._under_way: int | None = None
+        # Whether an answer is still to come.
+        self._busy = False
         path = os.pathsep.join(part or os.getcwd() for part in sys.path)
         self._process = subprocess.Popen(
             # Not `-m`: a module that its package has imported already makes Python warn.
@@ -80,10 +83,20 @@ class ProcessRunner(Runner):
         StropError
             What `Backend.prepare` raises; or if the process ended, or has read another graph than this one.
         """
+        self.begin_to_prepare(graph, options)
+        self.prepared(graph)
+
+    def begin_to_prepare(self, graph: Graph, options: Mapping[str, Any]) -> None:
+        """Send the graph, and do not wait until it is built: `prepared` does."""
         with tempfile.TemporaryDirectory(prefix="strop-") as folder:
             file = Path(folder) / "network.strop"
             graph.save(file)
-            header, _ = self._ask({"do": "prepare", "graph": str(file), "options": dict(options)})
+            content = np.frombuffer(file.read_bytes(), np.uint8)
+        self._send({"do": "prepare", "options": dict(options)}, {"graph": content})
+
+    def prepared(self, graph: Graph) -> None:
+        """Wait until the graph is built."""
+        header, _ = self._receive()
         if header["digest"] != graph.digest:
             raise BackendError(f"{self.name}: the process that runs the network has read another graph than was sent")
         self.version = header["version"]
@@ -137,19 +150,23 @@ class ProcessRunner(Runner):
         self._ask({"do": "set_weights"}, {json.dumps(pair): np.asarray(values) for pair, values in weights.items()})
 
     def close(self) -> None:
-        """End the process; at once, if it is in the middle of a chunk whose answer nobody waits for any more."""
+        """End the process; at once, if it is in the middle of what nobody waits for any more."""
+        self.begin_to_close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def begin_to_close(self) -> None:
+        """Tell the process to end, and do not wait."""
         process = self._process
-        if self._under_way is not None:
+        if self._busy:
             process.kill()
         for stream in (process.stdin, process.stdout):
             with suppress(OSError):
                 if stream is not None:
                     stream.close()
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     # The way there and back
     # -----------------------------------------------------------------------------------------------
@@ -161,6 +178,7 @@ class ProcessRunner(Runner):
 
     def _send(self, header: dict[str, Any], arrays: Arrays) -> None:
         assert self._process.stdin is not None
+        self._busy = True
         try:
             send(self._process.stdin, header, arrays)
         except (OSError, ValueError) as error:  # ValueError: it has been closed
@@ -172,6 +190,7 @@ class ProcessRunner(Runner):
             header, found = receive(self._process.stdout)
         except (OSError, EOFError, ValueError) as error:
             raise self._lost() from error
+        self._busy = False
         if "error" in header:
             self._under_way = None
             raise _error_of(header)
@@ -247,7 +266,7 @@ class _Served:
     def do(self, header: Mapping[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
         """Execute a command; return the header and the arrays of the answer."""
         if header["do"] == "prepare":
-            return self._prepare(header), {}
+            return self._prepare(header["options"], arrays["graph"]), {}
         assert self.runner is not None
         assert self.graph is not None
         if header["do"] == "run":
@@ -263,12 +282,15 @@ class _Served:
             raise BackendError(f"{self.name}: there is no command {header['do']!r}")
         return {}, {}
 
-    def _prepare(self, header: Mapping[str, Any]) -> dict[str, Any]:
+    def _prepare(self, options: Mapping[str, Any], content: npt.NDArray[np.uint8]) -> dict[str, Any]:
         from strop.running.registry import get_backend
 
         backend = get_backend(self.name)
-        self.graph = Graph.load(header["graph"])
-        self.runner = backend.prepare(self.graph, **header["options"])
+        with tempfile.TemporaryDirectory(prefix="strop-") as folder:
+            file = Path(folder) / "network.strop"
+            file.write_bytes(content.tobytes())
+            self.graph = Graph.load(file)
+        self.runner = backend.prepare(self.graph, **options)
         return {"version": backend.version(), "digest": self.graph.digest}
 
 
@@ -301,3 +323,8 @@ def main() -> None:
 
         get_backend(name).load()
     serve(name, sys.stdin.buffer, answers)
+    # What simulators do while Python takes itself apart lasts, and is of no use.
+    with suppress(Exception):
+        atexit._run_exitfuncs()
+    sys.stderr.flush()
+    os._exit(0)

@@ -58,16 +58,25 @@ class SimulatorProcesses:
         self._runners.clear()
         self._stack.close()
 
-    def runner(self, name: str, options: Mapping[str, Any]) -> ProcessRunner | None:
-        """Return the process of a backend, or None where it must run in this one: it has none, or JSON no such options.
+    def runners_for(
+        self, backends: Iterable[str], options: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, ProcessRunner]:
+        """Return the processes of those backends that have one, and options that JSON can hold; others run in this one.
 
         Each is given away once: a process holds one network.
         """
-        try:
-            json.dumps(options)
-        except (TypeError, ValueError):
-            return None
-        return self._runners.pop(name, None)
+        return {
+            name: self._runners.pop(name)
+            for name in backends
+            if name in self._runners and _can_be_sent(options.get(name, {}))
+        }
+
+
+def _can_be_sent(options: Mapping[str, Any]) -> bool:
+    try:
+        return bool(json.loads(json.dumps(options)) == options)
+    except (TypeError, ValueError):
+        return False
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from strop.costs.activity import Activity
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
+from strop.graph.capacity import memory_limit
 from strop.lowering.keras_frames import keras_frames
 from strop.running.backend import Backend, Runner, spikes_from
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 # Winning classes, one entry per output: shape (n,), or None where it decides nothing.
 Answers = list[npt.NDArray[np.int64] | None]
+
+# Bytes that a synapse takes at most while a simulator builds it (NEURON). Where there is not so much for all, processes
+# build one after the other: each looks at what is free before it begins.
+_ROOM = 1500
 
 
 class Verification(Session):
@@ -75,30 +80,33 @@ class Verification(Session):
         self.built: dict[str, Built] = {}
         # Of chunks that have been announced, and not been taken.
         self._announced: dict[int, _Comparing] = {}
+        own = {} if processes is None else processes.runners_for(backends, options)
+        self.looks_ahead = bool(own)
+        self.runners |= own
+        at_once = _ROOM * graph.synapses * len(own) < memory_limit()
         try:
+            for name, process in own.items() if at_once else ():
+                process.begin_to_prepare(graph, options.get(name, {}))
             for name, backend in backends.items():
-                self._prepare(name, backend, options.get(name, {}), processes)
+                if name not in own:
+                    begin = time.perf_counter()
+                    self.runners[name] = backend.prepare(graph, **options.get(name, {}))
+                    self.built[name] = Built(backend.version(), time.perf_counter() - begin)
+            for name, process in own.items():
+                if not at_once:
+                    process.begin_to_prepare(graph, options.get(name, {}))
+                process.prepared(graph)
+                self.built[name] = Built(process.version, process.seconds)
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = name
             self.close()
             raise
 
-    def _prepare(
-        self, name: str, backend: Backend, options: Mapping[str, Any], processes: SimulatorProcesses | None
-    ) -> None:
-        own = None if processes is None else processes.runner(name, options)
-        if own is None:
-            begin = time.perf_counter()
-            self.runners[name] = backend.prepare(self.graph, **options)
-            self.built[name] = Built(backend.version(), time.perf_counter() - begin)
-        else:
-            own.prepare(self.graph, options)
-            self.runners[name] = own
-            self.built[name] = Built(own.version, own.seconds)
-            self.looks_ahead = True
-
     def close(self) -> None:
+        for runner in self.runners.values():
+            if isinstance(runner, ProcessRunner):
+                runner.begin_to_close()
         for runner in self.runners.values():
             runner.close()
 
@@ -162,7 +170,7 @@ class _Comparing:
             decided, accounted = self._take_keras(session.probe, oracle, near.frames(oracle))
             self._score(KERAS, decided)
         expected = decode(self.graph, oracle)
-        for name in session.runners:
+        for name in session.bounds:
             self._score(name, self._take_backend(name, oracle, expected, decided, accounted))
         evidence = None if self.gathering is None else self.gathering.end(self.frames, oracle, truth)
         return Partial(
