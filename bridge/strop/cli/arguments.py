@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from strop.cli.signals import takes_signals
 from strop.errors import DataError
 from strop.graph import Graph
+from strop.graph.threads import thread_count
 
 # Endings of files that hold a graph, and no Keras model.
 GRAPH_FILES = (".strop", ".nir")
@@ -35,6 +37,14 @@ def open_model(path: Path, reading: dict[str, Any] | None = None) -> Any:
         return load_model(path)
 
 
+def may_run_side_by_side() -> bool:
+    """Tell whether simulators get processes of their own, unless the user says otherwise.
+
+    Not where a script calls `strop.cli.main`: what it has done to a simulator, or registered, is in its own process.
+    """
+    return takes_signals() and thread_count() > 1
+
+
 @contextmanager
 def simulators_started(over: dict[str, Any], backends: list[str], wanted: bool | None) -> Iterator[dict[str, Any]]:
     """Start a process for each simulator: they import what they need while this one opens the model.
@@ -50,7 +60,6 @@ def simulators_started(over: dict[str, Any], backends: list[str], wanted: bool |
     wanted : bool or None
         None: where there is more than one core, and no worker to take the frames.
     """
-    from strop.graph.threads import thread_count
     from strop.running.side_by_side import SimulatorProcesses
 
     alone = over["workers"] is None and over["client"] is None
@@ -58,7 +67,7 @@ def simulators_started(over: dict[str, Any], backends: list[str], wanted: bool |
         raise click.UsageError(
             "give either --processes, for the simulators, or --workers or --scheduler, for the frames"
         )
-    if wanted or (wanted is None and alone and thread_count() > 1):
+    if wanted or (wanted is None and alone and may_run_side_by_side()):
         with SimulatorProcesses(backends) as processes:
             yield {"processes": processes}
     else:

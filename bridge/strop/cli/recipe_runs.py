@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from strop.cli.arguments import may_run_side_by_side
 from strop.cli.noise import import_keras_quietly, quiet_stderr
 from strop.errors import DataError
 from strop.running.progress import Progress
@@ -118,10 +119,9 @@ def _verify_where_possible(trained: Any, backends: list[str], evidence: bool) ->
     """Verify on all backends that can build the network here; print why the others cannot (no compiler, for
     example)."""
     from strop.errors import BackendError
-    from strop.graph.threads import thread_count
     from strop.verification.verify import verify
 
-    options: dict[str, Any] = {"evidence": evidence, "processes": thread_count() > 1}
+    options: dict[str, Any] = {"evidence": evidence, "processes": may_run_side_by_side()}
     while True:
         try:
             return verify(trained.model, trained.x_test, trained.y_test, backends=backends, **options)

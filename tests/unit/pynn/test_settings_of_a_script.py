@@ -13,7 +13,6 @@ from third_party import BRIAN2_IMPORT, PYNN_NEURON_IMPORT
 import strop
 from strop.errors import BackendError
 from strop.running.oracle import evaluate
-from strop_backends.pynn.common.dialect import dialect_for
 
 pytestmark = [BRIAN2_IMPORT, PYNN_NEURON_IMPORT]
 
@@ -137,16 +136,6 @@ def test_neuron_s_sections_that_a_command_for_all_has_changed_are_refused(comman
     for use in (lambda: network.present(FRAMES), lambda: sim.run_until(end)):
         with pytest.raises(BackendError, match=f"sections of 'a' have been changed since they were built .*{says}"):
             use()
-
-
-def test_neuron_takes_steps_of_any_length() -> None:
-    require("pynn-neuron")
-    given = getattr(dialect_for("pyNN.neuron").sim.simulator.state, "default_maxstep")  # noqa: B009
-    for step in (1e-6, 1 / 3, 100.0, 1e4):
-        found = strop.simulate(GRAPH, FRAMES, "pynn-neuron", timestep=step).spikes
-        for population, spikes in evaluate(GRAPH, {"x": FRAMES >= 0.5}).items():
-            np.testing.assert_array_equal(found[population], spikes, err_msg=population)
-    assert dialect_for("pyNN.neuron").sim.simulator.state.default_maxstep == given
 
 
 def test_synapses_that_nest_has_forgotten_are_not_asked_for() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,18 @@ class Refusing(Doing):
     def do(self, graph, signals, spikes):
         raise CapacityError("no room for so many spikes")
 
+class Whose(Doing):
+    name = "whose"
+    def do(self, graph, signals, spikes):
+        elsewhere = sys.argv == ["-c", "whose"]
+        open(f"{os.environ['STROP_TEST_FOLDER']}/ran-{'elsewhere' if elsewhere else 'here'}", "w").close()
+
 class Unbuilt(ReferenceBackend):
     name = "unbuilt"
     def prepare(self, graph, **options):
         raise BackendError("this chip is full")
 """
-NAMES = ("Lying", "Wrong", "Honest", "Killed", "Slow", "Missing", "Refusing", "Unbuilt")
+NAMES = ("Lying", "Wrong", "Honest", "Killed", "Slow", "Missing", "Refusing", "Unbuilt", "Whose")
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +111,13 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE}
+    """Return the processes that run a network for this one."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and any("own_process" in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def both(backends: Any, frames: Any = FRAMES, **options: Any) -> strop.Report:
@@ -342,6 +355,40 @@ def test_a_killed_process_is_one_line_and_no_file(site: Path, files: list[str], 
     assert len(done.stderr.splitlines()) == 1
     assert "killed: the process that runs the network ended in the middle" in done.stderr
     assert not (tmp_path / "v.json").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be taken away here")
+def test_where_nothing_is_said_the_command_line_alone_starts_processes(
+    site: Path, files: list[str], installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The backend "whose" writes down the processes that run it.
+    monkeypatch.setenv("STROP_TEST_FOLDER", str(tmp_path))
+    path = python_path(site, Path(__file__).parents[2] / "support")
+    there = {"PYTHONPATH": path, "STROP_TEST_FOLDER": str(tmp_path)}
+    cores = os.sched_getaffinity(0)
+    words = ("verify", *files, "--backends", "whose")
+    assert command(*words).returncode == 0
+    assert _who(tmp_path) == ["here"]
+    assert strop_process(*words, **there).returncode == 0
+    assert _who(tmp_path) == ["elsewhere" if len(cores) > 1 else "here"]
+    assert strop_process(*words, "--one-process", **there).returncode == 0
+    assert _who(tmp_path) == ["here"]
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert strop_process(*words, **there).returncode == 0
+        assert _who(tmp_path) == ["here"]
+        assert strop_process(*words, "--processes", **there).returncode == 0
+        assert _who(tmp_path) == ["elsewhere"]
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _who(folder: Path) -> list[str]:
+    """Return where the backend "whose" has run, and forget it."""
+    found = list(folder.glob("ran-*"))
+    for file in found:
+        file.unlink()
+    return [file.name.removeprefix("ran-") for file in found]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
