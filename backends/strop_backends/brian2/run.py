@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import brian2
@@ -17,32 +15,11 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from strop.errors import BackendError
 from strop.graph import Graph
 from strop.running.backend import Pair, Runner
+from strop.running.collection import quick_collection
 from strop_backends.brian2.drive import RECORD, SLOT
 from strop_backends.brian2.network import SpikingNetwork
 
 logger = logging.getLogger("strop.brian2")
-
-
-# Python 3.12 begins with some 375 objects frozen; whoever calls `gc.freeze()` freezes all that there are.
-_FROZEN_BY_PYTHON = 1_000
-
-
-@contextmanager
-def _quick_collection() -> Iterator[None]:
-    """Exclude existing objects from garbage collection within a `with` block.
-
-    `Network.run` of brian2 2.9.0 and 2.10.1 begins with a full `gc.collect()` (core/network.py; 2.11.0 lets the
-    preference `logging.warn_for_unused_objects` decide); with TensorFlow's objects in memory that takes half a second a
-    call, as long as a thousand frames.
-    """
-    if gc.get_freeze_count() > _FROZEN_BY_PYTHON:  # the user froze objects already
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 class Brian2Runner(Runner):
@@ -92,7 +69,9 @@ class Brian2Runner(Runner):
         # The sum of many durations drifts; the number of steps does not.
         self.network.t_ = self.network.next_step * self.network.step
         begin = time.perf_counter()
-        with _quick_collection():
+        # `Network.run` of brian2 2.9.0 and 2.10.1 begins with a full `gc.collect()` (core/network.py; 2.11.0 lets the
+        # preference `logging.warn_for_unused_objects` decide).
+        with quick_collection():
             self.network.run(steps * self.network.step * brian2.second, namespace={})
         self.stepping_seconds = time.perf_counter() - begin
         if len(self._seen) != steps:

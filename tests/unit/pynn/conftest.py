@@ -18,6 +18,13 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_collections() -> None:
+    """Brian2 collects garbage whenever it runs: no more among all that has been imported."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_in_a_simulator() -> Iterator[None]:
     """Let go of what a test leaves: strop does not set up a simulator that a script has something in."""

@@ -50,6 +50,7 @@ import numpy.typing as npt
 from strop.errors import BackendError
 from strop.graph import Population
 from strop.running.backend import require_main_thread
+from strop.running.collection import quick_collection
 from strop_backends.pynn.brian2.log_filter import quiet_brian2
 from strop_backends.pynn.common.connector import WAYS, SynapseArrays
 from strop_backends.pynn.common.dialect import Dialect, Events, FloatArray, IntArray, Synapses
@@ -308,8 +309,8 @@ class Brian2Dialect(Dialect):
         return found
 
     def run_until(self, tick: int) -> None:
-        """Run up to `tick`."""
-        with quiet_brian2():
+        """Run up to `tick`; `Network.run` of Brian2 2.9 and 2.10 begins with `gc.collect()` (core/network.py)."""
+        with quiet_brian2(), quick_collection():
             super().run_until(tick)
 
 
