@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from graphs import frames_for, grid_network, image_network, skip_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pages import decoding_network
+from worker_backends import content
 
 import strop
 from strop.graph import Dense, Graph, Input, Population
@@ -188,3 +191,14 @@ def test_random_graphs_are_equal(backend: str, seed: int) -> None:
     report = strop.verify(graph, frames, backends=[backend])
     assert report.backends[backend].layers[0].units == result.spikes[graph.population_names[0]][0].size
     assert report.passed, str(report)
+
+
+def test_a_process_of_its_own_gives_the_same_report(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("strop.verification.verify"), "chunk_size", lambda graph: 16)
+    graph = decoding_network("conv")
+    frames = np.random.default_rng(5).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+    here = strop.verify(graph, frames, backends=backend, evidence=True)
+    there = strop.verify(graph, frames, backends=backend, evidence=True, processes=True)
+    assert content(here) == content(there)
+    assert there.passed
+    assert there.backends[backend].layers[-1].spikes > 0
