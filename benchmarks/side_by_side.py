@@ -3,9 +3,9 @@
     python benchmarks/side_by_side.py LENET --data mnist.npz
     python benchmarks/side_by_side.py LENET --data mnist.npz --limit 1000 --backends all
 
-Runs the whole command (Python started, TensorFlow imported, the model read) in both ways, in alternation, and prints the
-wall seconds and the CPU's, their medians, and the median of the ratios of the rounds. Ends with 1 if the reports differ
-in anything but times.
+Runs the whole command (Python started, TensorFlow imported, the model read) in both ways, in alternation, and prints
+the wall seconds, their median and that of the CPU's, and the median of the ratios of the rounds. Ends with 1 if the
+reports differ in anything but times.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def main() -> None:
     for way in _WAYS:
         wall, cpu_seconds = ([own[n] for own in found[way]] for n in (0, 1))
         each = ", ".join(f"{value:.1f}" for value in wall)
-        print(f"{way:>14}: {each} s; median {statistics.median(wall):.1f} s, CPU {statistics.median(cpu_seconds):.1f} s")
+        middle, cpu = statistics.median(wall), statistics.median(cpu_seconds)
+        print(f"{way:>14}: {each} s; median {middle:.1f} s, CPU {cpu:.1f} s")
     ratios = [one[0] / several[0] for one, several in zip(*found.values(), strict=True)]
     print(f"{statistics.median(ratios):.2f} times faster; reports {'equal' if len(reports) == 1 else 'DIFFER'}")
     sys.exit(0 if len(reports) == 1 else 1)
