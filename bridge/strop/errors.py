@@ -91,6 +91,10 @@ class BackendError(StropError):
     backend: str | None = None
 
 
+class ProcessError(StropError):
+    """A process that runs a network for this one ended, or does not answer as it should."""
+
+
 class BackendMissingError(BackendError):
     """A backend is unknown, not installed or broken; names the extra to install."""
 

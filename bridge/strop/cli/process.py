@@ -9,8 +9,9 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -26,7 +27,8 @@ def run(arguments: list[str] | None = None) -> None:
     from strop.cli.app import app
 
     try:
-        code = app(args=arguments, standalone_mode=False, prog_name="strop")
+        with redirect_stdout(_Output(sys.stdout) if sys.stdout is not None else None):
+            code = app(args=arguments, standalone_mode=False, prog_name="strop")
     except StropError as error:
         _say(str(error))
         code = error.exit_code
@@ -42,14 +44,43 @@ def run(arguments: list[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         _say(error.format_message() + (f" (see '{context.command_path} --help')" if context else ""))
         code = 2
-    except BrokenPipeError:
-        # The reader of our output went away (`strop inspect ... | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except SystemExit as end:
+        # Not strop's: of a simulator, or of a backend of somebody else's. Nothing has been found.
+        _say(f"something that strop called has ended the process (SystemExit: {end.code})")
+        code = 2
+    except BrokenPipeError as error:
+        _say(f"a pipe to another process broke ({error})")
+        code = 2
     except OSError as error:
         _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = 2
     _leave(int(code or 0))
+
+
+class _Output:
+    """Standard output, whose reader may go away (`strop verify ... | head`): the command goes on to its exit code."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._forgiving():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._forgiving():
+            self._stream.flush()
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def _leave(code: int) -> NoReturn:

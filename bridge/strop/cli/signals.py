@@ -73,16 +73,21 @@ def _end(number: int, errors: int) -> None:
     # Whoever has written a file has imported it; importing it here could wait for an import in another thread.
     files = sys.modules.get("strop.graph.files.drafts")
     if files is not None:
+        # From here on nothing is said of what fails because the process is being ended.
         files.LOCK.acquire(timeout=10)
+    with suppress(Exception):
+        import psutil
+
+        # They could go on to write to what is removed.
+        children = psutil.Process().children(recursive=True)
+        for child in children:
+            child.kill()
+        psutil.wait_procs(children, 1)
+    if files is not None:
         for path in files.drafts():
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with suppress(Exception):
         show_cursor = "\x1b[?25h" if os.isatty(errors) else ""  # a progress bar hides it
         os.write(errors, f"{show_cursor}strop: {_SAID[number]}\n".encode())
-    with suppress(Exception):
-        import psutil
-
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
     os._exit(128 + number)

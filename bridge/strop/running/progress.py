@@ -29,7 +29,7 @@ class Progress:
         self._bar: _Bar | None = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             self._bar = _TerminalBar(self.label, self.total)
         elif in_notebook():
             self._bar = _NotebookBar(self.label, self.total)

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from strop.graph.files.drafts import forget_draft, note_draft
+from strop.graph.files.drafts import LOCK, forget_draft, note_draft
 from strop.running.own_process import ProcessRunner
 
 # Costs less than a process: it is the oracle's own code.
@@ -38,7 +38,8 @@ class SimulatorProcesses:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.names = [name for name in dict.fromkeys(names) if name != _HERE]
+        given = [names] if isinstance(names, str) else names
+        self.names = [name for name in dict.fromkeys(given) if name != _HERE]
         self._runners: dict[str, ProcessRunner] = {}
         self._stack = ExitStack()
 
@@ -48,7 +49,7 @@ class SimulatorProcesses:
             scratch = stack.enter_context(scratch_folder()) if self.names else None
             environment = {"TMPDIR": str(scratch), **{name: "1" for name in _THREADS if name not in os.environ}}
             for name in self.names:
-                runner = ProcessRunner(name, environment)
+                runner = ProcessRunner(name, environment, scratch)
                 stack.callback(runner.close)
                 self._runners[name] = runner
             self._stack = stack.pop_all()
@@ -82,8 +83,9 @@ def _can_be_sent(options: Mapping[str, Any]) -> bool:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Yield a new folder for files of other processes; it is removed afterwards, whatever ends this one."""
-    folder = Path(tempfile.mkdtemp(prefix=f"strop-of-{os.getpid()}-"))
-    note_draft(folder)
+    with LOCK:
+        folder = Path(tempfile.mkdtemp(prefix=f"strop-of-{os.getpid()}-"))
+        note_draft(folder)
     try:
         yield folder
     finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,11 +105,11 @@ class Verification(Session):
             raise
 
     def close(self) -> None:
-        for runner in self.runners.values():
-            if isinstance(runner, ProcessRunner):
-                runner.begin_to_close()
-        for runner in self.runners.values():
-            runner.close()
+        with ExitStack() as each:
+            for runner in self.runners.values():
+                each.callback(runner.close)
+                if isinstance(runner, ProcessRunner):
+                    runner.begin_to_close()
 
     def expect(self, chunk: Chunk) -> None:
         """Have the chunk sent to backends in processes of their own."""

@@ -24,12 +24,12 @@ from registered import install, python_path
 from worker_backends import TIMES, Lying, content
 
 import strop
-from strop.errors import BackendError, DataError, StropError
+from strop.errors import BackendError, DataError, ProcessError, StropError
 from strop.graph import Graph
-from strop.running import own_process
 from strop.running.encode import as_frames, encode
 from strop.running.oracle import evaluate
 from strop.running.own_process import ProcessRunner
+from strop.running.own_process import runner as own_process
 from strop.running.side_by_side import SimulatorProcesses
 
 GRAPH = decoding_network("conv")
@@ -79,7 +79,7 @@ class Refusing(Doing):
 class Whose(Doing):
     name = "whose"
     def do(self, graph, signals, spikes):
-        elsewhere = sys.argv == ["-c", "whose"]
+        elsewhere = sys.argv[:2] == ["-c", "whose"]
         open(f"{os.environ['STROP_TEST_FOLDER']}/ran-{'elsewhere' if elsewhere else 'here'}", "w").close()
 
 class Unbuilt(ReferenceBackend):
@@ -220,7 +220,7 @@ def test_what_a_backend_raises_is_raised(name: str, kind: type[Exception], messa
 @pytest.mark.parametrize("chunk", [0, 1, 4, 8])
 def test_a_process_that_is_killed_ends_the_verification(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STROP_TEST_FIRST", repr(float(next(iter(SIGNALS.values()))[10 * chunk].reshape(-1)[0])))
-    with pytest.raises(BackendError, match=r"killed: the process that runs the network ended .*exit code -9"):
+    with pytest.raises(ProcessError, match=r"killed: the process that runs the network ended .*exit code -9"):
         strop.verify(GRAPH, FRAMES, backends=["honest", "killed"], processes=True)
 
 
@@ -266,15 +266,15 @@ def part(number: int) -> dict[str, Any]:
 def test_a_chunk_is_sent_when_the_one_before_is_taken(runner: ProcessRunner) -> None:
     runner.expect(0, part(0))
     runner.expect(1, part(1))
-    with pytest.raises(BackendError, match="chunk 2 came before chunk 1 was under way"):
+    with pytest.raises(ProcessError, match="chunk 2 came before chunk 1 was under way"):
         runner.expect(2, part(2))
     assert wrong(runner.finish(0), slice(0, 10)) == 0
     runner.expect(2, part(2))
-    with pytest.raises(BackendError, match="chunk 2 was not under way, but 1"):
+    with pytest.raises(ProcessError, match="chunk 2 was not under way, but 1"):
         runner.finish(2)
     assert wrong(runner.finish(1), slice(10, 20)) == 0
     assert wrong(runner.finish(2), slice(20, 30)) == 0
-    with pytest.raises(BackendError, match="chunk 3 was not under way, but None"):
+    with pytest.raises(ProcessError, match="chunk 3 was not under way, but None"):
         runner.finish(3)
 
 
@@ -284,7 +284,7 @@ def test_an_answer_to_another_chunk_is_none(runner: ProcessRunner, monkeypatch: 
         own_process, "send", lambda stream, header, arrays: honest(stream, {**header, "number": 7}, arrays)
     )
     runner.expect(0, part(0))
-    with pytest.raises(BackendError, match="the answer to chunk 7 came in place of 0"):
+    with pytest.raises(ProcessError, match="the answer to chunk 7 came in place of 0"):
         runner.finish(0)
 
 
@@ -293,7 +293,7 @@ def test_another_graph_than_was_sent_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Graph, "save", lambda self, path: save(other, path))
     own = ProcessRunner("reference")
     try:
-        with pytest.raises(BackendError, match="has read another graph"):
+        with pytest.raises(ProcessError, match="has read another graph"):
             own.prepare(GRAPH, {})
     finally:
         own.close()
@@ -303,21 +303,42 @@ def test_a_process_that_ends_is_an_error_and_not_a_result(runner: ProcessRunner)
     assert wrong(runner.run(part(0)), slice(0, 10)) == 0
     runner._process.kill()
     runner._process.wait()
-    for _ in range(2):
-        with pytest.raises(BackendError, match=r"reference: the process that runs the network ended .*exit code -9"):
-            runner.run(part(0))
+    with pytest.raises(ProcessError, match=r"reference: the process that runs the network ended .*exit code -9"):
+        runner.run(part(0))
+    for use in (lambda: runner.run(part(0)), runner.reset, runner.weights):
+        with pytest.raises(ProcessError, match="the process that ran the network has been ended"):
+            use()
 
 
-def test_bytes_that_are_no_answer_are_an_error(runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, write = os.pipe()
-    os.write(write, b"\x05\0\0\0\0\0\0\0nonsense")
-    os.close(write)
-    with os.fdopen(read, "rb") as stream:
-        honest, runner._process.stdout = runner._process.stdout, stream
-        monkeypatch.setattr(own_process, "_PATIENCE", 0.1)
-        with pytest.raises(BackendError, match="ended in the middle"):
-            runner.run(part(0))
-        runner._process.stdout = honest
+def test_a_run_that_is_interrupted_is_not_answered_later(
+    runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = own_process.receive
+
+    def interrupted(stream: Any) -> Any:
+        monkeypatch.setattr(own_process, "receive", honest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(own_process, "receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(part(0))
+    with pytest.raises(ProcessError, match="has been ended"):
+        runner.run(part(1))
+
+
+def test_bytes_that_are_no_answer_are_an_error(runner: ProcessRunner) -> None:
+    for garbage in (b"\x05\0\0\0\0\0\0\0nonsense", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0{}", b""):
+        own = ProcessRunner("reference")
+        own.prepare(GRAPH, {})
+        read, write = os.pipe()
+        os.write(write, garbage)
+        os.close(write)
+        own._process.stdout.close()
+        own._process.stdout = os.fdopen(read, "rb")
+        with pytest.raises(ProcessError, match="an answer that cannot be read|ended in the middle"):
+            own.run(part(0))
+        assert own._process.returncode is not None
+        own.close()
 
 
 # The command line
