@@ -26,8 +26,11 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     from strop.cli.app import app
 
+    # Python has no streams where they were closed when it began (`2>&-`).
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
-        with redirect_stdout(_Output(sys.stdout) if sys.stdout is not None else None):
+        with redirect_stdout(_Output(sys.stdout)):
             code = app(args=arguments, standalone_mode=False, prog_name="strop")
     except StropError as error:
         _say(str(error))

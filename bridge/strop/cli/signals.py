@@ -39,11 +39,12 @@ def end_on_signals() -> None:
 
     owner = os.getpid()
     _OWNERS.add(owner)
+    # A stream that was closed (`2>&-`) leads nowhere, instead of to the first file or pipe that is opened.
+    while (spare := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(spare)
     # The terminal's: 2 leads elsewhere while a library is kept quiet (`strop.cli.noise`).
-    try:
-        errors = os.dup(2)
-    except OSError:  # closed
-        errors = 2
+    errors = os.dup(2)
 
     def left_to_the_thread(number: int, frame: object) -> None:
         if os.getpid() != owner:  # a fork has no such thread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -229,6 +230,19 @@ def test_a_reader_that_goes_away_changes_no_exit_code(command: Any) -> None:
             done = command(backend, PYTHONUNBUFFERED="1")
             assert (done.returncode, done.stderr) == (code, "")
     os.close(write)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_exit_code(tmp_path: Path, site: Path, command: Any, closed: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": python_path(site, SUPPORT)}
+    for backend, code in (("honest", 0), ("flipping", 1)):
+        words = f"verify ../net.strop --data ../data.npz --backends {backend} --json r.json {closed}"
+        shell = f"{sys.executable} -m strop {words}"
+        done = subprocess.run(shell, shell=True, capture_output=True, timeout=300, env=environment, check=False)
+        assert done.returncode == code
+        assert done.stderr == b""
+        assert json.loads(Path("r.json").read_text())["passed"] is (code == 0)
+    assert [path.name for path in Path.cwd().iterdir()] == ["r.json"]
 
 
 def test_simulators_find_nothing_on_standard_input(command: Any) -> None:
