@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-from strop.graph.files.drafts import LOCK, forget_draft, note_draft
 from strop.running.own_process import ProcessRunner
+from strop.running.scratch import scratch_folder
 
 # Costs less than a process: it is the oracle's own code.
 _HERE = "reference"
@@ -78,16 +75,3 @@ def _can_be_sent(options: Mapping[str, Any]) -> bool:
         return bool(json.loads(json.dumps(options)) == options)
     except (TypeError, ValueError):
         return False
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a new folder for files of other processes; it is removed afterwards, whatever ends this one."""
-    with LOCK:
-        folder = Path(tempfile.mkdtemp(prefix=f"strop-of-{os.getpid()}-"))
-        note_draft(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        forget_draft(folder)

@@ -19,7 +19,7 @@ from typing import Any
 
 from strop.errors import ExtraMissingError, StropError
 from strop.graph.capacity import ENVIRONMENT_VARIABLE, memory_limit
-from strop.running.side_by_side import scratch_folder
+from strop.running.scratch import scratch_folder
 
 # Seconds: for a scheduler to answer, for workers to come, for a client to take its leave.
 _CONNECT = 10
