@@ -149,5 +149,6 @@ def main() -> None:
     # What simulators do while Python takes itself apart lasts, and is of no use.
     with suppress(BaseException):
         atexit._run_exitfuncs()
+        sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
