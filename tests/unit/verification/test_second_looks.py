@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-from labelled import network
 
-import strop
-from strop.errors import DataError, StropError
-from strop.keras import SpikingBReLU
-from strop.running.label_source import LabelSource
-from strop.running.oracle import magnitude
-from strop.running.reference import ReferenceBackend
-from strop.verification.bounds import SimulatorBound
-from strop.verification.counts import OutputReport
+keras = pytest.importorskip("keras", reason="Keras is not installed in this environment")
+
+from labelled import network  # noqa: E402
+
+import strop  # noqa: E402
+from strop.errors import DataError, StropError  # noqa: E402
+from strop.keras import SpikingBReLU  # noqa: E402
+from strop.running.label_source import LabelSource  # noqa: E402
+from strop.running.oracle import magnitude  # noqa: E402
+from strop.running.reference import ReferenceBackend  # noqa: E402
+from strop.verification.bounds import SimulatorBound  # noqa: E402
+from strop.verification.counts import OutputReport  # noqa: E402
 
 L = keras.layers
 FRAMES = np.random.default_rng(3).integers(0, 9, (20, 6)).astype(np.float32) / 8
