@@ -121,10 +121,11 @@ def _verify_where_possible(trained: Any, backends: list[str], evidence: bool) ->
     from strop.errors import BackendError
     from strop.verification.verify import verify
 
-    options: dict[str, Any] = {"evidence": evidence, "processes": may_run_side_by_side()}
+    beside = may_run_side_by_side()
+    x, y = trained.x_test, trained.y_test
     while True:
         try:
-            return verify(trained.model, trained.x_test, trained.y_test, backends=backends, **options)
+            return verify(trained.model, x, y, backends=backends, evidence=evidence, processes=beside)
         except BackendError as error:
             if error.backend is None or len(backends) == 1:
                 raise

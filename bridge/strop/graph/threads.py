@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+# By which libraries are told how many threads to compute in.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Fewer blocks are not worth a thread.
 _LEAST_BLOCKS = 4
 

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from strop.graph.threads import THREAD_VARIABLES
 from strop.running.own_process import ProcessRunner
 from strop.running.scratch import scratch_folder
 
 # Costs less than a process: it is the oracle's own code.
 _HERE = "reference"
-# Each process computes in one thread, unless the user says otherwise: they share the cores among them.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SimulatorProcesses:
@@ -44,7 +43,9 @@ class SimulatorProcesses:
         with ExitStack() as stack:
             # What simulators leave lying about goes with the folder.
             scratch = stack.enter_context(scratch_folder()) if self.names else None
-            environment = {"TMPDIR": str(scratch), **{name: "1" for name in _THREADS if name not in os.environ}}
+            # Each computes in one thread, unless the user says otherwise: they share the cores among them.
+            threads = {name: "1" for name in THREAD_VARIABLES if name not in os.environ}
+            environment = {"TMPDIR": str(scratch), **threads}
             for name in self.names:
                 runner = ProcessRunner(name, environment, scratch)
                 stack.callback(runner.close)

@@ -20,12 +20,11 @@ from strop.graph.capacity import memory_limit
 from strop.lowering.keras_frames import keras_frames
 from strop.running.backend import Backend, Runner, spikes_from
 from strop.running.decode import answered_classes, classes, classes_of, decode, readout_of
-from strop.running.encode import encode
+from strop.running.encode import FrameDict, SignalDict, encode
 from strop.running.frame_source import Chunk
 from strop.running.jobs import Session, frames_of
 from strop.running.labels import Scores
 from strop.running.oracle import BoolArray, evaluate
-from strop.running.own_process import ProcessRunner
 from strop.running.side_by_side import SimulatorProcesses
 from strop.verification.bounds import Bound, RoundingBound, SimulatorBound, graph_stages
 from strop.verification.comparison import Comparison, Found
@@ -80,20 +79,19 @@ class Verification(Session):
         self.runners: dict[str, Runner] = {}
         self.built: dict[str, Built] = {}
         # Of chunks that have been announced, and not been taken.
-        self._announced: dict[int, _Comparing] = {}
-        own = {} if processes is None else processes.runners_for(backends, options)
-        self.looks_ahead = bool(own)
-        self.runners |= own
-        at_once = _ROOM * graph.synapses * len(own) < memory_limit()
+        self._announced: dict[int, tuple[FrameDict, SignalDict]] = {}
+        self.own = {} if processes is None else processes.runners_for(backends, options)
+        self.looks_ahead = bool(self.own)
+        at_once = _ROOM * graph.synapses * len(self.own) < memory_limit()
         try:
-            for name, process in own.items() if at_once else ():
+            for name, process in self.own.items() if at_once else ():
                 process.begin_to_prepare(graph, options.get(name, {}))
             for name, backend in backends.items():
-                if name not in own:
+                if name not in self.own:
                     begin = time.perf_counter()
                     self.runners[name] = backend.prepare(graph, **options.get(name, {}))
                     self.built[name] = Built(backend.version(), time.perf_counter() - begin)
-            for name, process in own.items():
+            for name, process in self.own.items():
                 if not at_once:
                     process.begin_to_prepare(graph, options.get(name, {}))
                 process.prepared(graph)
@@ -106,57 +104,61 @@ class Verification(Session):
 
     def close(self) -> None:
         with ExitStack() as each:
-            for runner in self.runners.values():
+            for runner in (*self.runners.values(), *self.own.values()):
                 each.callback(runner.close)
-                if isinstance(runner, ProcessRunner):
-                    runner.begin_to_close()
+            for process in self.own.values():
+                process.begin_to_close()
 
     def expect(self, chunk: Chunk) -> None:
         """Have the chunk sent to backends in processes of their own."""
-        comparing = self._announced[chunk.number] = _Comparing(self, chunk)
-        for runner in self.runners.values():
-            if isinstance(runner, ProcessRunner):
-                runner.expect(chunk.number, comparing.signals)
+        self._announced[chunk.number] = self._encoded(chunk)
+        for process in self.own.values():
+            process.expect(chunk.number, self._announced[chunk.number][1])
 
     def take(self, chunk: Chunk, wanted: Room) -> Partial:
         """Verify one chunk of frames."""
-        comparing = self._announced.pop(chunk.number, None) or _Comparing(self, chunk)
-        return comparing.partial(wanted)
+        announced = chunk.number in self._announced
+        frames, signals = self._announced.pop(chunk.number) if announced else self._encoded(chunk)
+        return _Comparing(self, chunk, wanted, frames, signals).partial()
 
-    def spikes_of(self, name: str, comparing: _Comparing) -> tuple[dict[str, BoolArray], float]:
+    def _encoded(self, chunk: Chunk) -> tuple[FrameDict, SignalDict]:
+        """Return the frames of a chunk, and the signals that they become."""
+        frames = frames_of(self.graph, chunk)
+        given = {len(values) for values in (*frames.values(), *chunk.own.values())}
+        if given != {chunk.count}:
+            raise StropError(f"chunk {chunk.number} is said to hold {chunk.count} frames, and holds {given}")
+        return frames, encode(self.graph, frames)
+
+    def spikes_of(self, name: str, chunk: Chunk, signals: SignalDict) -> tuple[dict[str, BoolArray], float]:
         """Return a backend's spikes, and the seconds that it took."""
-        runner = self.runners[name]
-        if isinstance(runner, ProcessRunner):
-            spikes = runner.finish(comparing.chunk.number)
-            return spikes, runner.seconds
+        if name in self.own:
+            spikes = self.own[name].finish(chunk.number)
+            return spikes, self.own[name].seconds
         begin = time.perf_counter()
-        spikes = spikes_from(runner, comparing.signals, name, self.graph.population_names)
+        spikes = spikes_from(self.runners[name], signals, name, self.graph.population_names)
         return spikes, time.perf_counter() - begin
 
 
 class _Comparing:
     """The comparison of one chunk."""
 
-    def __init__(self, session: Verification, chunk: Chunk) -> None:
-        self.session, self.graph, self.chunk = session, session.graph, chunk
-        self.frames = frames_of(self.graph, chunk)
-        given = {len(values) for values in (*self.frames.values(), *chunk.own.values())}
-        if given != {chunk.count}:
-            raise StropError(f"chunk {chunk.number} is said to hold {chunk.count} frames, and holds {given}")
-        self.signals = encode(self.graph, self.frames)
+    def __init__(
+        self, session: Verification, chunk: Chunk, wanted: Room, frames: FrameDict, signals: SignalDict
+    ) -> None:
+        self.session, self.graph, self.chunk, self.wanted = session, session.graph, chunk, wanted
+        self.frames, self.signals = frames, signals
         self.compared: dict[str, Compared] = {}
         self.outputs: dict[str, OutputReport] = {}
         self.planted_outputs: list[OutputReport] | None = None
         self.scores = Scores(self.graph)
         self.gathering: Gathering | None = None
-
-    def partial(self, wanted: Room) -> Partial:
-        """Compare, and return what was found."""
-        chunk, session = self.chunk, self.session
-        self.wanted = wanted
         if wanted.choice is not None:
             error = session.keras_bound.error
             self.gathering = Gathering(self.graph, error, wanted.choice, chunk.start, chunk.count, wanted.sampled)
+
+    def partial(self) -> Partial:
+        """Compare, and return what was found."""
+        chunk, session = self.chunk, self.session
         truth = None if chunk.truths is None else chunk.truths[0]
         near = None if session.probe is None else Near(self.graph, session.keras_bound, self.signals, chunk.count)
         seen = None if self.gathering is None else self.gathering.watch
@@ -265,7 +267,7 @@ class _Comparing:
             Frames in which Keras itself differs from the oracle.
         """
         bound = self.session.bounds[name]
-        spikes, seconds = self.session.spikes_of(name, self)
+        spikes, seconds = self.session.spikes_of(name, self.chunk, self.signals)
         found, compared = self._compare(name, bound, spikes, oracle)
         compared.seconds = seconds
         if self.wanted.check:

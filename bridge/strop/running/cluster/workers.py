@@ -19,6 +19,8 @@ from typing import Any
 
 from strop.errors import ExtraMissingError, StropError
 from strop.graph.capacity import ENVIRONMENT_VARIABLE, memory_limit
+from strop.graph.search_path import search_path
+from strop.graph.threads import THREAD_VARIABLES
 from strop.running.scratch import scratch_folder
 
 # Seconds: for a scheduler to answer, for workers to come, for a client to take its leave.
@@ -141,10 +143,10 @@ def _start(address: str, folder: Path, number: int, count: int) -> subprocess.Po
     # Dask would pause or kill a worker beyond a share of the memory, and write results to the disk before: strop
     # estimates memory itself.
     command += ["--memory-limit", "0"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search_path())}
     environment[ENVIRONMENT_VARIABLE] = str(memory_limit() // count)
     # One thread each, but for Keras: how many threads it has decides in which order it sums.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in THREAD_VARIABLES:
         environment[name] = "1"
     environment["DASK_" + _LOG_LENGTH.replace(".", "__").replace("-", "_").upper()] = str(_LOGGED)
     # What simulators leave lying about goes with the folder.

@@ -10,6 +10,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from strop.running.backend import Pair
+
 Arrays = Mapping[str, npt.NDArray[Any]]
 # Before the first answer: what has been printed until then is not meant for the other side.
 GREETING = b"\nstrop's answers follow\n"
@@ -31,6 +33,17 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, npt.NDArray[An
     header = json.loads(_exactly(stream, int.from_bytes(_exactly(stream, 8), "little")))
     with np.load(io.BytesIO(_exactly(stream, header["bytes"])), allow_pickle=False) as found:
         return header, {name: found[f"arr_{n}"] for n, name in enumerate(header["arrays"])}
+
+
+def key_of(pair: Pair) -> str:
+    """Return the name under which the weights of a projection are sent."""
+    return json.dumps(pair)
+
+
+def pair_of(key: str) -> Pair:
+    """Return the projection whose weights are sent under a name."""
+    source, target = json.loads(key)
+    return source, target
 
 
 def skip_to_greeting(stream: IO[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,8 +19,9 @@ import numpy.typing as npt
 import strop.errors
 from strop.errors import ProcessError, StropError
 from strop.graph import Graph
+from strop.graph.search_path import search_path
 from strop.running.backend import Pair, Runner
-from strop.running.own_process.messages import Arrays, receive, send, skip_to_greeting
+from strop.running.own_process.messages import Arrays, key_of, pair_of, receive, send, skip_to_greeting
 
 # How long the other process may take to end when it is told to, in seconds.
 _PATIENCE = 10.0
@@ -70,7 +70,7 @@ class ProcessRunner(Runner):
             [sys.executable, "-P", "-c", _COMMAND, name, str(os.getpid()), str(scratch or "")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path()), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path()), **(environment or {})},
             # An interrupt of the terminal is for the one who started it.
             start_new_session=True,
         )
@@ -146,11 +146,11 @@ class ProcessRunner(Runner):
 
     def weights(self) -> dict[Pair, npt.NDArray[np.float64]]:
         """Read weights; see `strop.running.backend.Runner`."""
-        return {_pair(key): values for key, values in self._ask({"do": "weights"})[1].items()}
+        return {pair_of(key): values for key, values in self._ask({"do": "weights"})[1].items()}
 
     def set_weights(self, weights: Mapping[Pair, npt.NDArray[np.floating[Any]]]) -> None:
         """Write weights; see `strop.running.backend.Runner`."""
-        self._ask({"do": "set_weights"}, {json.dumps(pair): np.asarray(values) for pair, values in weights.items()})
+        self._ask({"do": "set_weights"}, {key_of(pair): np.asarray(values) for pair, values in weights.items()})
 
     # The end
     # -----------------------------------------------------------------------------------------------
@@ -259,18 +259,6 @@ class ProcessRunner(Runner):
         )
 
 
-def _search_path() -> list[str]:
-    """Return where modules are looked for, with the current folder by its name, if it is there."""
-    found = [part for part in sys.path if isinstance(part, str)]
-    if "" in found:
-        try:
-            here = os.getcwd()
-        except OSError:
-            return [part for part in found if part]
-        found = [part or here for part in found]
-    return found
-
-
 def _error_of(header: Mapping[str, Any]) -> Exception:
     """Return the error that an answer tells of: strop's own and the system's as they were, others with their trace."""
     kind = getattr(strop.errors, header["kind"], None)
@@ -285,8 +273,3 @@ def _error_of(header: Mapping[str, Any]) -> Exception:
     error = RuntimeError(f"{header['kind']}: {header['error']}")
     error.add_note(f"in a process of its own:\n{header['trace']}")
     return error
-
-
-def _pair(key: str) -> Pair:
-    source, target = json.loads(key)
-    return source, target

@@ -7,7 +7,6 @@ simulators read nothing, and what they print goes to standard error.
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shutil
 import sys
@@ -25,7 +24,7 @@ import numpy.typing as npt
 from strop.errors import BackendError, StropError
 from strop.graph import Graph
 from strop.running.backend import Runner, spikes_from
-from strop.running.own_process.messages import GREETING, Arrays, receive, send
+from strop.running.own_process.messages import GREETING, Arrays, key_of, pair_of, receive, send
 
 
 class _Served:
@@ -45,11 +44,11 @@ class _Served:
         if header["do"] == "run":
             return {"number": header["number"]}, self._spikes(arrays)
         if header["do"] == "weights":
-            return {}, {json.dumps(pair): values for pair, values in self.runner.weights().items()}
+            return {}, {key_of(pair): values for pair, values in self.runner.weights().items()}
         if header["do"] == "reset":
             self.runner.reset()
         elif header["do"] == "set_weights":
-            self.runner.set_weights({_pair(key): values for key, values in arrays.items()})
+            self.runner.set_weights({pair_of(key): values for key, values in arrays.items()})
         elif header["do"] == "close":
             self.runner.close()
         else:
@@ -80,11 +79,6 @@ class _Served:
             if values.dtype.hasobject:
                 raise BackendError(f"{self.name} gave {values.dtype} for the spikes of {name!r}, which are bool")
         return found
-
-
-def _pair(key: str) -> tuple[str, str]:
-    source, target = json.loads(key)
-    return source, target
 
 
 def _told(error: Exception) -> dict[str, Any]:

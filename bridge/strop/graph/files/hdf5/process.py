@@ -24,6 +24,7 @@ import numpy.typing as npt
 from strop.errors import ModelFileError
 from strop.graph.files.hdf5.answers import DamagedHDF5Error, TreeBuilder, fill, read_description, read_exactly
 from strop.graph.files.hdf5.tree import Group, Value
+from strop.graph.search_path import search_path
 
 _START = b"\x89HDF\r\n\x1a\n"
 _SCRIPT = Path(__file__).with_name("child.py")
@@ -221,7 +222,7 @@ class _Process:
         if not sys.executable:
             raise ModelFileError(f"{source} is read by a Python of its own, and sys.executable does not say which")
         flags = ["-S", "-E", "-P", str(_SCRIPT)]  # fast: the folders to import from are given
-        places = json.dumps([part or os.getcwd() for part in sys.path])
+        places = json.dumps(search_path())
         # No thread may run in what forks; no plug-in libraries of HDF5's.
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
         try:
